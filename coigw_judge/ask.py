@@ -1,0 +1,51 @@
+"""One judge request, and the key that names it for good.
+
+A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
+tokenizer, template, rubric, schema, sampling and retry policy, long-text policy), the digests of the fields
+shown, the genre guidance shown, and the sample number. Edit a rubric and exactly its requests have no fact
+yet; resume, rescoring and re-gating follow from that alone.
+Not known here: how a request is sent, whether it was ever answered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coigw_judge.hashing import digest
+from coigw_judge.prompt import Prompt
+from coigw_judge.rubric import FieldName, Rubric
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A request that a record still lacks: known before its text is at hand."""
+
+    rubric: str
+    key: bytes
+    guidance: str | None
+    sample: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request as a judge gets it. `attempt` counts from 0; `schema` is the JSON schema of the reply.
+
+    `reply_tokens` is what a complete reply may take at the most, thinking not included.
+    """
+
+    key: bytes
+    rubric: str
+    prompt: Prompt
+    schema: Mapping[str, Any]
+    reply_tokens: int
+    sample: int = 0
+    attempt: int = 0
+
+
+def request_key(
+    ask_fingerprint: str, rubric: Rubric, digests: Mapping[FieldName, bytes], guidance: str | None, sample: int
+) -> bytes:
+    """The 16-byte key of a request. Fields that the record lacks count as absent, not as empty."""
+    shown = [digests.get(field) for field in rubric.fields]
+    extra = None if guidance is None else guidance.encode()
+    return digest([ask_fingerprint.encode(), *shown, extra, sample.to_bytes(4, "little")])

@@ -1,0 +1,92 @@
+"""A scorecard: all that is known of one record, rubric by rubric, and its decision under a gate.
+
+A rubric is not applicable (the record lacks a field it reads), not asked yet, Scored, or Unscored with a
+cause. Only Scored gives numbers. A record whose decision hangs on an Unscored rubric is `unscored`, never bad.
+Not known here: where facts come from, which request comes next (plan.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from coigw_judge.gate import Decision, Gate, Reason
+from coigw_judge.reply import Scored, Unscored
+
+Final = Literal["kept", "review", "dropped", "pending", "unscored"]
+Action = Literal["accept", "refine", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record."""
+
+    facts: Mapping[str, Scored | Unscored | None]
+    not_applicable: tuple[str, ...] = ()
+
+    def scores(self) -> dict[str, float]:
+        """Every score, as `rubric.dimension`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+
+    def checks(self) -> dict[str, bool]:
+        """Every check, as `rubric.check`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.checks.items()}
+
+    def choices(self) -> dict[str, str]:
+        """Every choice, as `rubric.choice`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.choices.items()}
+
+    def reasons(self) -> dict[str, str]:
+        """The judge's reasons, as `rubric.item`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.reasons.items()}
+
+    def notes(self) -> dict[str, str]:
+        """The judge's notes, as `rubric.note`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.notes.items()}
+
+    def failed(self) -> dict[str, Unscored]:
+        """Rubrics that were asked and gave no score."""
+        return {rubric: fact for rubric, fact in self.facts.items() if isinstance(fact, Unscored)}
+
+    def decide(self, gate: Gate) -> Decision:
+        """The gate's decision on what is known.
+
+        What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
+        as it is; and a record to which nothing of the gate applies has not passed it.
+        """
+        over = tuple(name for name in gate.over or () if not self._applies_not(name))
+        require = tuple(name for name in gate.require if not self._applies_not(name))
+        missing = self._not_applicable_in(gate)
+        if missing and not over and not require:
+            return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
+        decision = replace(gate, over=over, require=require).decide(self.scores(), self.checks())
+        if missing and any(reason.kind == "total" for reason in decision.reasons):
+            extra = Reason("not_applicable", f"does not apply: {missing}")
+            return replace(decision, reasons=(*decision.reasons, extra))
+        return decision
+
+    def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
+        """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""
+        decision = self.decide(gate)
+        if not complete:
+            return "pending", decision
+        if decision.decision != "pending":
+            return decision.decision, decision
+        return ("unscored" if self.failed() else "pending"), decision
+
+    def action(self, final: Final) -> Action | None:
+        """What people should do: remove where a check of rubric `removal` failed (paper, 2.3), else refine or accept."""
+        if any(not value for name, value in self.checks().items() if name.startswith("removal.")):
+            return "remove"
+        if final == "kept":
+            return "accept"
+        return "refine" if final == "dropped" else None
+
+    def _scored(self) -> Sequence[tuple[str, Scored]]:
+        return [(rubric, fact) for rubric, fact in self.facts.items() if isinstance(fact, Scored)]
+
+    def _applies_not(self, name: str) -> bool:
+        return name.partition(".")[0] in self.not_applicable
+
+    def _not_applicable_in(self, gate: Gate) -> str:
+        named = {name.partition(".")[0] for name in (*(gate.over or ()), *gate.require)}
+        return ", ".join(sorted(named.intersection(self.not_applicable)))

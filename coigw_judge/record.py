@@ -1,0 +1,96 @@
+"""A record: an article, a pair or a triplet, and how a raw row becomes one.
+
+A row that can not become a record is Unreadable, with a reason; that is a value, not an exception, because
+one bad row of a crawl must cost one row. A record's identity is the digest of its texts, never its place.
+Not known here: files, rubrics, judges.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from coigw_judge.hashing import digest
+from coigw_judge.rubric import FIELDS, FieldName
+
+OWN_FIELDS = (
+    "id", "query", "thought", "answer", "genre", "title", "author", "source", "url", "published_at",
+    "likes", "shares", "comments", "region", "annotator", "round",
+)  # fmt: skip
+"""Our names for an input's columns (CONTRACT, Records). All but `answer` may be missing."""
+
+_TAKEOVER = re.compile(
+    r"<\|[a-z_]{2,30}\|>|</?think>|【(?:文章|题目|思路) [0-9a-f]{16}|\[/?INST\]|<<SYS>>"
+    r"|(?:忽略|无视)(?:以上|上述|之前|前面)[^。\n]{0,10}(?:指令|要求|规则|提示)"
+    r"|(?:给|打)(?:出|本文|这篇)?[^。\n]{0,8}(?:满分|最高分|10\s*分)"
+    r"|ignore (?:all |any )?(?:the )?(?:previous|above) instructions",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row's texts. Absent and blank fields are missing from `texts`; `answer` is always there."""
+
+    texts: Mapping[FieldName, str]
+    id: str | None
+    genre: str | None
+
+    def digests(self) -> dict[FieldName, bytes]:
+        """A 16-byte digest for every field that is there."""
+        return {field: digest([text.encode()]) for field, text in self.texts.items()}
+
+    def flags(self) -> list[str]:
+        """What a reader should know about the texts before trusting a score."""
+        return ["injection_suspected"] if any(_TAKEOVER.search(text) for text in self.texts.values()) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A row that is no record, and why."""
+
+    reason: str
+
+
+def record_digest(digests: Mapping[FieldName, bytes]) -> bytes:
+    """A record's identity: 16 bytes over its fields' digests, absent ones included."""
+    return digest([digests.get(field) for field in FIELDS])
+
+
+def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Unreadable:
+    """Read a raw row. `columns` maps our names to the input's; a name it lacks stands for itself."""
+    texts: dict[FieldName, str] = {}
+    for field in FIELDS:
+        value = row.get(columns.get(field, field))
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            return Unreadable(f"{field} is {_kind(value)}, not text")
+        if not _encodable(value):
+            return Unreadable(f"{field} holds lone surrogates, which are no characters")
+        if value.strip():
+            texts[field] = value
+    if "answer" not in texts:
+        return Unreadable("answer is missing or blank")
+    return Record(texts, _label(row.get(columns.get("id", "id"))), _label(row.get(columns.get("genre", "genre"))))
+
+
+def _label(value: object) -> str | None:
+    """A short scalar as text, else None: an odd id must not cost the row."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None
+    text = str(value)
+    return text if text.strip() and _encodable(text) else None
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: object) -> str:
+    names = {"bool": "true/false", "int": "a number", "float": "a number", "list": "a list", "dict": "an object"}
+    return names.get(type(value).__name__, type(value).__name__)

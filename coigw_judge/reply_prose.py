@@ -1,0 +1,170 @@
+"""Labelled statements in a judge's free text: `质量：8分`, `**Quality**: 8/10`, `可用：是`, `[[7]]`.
+
+A statement is an item's name at the beginning of a phrase, a separator, and a value that ends where a
+value should. What only looks like one is not read: `8-9` and `8、` behind a name are `Bad`, so that the
+number that an earlier draft gave does not stand in for it; words behind a name are no statement at all.
+All of it works on the folded text (reply_items.fold), which has the original's positions.
+
+Linear: every pattern spans a fixed window, and of very many names only the last MAX_HITS are looked at.
+Not known here: JSON, and what a value must be to count (reply_items.py).
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+from coigw_judge.reply_items import NO, OUT_OF, UNIT, YES, Bad, Value, fold, is_score, names
+from coigw_judge.rubric import Check, Choice, Dimension, Item, Note, Rubric, Scale
+
+MAX_HITS = 5_000
+"""Names with a separator, counted from the end of the reply. The last statement wins, so the end matters."""
+TAIL = 400
+"""How much of a reply's end is searched for an unlabelled score."""
+
+GENERIC = ("总分", "总评分", "总得分", "最终得分", "最终评分", "综合评分", "得分", "评分", "分数", "打分")
+GENERIC += ("rating", "score", "overall", "overall rating", "overall score", "final rating", "final score")
+"""Names of a score as such: the score's, where only one is asked and the reply ends with it."""
+
+_CLOSE = r"[*_`\"'”’」』】\])]{0,6}"
+_OPEN = r"[\s*_`~\"'“‘「『【\[(<>]{0,12}"
+_SEPARATOR = r"(?:[:=|]|—{1,2}|–|->|→|-(?=[ \t])|(?<=】)|(?<=】[ ]))"
+_TAIL = (
+    rf"{_CLOSE}[ \t]{{0,3}}(?:得分|评分|分数|打分|score|rating)?{_CLOSE}[ \t]{{0,3}}"
+    rf"(?:\((?P<scale>[^()\n]{{0,40}})\))?{_CLOSE}[ \t]{{0,3}}{_SEPARATOR}"
+)
+# A name begins a phrase: after a line's start, punctuation, a number or `分`, never after a letter, so that
+# `语言质量` and `answer_quality` are not `质量` and `quality`. A few words may stand before it.
+_BEGINS = re.compile(
+    r"(?:\A|[\r\n]|[^\w\s]|\d|分(?=[ \t]))[ \t]*(?:(?:the|overall|final|是否|总体|整体|综合|最终)[ \t]?){0,2}"
+    r"[ \t*_`#>|\-\"'“‘「『【\[(]*\Z"
+)
+_LINE_START = re.compile(r"(?:\A|[\r\n])[ \t\d.、*_`#>|\-\"'“‘「『【\[()]*\Z")
+
+_DIGITS = r"-?\d{1,9}(?:\.\d{1,9})?"
+_DENOMINATOR = rf"{OUT_OF}[ \t]{{0,3}}\d{{1,9}}(?:\.\d{{1,9}})?(?:[ \t]{{0,2}}{UNIT})?"
+_NOT_A_RANGE = r"(?!\.?\d|[%‰]|[ \t]{0,2}(?:[-~–—至到][ \t]{0,2}\d|[制之钟以左右的/])|\)[ \t]{0,3}\d)"
+_DASH = r"(?:-[ \t]|[–—]{1,2})(?![ \t]*\d)"
+_LINE_END = r"[ \t]*(?:\Z|[\r\n])"
+_NUMBER_ENDS = rf"(?={_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:,(?!\d)|[;。!|(<]|\.{_LINE_END}|{_DASH})))"
+_SCORE = re.compile(
+    rf"{_OPEN}(?P<value>{_DIGITS}[ \t]{{0,3}}(?:{UNIT}[ \t]{{0,3}}{_DENOMINATOR}|{_DENOMINATOR}|{UNIT}){_NOT_A_RANGE}"
+    rf"|{_DIGITS}{_NUMBER_ENDS})"
+)
+_LOOKS_LIKE_SCORE = re.compile(rf"{_OPEN}[-+.]?\d")
+_OTHER_SCALE = re.compile(rf"(?:{OUT_OF}|[-~–—至到])[ \t]?[为是:]?[ \t]?(\d{{1,9}})|(\d{{1,9}}|百)分制")
+_SCALE_AFTER = re.compile(rf"[ \t,(]{{0,4}}{OUT_OF}[ \t]?[为是:]?[ \t]?(\d{{1,9}})")
+_BRACKETED = re.compile(r"\[\[\s{0,3}(-?\d{1,9}(?:\.\d{1,9})?)\s{0,3}\]\]")
+_VERDICT = re.compile(rf"{_OPEN}(yes|no|是的?|否|不是)(?={_CLOSE}[ \t]*(?:\Z|[\r\n,。;!:]|\.(?![ \t]*\d)))")
+
+Hit = re.Match[str]
+
+
+def labels(found: Iterable[str]) -> str:
+    """A pattern of the names, longest first, so that 文章质量 is never read as 质量."""
+    return "|".join(re.escape(name) for name in sorted(found, key=len, reverse=True))
+
+
+def statements(text: str, rubric: Rubric) -> dict[str, Value | Bad]:
+    """The last statement about each item, by the item's key."""
+    named = names(rubric)
+    folded = fold(text)
+    hits = _hits(folded, named)
+    given: dict[str, Value | Bad] = {}
+    resume = 0
+    for hit, following in zip(hits, [*hits[1:], None], strict=True):
+        item = named[hit["label"]]
+        if hit.start() < resume:
+            continue  # a name within a note
+        if isinstance(item, Note):
+            resume = _note_end(folded, hits, hit)
+            value: Value | Bad = text[hit.end() : resume].strip(" \t\r\n*_#|") or None
+        else:
+            value, _ = _value(item, rubric.scale, hit, folded, following.start() if following else len(folded))
+        if value is not None:
+            given[item.key] = value
+    return given
+
+
+def unlabelled(text: str, rubric: Rubric) -> tuple[str, Value] | None:
+    """The one thing asked, said without its name: `[[7]]` or `Rating: 7` at the end, `8/10` alone, `Yes.` first."""
+    if len(rubric.dimensions) == 1:
+        score = text.strip() if is_score(text.strip()) else _closing_score(text, rubric)
+        return None if score is None else (rubric.dimensions[0].key, score)
+    if len(rubric.items) == 1 and rubric.checks:
+        verdict = _VERDICT.match(fold(text.lstrip()[:60]))
+        return None if verdict is None else (rubric.checks[0].key, verdict[1])
+    return None
+
+
+def _hits(folded: str, named: Iterable[str]) -> list[Hit]:
+    """Where a name begins a phrase and a separator follows."""
+    pattern = re.compile(rf"(?P<label>{labels(named)}){_TAIL}")
+    return [hit for hit in deque(pattern.finditer(folded), maxlen=MAX_HITS) if _BEGINS.search(_before(folded, hit))]
+
+
+def _before(folded: str, hit: Hit) -> str:
+    """A little of the text before a name; the x says that the text begins earlier."""
+    start = hit.start()
+    return folded[:start] if start <= 40 else "x" + folded[start - 40 : start]
+
+
+def _note_end(folded: str, hits: list[Hit], note: Hit) -> int:
+    """A note goes on to the next name that begins a line, or to the end."""
+    for hit in hits:
+        if hit.start() >= note.end() and (line := _LINE_START.search(before := _before(folded, hit))):
+            return max(note.end(), hit.start() - (len(before) - line.start()))
+    return len(folded)
+
+
+def _value(item: Item, scale: Scale, hit: Hit, folded: str, stop: int) -> tuple[Value | Bad, int]:
+    """The value behind a name and where it ends; None where there is only talk."""
+    stop = hit.end() + len(folded[hit.end() : stop].rstrip(" \t*_`#>|-\"'“‘「『【[("))
+    if isinstance(item, Dimension):
+        return _score_value(scale, hit, folded, stop)
+    if isinstance(item, Choice):
+        return _word_value([fold(option).strip() for option in item.options], hit, folded, stop, closed=True)
+    return _word_value([*YES, *NO], hit, folded, stop, closed=not isinstance(item, Check))
+
+
+def _score_value(scale: Scale, hit: Hit, folded: str, stop: int) -> tuple[Value | Bad, int]:
+    match = _SCORE.match(folded, hit.end(), stop)
+    if match is None:
+        if _LOOKS_LIKE_SCORE.match(folded, hit.end(), stop):
+            return Bad("malformed", f"{folded[hit.end() : hit.end() + 20]!r} is not one number"), hit.end()
+        return None, hit.end()
+    after = _SCALE_AFTER.match(folded, match.end(), stop)
+    for other in (_OTHER_SCALE.search(hit["scale"] or ""), after):
+        if other is not None and (other[1] or other[other.re.groups]) != f"{scale.max:g}":
+            return Bad("out_of_range", f"given on another scale than to {scale.max:g}"), match.end()
+    return match["value"], match.end()
+
+
+def _word_value(words: list[str], hit: Hit, folded: str, stop: int, *, closed: bool) -> tuple[Value | Bad, int]:
+    any_word = labels(words)
+    ends = rf"{_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:[,;。.!|(<:]|{_DASH}))"
+    # `是 | 否` and `小说，诗歌` repeat the menu; they do not choose from it.
+    another = rf"{_CLOSE}[ \t]{{0,4}}[,;|][ \t]{{0,4}}(?:{any_word})(?![^\W_])"
+    match = re.compile(rf"{_OPEN}(?P<value>{any_word})(?!{another})(?={ends})").match(folded, hit.end(), stop)
+    if match is not None:
+        return match["value"], match.end()
+    if re.compile(rf"{_OPEN}(?:{any_word})").match(folded, hit.end(), stop):
+        return Bad("malformed", f"{folded[hit.end() : hit.end() + 20]!r} is not one answer"), hit.end()
+    line = re.compile(r"[ \t]*([^\r\n。,;!?]{1,20})(?=[\r\n]|\Z)").match(folded, hit.end(), stop)
+    if closed and line is not None and line[1].strip(" *_`|"):
+        return Bad("out_of_range", f"{line[1].strip()!r} is none of the options"), line.end()
+    return None, hit.end()
+
+
+def _closing_score(text: str, rubric: Rubric) -> Value:
+    """The score that a reply ends with: behind it no digit, no further line, and few words."""
+    tail = fold(text.rstrip()[-TAIL:])
+    ends: Mapping[int, Value] = {match.end(): match[1] for match in _BRACKETED.finditer(tail)}
+    for hit in _hits(tail, GENERIC):
+        value, end = _value(rubric.dimensions[0], rubric.scale, hit, tail, len(tail))
+        if isinstance(value, str):
+            ends = {**ends, end: value}
+    if not ends:
+        return None
+    last = max(ends)
+    rest = tail[last:].strip()
+    return None if len(rest) > 100 or re.search(r"[\d\r\n]", rest) else ends[last]

@@ -1,0 +1,223 @@
+"""One run from end to end: scan, fill, select, folders, manifest. What the command line and jobs/ call.
+
+Not known here: argument parsing, how a stage is spread over a cluster.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from coigw_judge import manifest as manifests
+from coigw_judge import pipeline, written
+from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
+from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.fill import make_recipe, specimen_ask
+from coigw_judge.job import LoadedJob
+from coigw_judge.judges.presets import preset_for, tensor_parallel
+from coigw_judge.paths import is_uri, open_filesystem
+from coigw_judge.progress import FillProgress
+from coigw_judge.scan import Scan, check_total
+from coigw_judge.source import Split
+from coigw_judge.store import Store
+from coigw_judge.verdict import View
+
+Say = Callable[[str], None]
+_ROUNDS = 2
+"""Fill goes over what failed blocks left once more, row by row."""
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a run has found out so far; times in seconds by stage."""
+
+    job: LoadedJob
+    store: Store
+    scan: Scan
+    planned: Planned
+    run: str
+    retry_unscored: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+
+    def view(self, retry_unscored: bool = False) -> View:
+        """What scan and store say now."""
+        drop = self.job.config.screen.duplicate == "drop"
+        return View(
+            store=self.store.root,
+            scan=self.scan,
+            plan=self.planned.plan,
+            pairs=self.planned.pairs,
+            drop_duplicates=drop,
+            retry_unscored=retry_unscored,
+        )
+
+
+def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False) -> Stage:
+    """Scan the input, and plan: with the judge identified (`for_fill`), or as the store remembers it.
+
+    Raises FixInput and FixJudge for what can be known before an engine starts.
+    """
+    store = Store(job.store)
+    started = time.monotonic()
+    scan = pipeline.scan(job, store)
+    scanned = time.monotonic() - started
+    if scan.rows_in:
+        _check_applies(job, scan)
+    planned = plan_for_fill(job, store) if for_fill and scan.rows_in else plan_from_store(job, store)
+    run = f"{job.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    return Stage(job, store, scan, planned, run, retry_unscored, {"scan": scanned, "startup": 0.0, "fill": 0.0})
+
+
+def _check_applies(job: LoadedJob, scan: Scan) -> None:
+    for rubric in job.all_rubrics:
+        if scan.rows_in > scan.unreadable and not scan.applicable(rubric.reads):
+            raise FixJob(
+                f"{job.path}: rubric {rubric.name} reads {', '.join(rubric.reads)}, and no record of the input has all of "
+                "these; map the columns (input.columns) or leave the rubric out"
+            )
+
+
+def fill(stage: Stage, say: Say) -> None:
+    """Ask what is open, in rounds; the second takes what failed blocks left, row by row."""
+    started = time.monotonic()
+    job = stage.job
+    recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
+    verify_prompts(job, stage.planned)
+    for attempt in range(_ROUNDS):
+        fresh = attempt == 0 and not stage.store.parts()
+        folder = None if fresh else pipeline.work_folder(stage.store, stage.run)
+        view = stage.view(retry_unscored=stage.retry_unscored and attempt == 0)
+        rows, _ = (None, None) if fresh else pipeline.survey(view, folder)
+        count = stage.scan.rows_in - stage.scan.unreadable - stage.scan.duplicates
+        if rows is not None:
+            count = sum(len(found) for found in rows.values())
+        if count == 0:
+            break
+        say(f"{count:,} of {stage.scan.rows_in:,} rows have something to ask")
+        order = pipeline.FillOrder(
+            recipe=recipe,
+            judge=job.config.judge,
+            gpus=gpus_per_replica(job),
+            store=job.store,
+            scan=stage.scan,
+            columns=job.config.input.columns,
+            rows=rows,
+            known=folder,
+            drop_duplicates=job.config.screen.duplicate == "drop",
+            block_rows=pipeline.BLOCK_ROWS if attempt == 0 else 1,
+        )
+        progress = FillProgress(count)
+        try:
+            tally = pipeline.fill(order, progress)
+        finally:
+            progress.close()
+        stage.seconds["startup"] += tally.pop("startup", 0.0)
+        stage.tally.update(tally)  # type: ignore[arg-type]
+    stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+
+
+def verify_prompts(job: LoadedJob, planned: Planned) -> None:
+    """Refuse a model whose ids would not say what its own chat template does. Raises FixJudge."""
+    if job.config.judge.engine != "vllm":
+        return
+    from coigw_judge.judges.vllm import make_encoder
+
+    encoder = make_encoder(job.config.judge)
+    recipe = make_recipe(job, planned.plan, "", "", False)
+    for rubric in job.all_rubrics:
+        encoder.verify(specimen_ask(recipe, rubric).prompt)
+
+
+def gpus_per_replica(job: LoadedJob) -> float:
+    """What Ray must reserve for one engine."""
+    judge = job.config.judge
+    if judge.gpus_per_replica is not None:
+        return judge.gpus_per_replica
+    if judge.engine != "vllm":
+        return 0.0
+    from coigw_judge.judges.vllm import on_cpu
+
+    return 0.0 if on_cpu() else float(tensor_parallel(judge))
+
+
+def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:
+    """Decide every row, write the run folder; returns the manifest and the folder.
+
+    Raises CountsDiffer, after the manifest is written as incomplete, where the rows do not add up.
+    """
+    started = time.monotonic()
+    folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
+    filesystem, inner = open_filesystem(folder)
+    filesystem.create_dir(inner, recursive=True)
+    counts = pipeline.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
+    written_rows = _write_folders(stage, folder, form)
+    stage.seconds["select"] = time.monotonic() - started
+    decided = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
+    trouble = _reconcile(stage, decided, written_rows, filled)
+    manifest = manifests.build(
+        stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
+    )
+    manifests.write(folder, manifest)
+    if trouble:
+        raise CountsDiffer(f"{folder}: {trouble}")
+    return manifest, folder
+
+
+def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[str, int]:
+    decisions = written.decisions_to_write(stage.job.config.write)
+    if not decisions or not stage.scan.rows_in:
+        return {}
+    size = max(1, -(-len(stage.scan.splits) // 64))
+    tasks = []
+    for group, start in enumerate(range(0, len(stage.scan.splits), size)):
+        pieces = [piece.as_dict() for piece in stage.scan.splits[start : start + size]]
+        tasks.append({"group": group, "pieces": pieces, "rows": list(stage.scan.rows[start : start + size])})
+
+    def write(task: dict[str, Any]) -> dict[str, Any]:
+        pieces = [Split(**piece) for piece in task["pieces"]]
+        return dict(written.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
+
+    return pipeline.write_decided(tasks, write)
+
+
+def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[str, int], filled: bool) -> str:
+    """What does not add up, or an empty string."""
+    try:
+        check_total(stage.scan, sum(decided.values()))
+    except CountsDiffer as error:
+        return str(error)
+    for decision in written.decisions_to_write(stage.job.config.write):
+        if written_rows.get(decision, 0) != decided.get(decision, 0):
+            return f"{decided.get(decision, 0)} rows are {decision} and {written_rows.get(decision, 0)} were written"
+    if filled and decided.get("pending", 0):
+        return f"{decided['pending']} rows are pending after a complete fill; run again to ask what is open"
+    return ""
+
+
+def too_many_unscored(manifest: Mapping[str, Any]) -> str:
+    """A sentence where more of the judged rows are unscored than `max_unscored` allows, else an empty string."""
+    decisions = manifest["decisions"]
+    judged = sum(decisions[name] for name in ("kept", "review", "dropped", "unscored"))
+    share = decisions["unscored"] / judged if judged else 0.0
+    allowed = manifest["configuration"]["max_unscored"]
+    if share <= allowed:
+        return ""
+    causes = ", ".join(f"{name} {n}" for name, n in manifest["failures"].items())
+    return f"{share:.1%} of the judged rows are unscored and max_unscored is {allowed:.1%} ({causes})"
+
+
+def check_paths(job: LoadedJob) -> None:
+    """Refuse what can be known to be wrong before Ray starts: the preset, and paths inside a Ray package."""
+    if job.config.judge.engine == "vllm":
+        preset_for(job.config.judge)
+    if "/runtime_resources/working_dir_files/" in str(job.path):
+        inside = [p for p in (job.store, job.out) if not is_uri(p) and "/runtime_resources/" in p]
+        if inside:
+            raise FixJob(
+                f"{job.path}: {inside[0]} lies inside a Ray working-directory package, where each node has its own copy; "
+                "give --store and --out as URIs or absolute shared paths"
+            )
