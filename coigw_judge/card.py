@@ -53,10 +53,10 @@ class Scorecard:
         What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
         as it is; and a record to which nothing of the gate applies has not passed it.
         """
-        over = tuple(name for name in gate.over or () if not self._applies_not(name))
+        over = None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
         require = tuple(name for name in gate.require if not self._applies_not(name))
         missing = self._not_applicable_in(gate)
-        if missing and not over and not require:
+        if missing and over == () and not require:
             return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
         decision = replace(gate, over=over, require=require).decide(self.scores(), self.checks())
         if missing and any(reason.kind == "total" for reason in decision.reasons):
@@ -74,7 +74,7 @@ class Scorecard:
         return ("unscored" if self.failed() else "pending"), decision
 
     def action(self, final: Final) -> Action | None:
-        """What people should do: remove where a check of rubric `removal` failed (paper, 2.3), else refine or accept."""
+        """What people should do: remove where a check of rubric `removal` failed (paper, 2.3); else refine, accept."""
         if any(not value for name, value in self.checks().items() if name.startswith("removal.")):
             return "remove"
         if final == "kept":

@@ -108,6 +108,8 @@ def _override_options(parser: argparse.ArgumentParser) -> None:
 def _load(options: argparse.Namespace) -> LoadedJob:
     from coigw_judge.runs import check_paths
 
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # a judge of one's own is found here, as `python -m` would find it
     job = load_job(
         options.job, options.set, input_paths=options.input, out=options.out, store=options.store, limit=options.limit
     )

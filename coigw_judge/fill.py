@@ -55,7 +55,7 @@ def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, re
         run=run,
         plan=plan,
         templates=job.templates,
-        schemas={rubric.name: rubric.schema(reasons) for rubric in job.all_rubrics},
+        schemas={rubric.name: rubric.reply_schema(reasons) for rubric in job.all_rubrics},
         reply_tokens={rubric.name: reply_budget(rubric, reasons) for rubric in job.all_rubrics},
         rubric_fingerprints={rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
         judge_fingerprint=judge_fingerprint,

@@ -51,14 +51,14 @@ class Gate:
     tops: Mapping[str, float] = field(default_factory=dict)
 
     def decide(self, scores: Mapping[str, float | None], checks: Mapping[str, bool | None] | None = None) -> Decision:
-        """Decide on scores by dimension and checks by name; None (or a name of `over` left out) is not known.
+        """Decide on scores by dimension and checks by name; None, NaN or a name of `over` left out is not known.
 
         Returns `kept` or `dropped`; `review` where the record misses the gate by no more than the review band
         and all checks are true; `pending` where that depends on a value not known.
         """
         checks = checks or {}
         names = tuple(scores) if self.over is None else self.over
-        values = {name: scores.get(name) for name in names}
+        values = {name: _known(scores.get(name)) for name in names}
         known_checks = {name: checks.get(name) for name in self.require}
         unknown = [n for n, v in (*values.items(), *known_checks.items()) if v is None]
         failures = [*self._failed_checks(known_checks), *self._failed_each(values, 0), *self._failed_total(values, 0)]
@@ -104,3 +104,8 @@ class Gate:
     def floor(self, name: str) -> float | None:
         """The threshold that a dimension must reach by itself, if it has one."""
         return self.each.get(name) if isinstance(self.each, Mapping) else self.each
+
+
+def _known(value: float | None) -> float | None:
+    """NaN is what data frames make of None; no comparison with it ever fails, so it must not count as a score."""
+    return None if value is None or math.isnan(value) else value

@@ -190,7 +190,7 @@ class LoadedJob:
         return {
             "rubric": rubric.fingerprint(),
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
-            "schema": fingerprint(rubric.schema(self.config.reasons)),
+            "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
             "long_text": self.config.long_text,
         }
 
@@ -248,11 +248,13 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
     over = list(dimensions) if gate.over is None else _spell_out(gate.over, list(dimensions), "gate.over", path)
     require = _spell_out(gate.require, checks, "gate.require", path)
     tops = {name: dimensions[name] for name in over}
-    if isinstance(gate.each, dict):
-        _spell_out(list(gate.each), over, "gate.each", path)
+    each = gate.each
+    if isinstance(each, dict):  # what names a dimension goes before what names its whole rubric
+        spelt = {name: _spell_out([name], over, "gate.each", path) for name in each}
+        each = {one: each.get(one, each[name]) for name, ones in spelt.items() for one in ones}
     bound = Gate(
         total=gate.total,
-        each=gate.each,
+        each=each,
         over=tuple(over),
         require=tuple(require),
         review_total=gate.review.total,
@@ -273,9 +275,8 @@ def _spell_out(names: list[str], known: list[str], key: str, path: Path) -> list
         matches = [k for k in known if k == name or k.startswith(f"{name}.")]
         if not matches:
             rubrics = {k.partition(".")[0] for k in known}
-            raise FixJob(
-                f"{path}: {key}: {name} is not asked by this job{nearest(name, [*known, *rubrics])}; known: {', '.join(known) or 'none'}"
-            )
+            hint, all_known = nearest(name, [*known, *rubrics]), ", ".join(known) or "none"
+            raise FixJob(f"{path}: {key}: {name} is not asked by this job{hint}; known: {all_known}")
         found += [match for match in matches if match not in found]
     return found
 

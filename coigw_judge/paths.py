@@ -56,7 +56,7 @@ def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
 
 
 def list_files(filesystem: fs.FileSystem, folder: str, suffix: str) -> list[str]:
-    """The files directly in `folder` that end in `suffix`, sorted; hidden ones left out; [] where there is no folder."""
+    """The files directly in `folder` that end in `suffix`, sorted, without hidden ones; [] where it does not exist."""
     selector = fs.FileSelector(folder, allow_not_found=True)
     infos = filesystem.get_file_info(selector)
     files = (info for info in infos if info.type == fs.FileType.File)

@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import signal
+import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -55,7 +57,10 @@ def cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     started = not ray.is_initialized()
     if started:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        # The workers of a local cluster import what the driver can: a judge of the user's own lies on its path.
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        with _without_line("Set ray log level"):
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     for name in ("ray.data", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
     context = DataContext.get_current()
@@ -69,6 +74,24 @@ def cluster() -> Iterator[None]:
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _without_line(words: str) -> Iterator[None]:
+    """Hold back what native code writes to standard error, and pass it on without the lines that hold `words`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if words.encode() not in line:
+                    os.write(2, line)
 
 
 def scan(job: LoadedJob, store: Store) -> Scan:
@@ -219,11 +242,12 @@ class Progress:
         self._words.append(words)
 
     def snapshot(self) -> tuple[Snapshot, list[str]]:
-        total: Counter[str] = Counter()
+        total: Snapshot = {}
         for tally in self._tallies.values():
             for key, value in tally.items():
-                total[key] = max(total[key], value) if key == "startup" else total[key] + value
-        return dict(total), self._words
+                so_far = total.get(key, 0)
+                total[key] = max(so_far, value) if key == "startup" else so_far + value
+        return total, self._words
 
 
 class JudgeActor:
@@ -281,7 +305,7 @@ class JudgeActor:
         self._tasks = [asyncio.create_task(self._filler.flush_forever()), asyncio.create_task(self._report_forever())]
 
     def _known_facts(self) -> Known:
-        """Facts of half-done records as surveyed, and whatever was written since: a restarted actor asks nothing twice."""
+        """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
         tables = [self._store.read(OUTCOME_COLUMNS, since=self._since)]
         if self._known is not None:
             for path in list_files(self._store.filesystem, self._known, ".parquet"):
@@ -425,7 +449,7 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
             rows: list[dict[str, Any]] = []
             for row, record in scanning.records(order.scan, number, order.columns, wanted):
                 if row not in skip:
-                    rows.append({**record.texts, "genre": record.genre})
+                    rows.append({"genre": record.genre, **dict(record.texts.items())})
                 if len(rows) == 4 * order.block_rows:
                     yield pa.Table.from_pylist(rows, schema=schema)
                     rows = []

@@ -83,7 +83,7 @@ def load_template(rubric: Rubric, reasons: Reasons) -> Template:
     path = find_file(rubric.prompt, "prompts", ".md")
     text = _read(path)
     head, body = _split_fields(text, rubric, path)
-    named = [name for name in _PLACEHOLDER.findall(body)]
+    named: list[str] = _PLACEHOLDER.findall(body)
     if sorted(named) != sorted(_OWN):
         wanted = ", ".join(f"{{{{{name}}}}}" for name in _OWN)
         found = ", ".join(f"{{{{{name}}}}}" for name in named) or "none"

@@ -47,9 +47,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that is no record, and why."""
+    """A row that is no record, and why; its id where it has one."""
 
     reason: str
+    id: str | None = None
 
 
 def record_digest(digests: Mapping[FieldName, bytes]) -> bytes:
@@ -59,20 +60,21 @@ def record_digest(digests: Mapping[FieldName, bytes]) -> bytes:
 
 def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Unreadable:
     """Read a raw row. `columns` maps our names to the input's; a name it lacks stands for itself."""
+    identity = _label(row.get(columns.get("id", "id")))
     texts: dict[FieldName, str] = {}
     for field in FIELDS:
         value = row.get(columns.get(field, field))
         if value is None:
             continue
         if not isinstance(value, str):
-            return Unreadable(f"{field} is {_kind(value)}, not text")
+            return Unreadable(f"{field} is {_kind(value)}, not text", identity)
         if not _encodable(value):
-            return Unreadable(f"{field} holds lone surrogates, which are no characters")
+            return Unreadable(f"{field} holds lone surrogates, which are no characters", identity)
         if value.strip():
             texts[field] = value
     if "answer" not in texts:
-        return Unreadable("answer is missing or blank")
-    return Record(texts, _label(row.get(columns.get("id", "id"))), _label(row.get(columns.get("genre", "genre"))))
+        return Unreadable("answer is missing or blank", identity)
+    return Record(texts, identity, _label(row.get(columns.get("genre", "genre"))))
 
 
 def _label(value: object) -> str | None:

@@ -10,12 +10,13 @@ Not known here: how the judge was asked, whether its reply was cut by a token li
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from coigw_judge.reply_items import Bad, Given, accept, encodable, fold, members_given, names, reason_of, value_of
-from coigw_judge.reply_prose import GENERIC, labels, statements, unlabelled
+from coigw_judge.reply_prose import GENERIC, labels, statements, total, unlabelled
 from coigw_judge.reply_scan import Broken, Found, NotJson, Piece, Value, pieces, strict
 from coigw_judge.rubric import Item, Rubric
 
@@ -71,7 +72,7 @@ def parse_reply(text: str, rubric: Rubric) -> Scored | Unscored:
         return _from_objects(whole, rubric, raw) or _verdict({}, rubric, raw)
     answer = _after_thinking(raw)
     if answer is None:
-        return Unscored(cause="malformed", raw=raw, detail="the thinking does not end")
+        return _malformed(raw, "the thinking does not end")
     if not answer.strip():
         return Unscored(cause="empty", raw=raw)
     parts = pieces(answer)
@@ -107,17 +108,22 @@ def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | 
         if isinstance(part, Found):
             given += [(place, each) for each in _statements_of(part.members, named, rubric)]
     complete = [(place, each) for place, each in given if not _missing(each, rubric)]
-    place, last = (complete or given or [(-1, None)])[-1]
-    if (complete or last is None) and _has_loose_members(parts[place + 1 :], named, rubric, broken=last is None):
-        return Unscored(cause="malformed", raw=raw, detail="an object that can not be read")
-    return None if last is None else _verdict(last, rubric, raw)
+    unreadable = _malformed(raw, "an object that can not be read")
+    if complete:
+        # What follows in a broken object of its own takes nothing from it; loose members are its own remains.
+        place, last = complete[-1]
+        remains = takewhile(lambda part: not isinstance(part, Broken), parts[place + 1 :])
+        return unreadable if _has_loose_members(remains, named, rubric) else _verdict(last, rubric, raw)
+    if given:
+        return _verdict(given[-1][1], rubric, raw)
+    return unreadable if _has_loose_members(parts, named, rubric) else None
 
 
 def _statements_of(members: dict[str, Value], named: Mapping[str, Item], rubric: Rubric) -> Iterator[Given]:
     """The items in an object, or in the objects that it only wraps: `{"result": {...}}`."""
     if len(rubric.items) == len(rubric.dimensions) == 1 and not members_given(members, named):
         only = rubric.dimensions[0]
-        if value_of(only, members) is not None:
+        if value_of(only, members) is not None and any(fold(key).strip() in GENERIC for key in members):
             yield {only.key: members}  # {"reason": ..., "score": 8} where there is but one score to give
             return
     waiting: list[Value] = [members]
@@ -131,36 +137,36 @@ def _statements_of(members: dict[str, Value], named: Mapping[str, Item], rubric:
             waiting += reversed(value)
 
 
-def _has_loose_members(parts: Sequence[Piece], named: Mapping[str, Item], rubric: Rubric, *, broken: bool) -> bool:
-    """Whether `"quality":` stands outside all objects: the rest of one that was cut, or that ended too early.
-
-    What follows a complete object in an object of its own, sound or `broken`, takes nothing from it.
-    """
+def _has_loose_members(parts: Iterable[Piece], named: Mapping[str, Item], rubric: Rubric) -> bool:
+    """Whether `"quality":` stands outside all sound objects: the rest of one that broke, or that ended too early."""
     generic = GENERIC if len(rubric.dimensions) == 1 else ()
     member = re.compile(rf"""["'](?:{labels({*named, *generic})})["']\s{{0,20}}:""")
-    for part in parts:
-        if isinstance(part, Broken) and not broken:
-            return False
-        if not isinstance(part, Found) and member.search(fold(part.text)):
-            return True
-    return False
+    return any(member.search(fold(part.text)) for part in parts if not isinstance(part, Found))
 
 
 def _from_prose(text: str, rubric: Rubric, raw: str) -> Scored | Unscored:
     """The verdict of the last labelled statements, and of a sole item's value without its label."""
     given = statements(text, rubric)
     bare = unlabelled(text, rubric)
+    witness = bare or total(text, rubric)
+    if witness is not None and witness[0] in given and not _agree(given[witness[0]], witness, rubric):
+        return _malformed(raw, f"{witness[0]}: two values that differ")
     if bare is not None:
-        key, value = bare
-        item = next(item for item in rubric.items if item.key == key)
-        if key in given and accept(item, given[key], rubric.scale) != accept(item, value, rubric.scale):
-            return Unscored(cause="malformed", raw=raw, detail=f"{key}: two values that differ")
-        given.setdefault(key, value)
+        given.setdefault(*bare)
     if given:
         return _verdict(given, rubric, raw)
     if _REFUSAL.match(fold(text[:80])):
         return Unscored(cause="refused", raw=raw)
-    return Unscored(cause="malformed", raw=raw, detail="no item of the rubric in it")
+    return _malformed(raw, "no item of the rubric in it")
+
+
+def _agree(value: Value | Bad, witness: tuple[str, Value | Bad], rubric: Rubric) -> bool:
+    item = next(item for item in rubric.items if item.key == witness[0])
+    return accept(item, value, rubric.scale) == accept(item, witness[1], rubric.scale)
+
+
+def _malformed(raw: str, detail: str) -> Unscored:
+    return Unscored(cause="malformed", raw=raw, detail=detail)
 
 
 def _missing(given: Given, rubric: Rubric) -> list[str]:

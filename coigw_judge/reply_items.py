@@ -31,6 +31,7 @@ _FOLD = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20,
 _FOLD |= {code: code + 0x20 for code in range(ord("A"), ord("Z") + 1)}
 _FOLD |= {full: ord("a") + number for number, full in enumerate(range(0xFF21, 0xFF3B))}
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_REPLACED = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 
 YES = ("是", "是的", "对", "通过", "合格", "yes", "true", "✓", "✔", "✅", "√")
 NO = ("否", "不", "不是", "不对", "不通过", "未通过", "不合格", "no", "false", "✗", "✘", "❌", "×")
@@ -53,7 +54,7 @@ def fold(text: str) -> str:
 
 def encodable(text: str) -> str:
     """The text with lone surrogates as U+FFFD, so that every file format can hold it."""
-    return _SURROGATE.sub("\ufffd", text)
+    return text.translate(_REPLACED) if _SURROGATE.search(text) else text
 
 
 def names(rubric: Rubric) -> dict[str, Item]:

@@ -13,24 +13,30 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from coigw_judge.reply_items import NO, OUT_OF, UNIT, YES, Bad, Value, fold, is_score, names
+from coigw_judge.reply_items import NO, OUT_OF, UNIT, YES, Bad, fold, is_score, names
+from coigw_judge.reply_scan import Value
 from coigw_judge.rubric import Check, Choice, Dimension, Item, Note, Rubric, Scale
 
 MAX_HITS = 5_000
 """Names with a separator, counted from the end of the reply. The last statement wins, so the end matters."""
+WINDOW = 400
+"""Characters behind a name that are looked at; a value is some tens of them."""
 TAIL = 400
 """How much of a reply's end is searched for an unlabelled score."""
 
-GENERIC = ("总分", "总评分", "总得分", "最终得分", "最终评分", "综合评分", "得分", "评分", "分数", "打分")
-GENERIC += ("rating", "score", "overall", "overall rating", "overall score", "final rating", "final score")
+TOTALS = (
+    *("总分", "总评分", "总得分", "最终得分", "最终评分", "综合评分"),
+    *("overall", "overall rating", "overall score", "final rating", "final score"),
+)
+GENERIC = (*TOTALS, "得分", "评分", "分数", "打分", "rating", "score")
 """Names of a score as such: the score's, where only one is asked and the reply ends with it."""
 
-_CLOSE = r"[*_`\"'”’」』】\])]{0,6}"
+_CLOSE = r"[*_`\"'”’」』】\])]{0,6}+"
 _OPEN = r"[\s*_`~\"'“‘「『【\[(<>]{0,12}"
 _SEPARATOR = r"(?:[:=|]|—{1,2}|–|->|→|-(?=[ \t])|(?<=】)|(?<=】[ ]))"
 _TAIL = (
-    rf"{_CLOSE}[ \t]{{0,3}}(?:得分|评分|分数|打分|score|rating)?{_CLOSE}[ \t]{{0,3}}"
-    rf"(?:\((?P<scale>[^()\n]{{0,40}})\))?{_CLOSE}[ \t]{{0,3}}{_SEPARATOR}"
+    rf"{_CLOSE}[ \t]{{0,3}}+(?:得分|评分|分数|打分|score|rating)?{_CLOSE}[ \t]{{0,3}}+"
+    rf"(?:\((?P<scale>[^()\n]{{0,40}}+)\))?{_CLOSE}[ \t]{{0,3}}+{_SEPARATOR}"
 )
 # A name begins a phrase: after a line's start, punctuation, a number or `分`, never after a letter, so that
 # `语言质量` and `answer_quality` are not `质量` and `quality`. A few words may stand before it.
@@ -47,7 +53,8 @@ _DASH = r"(?:-[ \t]|[–—]{1,2})(?![ \t]*\d)"
 _LINE_END = r"[ \t]*(?:\Z|[\r\n])"
 _NUMBER_ENDS = rf"(?={_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:,(?!\d)|[;。!|(<]|\.{_LINE_END}|{_DASH})))"
 _SCORE = re.compile(
-    rf"{_OPEN}(?P<value>{_DIGITS}[ \t]{{0,3}}(?:{UNIT}[ \t]{{0,3}}{_DENOMINATOR}|{_DENOMINATOR}|{UNIT}){_NOT_A_RANGE}"
+    rf"{_OPEN}(?P<value>{_DIGITS}[ \t*_`]{{0,4}}"
+    rf"(?:{UNIT}[ \t]{{0,3}}{_DENOMINATOR}|{_DENOMINATOR}|{UNIT}){_NOT_A_RANGE}"
     rf"|{_DIGITS}{_NUMBER_ENDS})"
 )
 _LOOKS_LIKE_SCORE = re.compile(rf"{_OPEN}[-+.]?\d")
@@ -71,7 +78,7 @@ def statements(text: str, rubric: Rubric) -> dict[str, Value | Bad]:
     hits = _hits(folded, named)
     given: dict[str, Value | Bad] = {}
     resume = 0
-    for hit, following in zip(hits, [*hits[1:], None], strict=True):
+    for hit, following in zip(hits, [*hits[1:], None], strict=False):
         item = named[hit["label"]]
         if hit.start() < resume:
             continue  # a name within a note
@@ -96,6 +103,16 @@ def unlabelled(text: str, rubric: Rubric) -> tuple[str, Value] | None:
     return None
 
 
+def total(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
+    """The last total, wherever it stands: no more than a witness against another score given as the sole one's."""
+    others = set(TOTALS) - names(rubric).keys()
+    if len(rubric.dimensions) != 1 or not others:
+        return None
+    dimension, folded = rubric.dimensions[0], fold(text)
+    values = [_value(dimension, rubric.scale, hit, folded, len(folded))[0] for hit in _hits(folded, others)]
+    return next(((dimension.key, value) for value in reversed(values) if value is not None), None)
+
+
 def _hits(folded: str, named: Iterable[str]) -> list[Hit]:
     """Where a name begins a phrase and a separator follows."""
     pattern = re.compile(rf"(?P<label>{labels(named)}){_TAIL}")
@@ -118,6 +135,7 @@ def _note_end(folded: str, hits: list[Hit], note: Hit) -> int:
 
 def _value(item: Item, scale: Scale, hit: Hit, folded: str, stop: int) -> tuple[Value | Bad, int]:
     """The value behind a name and where it ends; None where there is only talk."""
+    stop = min(stop, hit.end() + WINDOW)
     stop = hit.end() + len(folded[hit.end() : stop].rstrip(" \t*_`#>|-\"'“‘「『【[("))
     if isinstance(item, Dimension):
         return _score_value(scale, hit, folded, stop)
@@ -134,9 +152,10 @@ def _score_value(scale: Scale, hit: Hit, folded: str, stop: int) -> tuple[Value 
         return None, hit.end()
     after = _SCALE_AFTER.match(folded, match.end(), stop)
     for other in (_OTHER_SCALE.search(hit["scale"] or ""), after):
-        if other is not None and (other[1] or other[other.re.groups]) != f"{scale.max:g}":
+        ends_at = other and (other[1] or other[other.re.groups]).replace("百", "100")
+        if ends_at is not None and ends_at != f"{scale.max:g}":
             return Bad("out_of_range", f"given on another scale than to {scale.max:g}"), match.end()
-    return match["value"], match.end()
+    return re.sub(r"[*_`]", "", match["value"]), match.end()
 
 
 def _word_value(words: list[str], hit: Hit, folded: str, stop: int, *, closed: bool) -> tuple[Value | Bad, int]:
@@ -166,5 +185,5 @@ def _closing_score(text: str, rubric: Rubric) -> Value:
     if not ends:
         return None
     last = max(ends)
-    rest = tail[last:].strip()
+    rest = tail[last:]
     return None if len(rest) > 100 or re.search(r"[\d\r\n]", rest) else ends[last]

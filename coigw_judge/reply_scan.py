@@ -2,7 +2,7 @@
 
 The strict reader is the standard library's, less NaN and Infinity. The tolerant one accepts five
 liberties that judges take: single or curly quotes, True/False/None, a trailing comma, full-width digits
-and punctuation, and unescaped quotes or line breaks inside a string. Anything else, an unclosed
+and punctuation, and unescaped quotes, line breaks or tabs inside a string. Anything else, an unclosed
 object above all, is broken: it is handed on as such and nothing in it is ever completed or guessed.
 (Repair libraries were weighed and left out: they exist to make up what is missing.)
 
@@ -119,7 +119,10 @@ _MAX = r"(?:[ \u3000]?分)?(?:[ \u3000]?[/／][ \u3000]?[0-9０-９]{1,9}[ \u300
 _BARE = re.compile(rf"(?:({_NUMBER})({_MAX})|(True|true|False|false|None|null))(?={_GAP}[,，}}｝\]］])")
 _WORDS: dict[str, Value] = {"true": True, "false": False, "none": None, "null": None}
 _ESCAPE = re.compile(r"\\(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.)", re.DOTALL)
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": ""}
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\", "/": "/"}
+_DAMAGE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# A string with an unescaped `":` in it ran on over a broken place, into the next member.
+_RAN_ON = {opener: re.compile(rf"(?<!\\){closer}\s{{0,20}}:") for opener, closer in _QUOTES.items()}
 
 
 class _Unreadable(Exception):
@@ -181,11 +184,15 @@ class _Reader:
         if self._is(at, "[［"):
             return self._array(at, depth)
         if self._is(at, "\"'“‘＂"):
-            string = strings[self.text[at]].match(self.text, at + 1)
-            if string is None:
-                raise _Unreadable
-            return _unescaped(string[1]), string.end()
+            return self._quoted(at, strings)
         return self._bare(at)
+
+    def _quoted(self, at: int, strings: dict[str, re.Pattern[str]]) -> tuple[str, int]:
+        opener = self.text[at]
+        string = strings[opener].match(self.text, at + 1)
+        if string is None or _DAMAGE.search(string[1]) or _RAN_ON[opener].search(string[1]):
+            raise _Unreadable
+        return _unescaped(string[1]), string.end()
 
     def _bare(self, at: int) -> tuple[Value, int]:
         bare = _BARE.match(self.text, at)
@@ -224,5 +231,6 @@ def _escape(match: re.Match[str]) -> str:
         return chr(0x10000 + ((int(code[1:5], 16) - 0xD800) << 10) + int(code[7:], 16) - 0xDC00)
     if len(code) == 5:
         return chr(int(code[1:], 16))
-    # What JSON does not know, such as the \d of LaTeX, was meant as written.
-    return _ESCAPES.get(code, code if code in "\"'/\\" else match[0])
+    if code not in _ESCAPES:
+        raise _Unreadable
+    return _ESCAPES[code]

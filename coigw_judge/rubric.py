@@ -7,6 +7,7 @@ Not known here: how the prompt is worded (prompt.py), what a score is good for (
 """
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,7 +161,7 @@ class Rubric(_Strict):
         """Hash of all that the rubric file says except `by_genre`, which each request's key carries itself."""
         return fingerprint(self.model_dump(mode="json", exclude={"path", "by_genre"}))
 
-    def schema(self, reasons: Reasons) -> dict[str, Any]:
+    def reply_schema(self, reasons: Reasons) -> dict[str, Any]:
         """The JSON schema of the judge's reply: each item's reason before its value."""
         properties: dict[str, Any] = {}
         for item in self.items:
@@ -172,15 +173,19 @@ class Rubric(_Strict):
             case Note():
                 return {"type": "string", "maxLength": item.max_chars}
             case Dimension():
-                name, value = "score", {"enum": self.scale.values()}
+                name, value = "score", _one_of(self.scale.values())
             case Choice():
-                name, value = "choice", {"enum": list(item.options)}
+                name, value = "choice", _one_of(item.options)
             case _:
                 name, value = "value", {"type": "boolean"}
         if reasons == "none":
             return value
         reason = {"type": "string", "maxLength": REASON_CHARS[reasons]}
         return _closed_object({"reason": reason, name: value})
+
+
+def _one_of(values: Iterable[object]) -> dict[str, Any]:
+    return {"enum": list(values)}
 
 
 def _closed_object(properties: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +242,9 @@ def find_file(name: str, folder: Literal["rubrics", "prompts"], suffix: str, rel
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """The first fault of a validation in one line: the key, what is wrong, and the nearest known key."""
-    first = error.errors()[0]
+    faults = error.errors()
+    unknown = (fault for fault in faults if fault["type"] == "extra_forbidden")
+    first = next(unknown, faults[0])  # a key misspelt is a key missing too; say the typo
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         known = known_keys(model, first["loc"][:-1])

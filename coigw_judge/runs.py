@@ -76,8 +76,8 @@ def _check_applies(job: LoadedJob, scan: Scan) -> None:
     for rubric in job.all_rubrics:
         if scan.rows_in > scan.unreadable and not scan.applicable(rubric.reads):
             raise FixJob(
-                f"{job.path}: rubric {rubric.name} reads {', '.join(rubric.reads)}, and no record of the input has all of "
-                "these; map the columns (input.columns) or leave the rubric out"
+                f"{job.path}: rubric {rubric.name} reads {', '.join(rubric.reads)}, and no record of the input has "
+                "all of these; map the columns (input.columns) or leave the rubric out"
             )
 
 
@@ -116,7 +116,7 @@ def fill(stage: Stage, say: Say) -> None:
         finally:
             progress.close()
         stage.seconds["startup"] += tally.pop("startup", 0.0)
-        stage.tally.update(tally)  # type: ignore[arg-type]
+        stage.tally.update(tally)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
 
 
@@ -218,6 +218,6 @@ def check_paths(job: LoadedJob) -> None:
         inside = [p for p in (job.store, job.out) if not is_uri(p) and "/runtime_resources/" in p]
         if inside:
             raise FixJob(
-                f"{job.path}: {inside[0]} lies inside a Ray working-directory package, where each node has its own copy; "
-                "give --store and --out as URIs or absolute shared paths"
+                f"{job.path}: {inside[0]} lies inside a Ray working-directory package, where each node has its "
+                "own copy; give --store and --out as URIs or absolute shared paths"
             )

@@ -119,13 +119,13 @@ def scan_split(
 
 def _row(position: int, record: Record | Unreadable) -> dict[str, Any]:
     if isinstance(record, Unreadable):
-        return {"position": position, "unreadable": record.reason}
+        return {"position": position, "id": record.id, "unreadable": record.reason}
     digests = record.digests()
     return {
         "position": position,
         "id": record.id,
         "record": record_digest(digests),
-        **digests,
+        **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
         "flags": record.flags(),
         "chars": sum(len(text) for text in record.texts.values()),
@@ -139,7 +139,9 @@ def finish(store: Store, digest: str, splits: list[Split], counts: list[dict[str
     kinds: Counter[str] = Counter()
     for count in ordered:
         kinds.update(count["kinds"])
-    found = _find_duplicates(store, digest, len(splits), sum(rows)) if find_duplicates else DUPLICATES.empty_table()
+    found = DUPLICATES.empty_table()
+    if find_duplicates and splits:
+        found = _find_duplicates(store, digest, len(splits), sum(rows))
     _write(store, digest, "duplicates.parquet", found)
     scan = Scan(
         digest=digest,
@@ -149,7 +151,7 @@ def finish(store: Store, digest: str, splits: list[Split], counts: list[dict[str
         unreadable=sum(int(count["unreadable"]) for count in ordered),
         duplicates=found.num_rows,
     )
-    described = {"digest": digest, "splits": [piece.as_dict() for piece in splits], "rows": list(rows)}
+    described: dict[str, Any] = {"digest": digest, "splits": [piece.as_dict() for piece in splits], "rows": list(rows)}
     described |= {"kinds": scan.kinds, "unreadable": scan.unreadable, "duplicates": scan.duplicates}
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)

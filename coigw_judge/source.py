@@ -13,12 +13,13 @@ import glob
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -96,7 +97,7 @@ def _match_local(pattern: str, base: Path) -> list[File]:
     elif target.is_file():
         paths, names = [target], [pattern]
     else:
-        matches = sorted(glob.glob(pattern, root_dir=base, recursive=True))
+        matches = sorted(glob.glob(os.path.expanduser(pattern), root_dir=base, recursive=True))
         paths, names = [], []
         for match in matches:
             path = Path(resolve(match, base))
@@ -171,9 +172,12 @@ def _open_parquet(path: str, name: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(filesystem.open_input_file(inner))
     except (OSError, pa.ArrowInvalid) as error:
-        raise FixSource(
-            f"{name}: can not be read as Parquet ({error}); repair it or leave it out of input.paths"
-        ) from error
+        raise _no_parquet(name, error) from error
+
+
+def _no_parquet(name: str, error: Exception) -> FixSource:
+    reason = " ".join(str(error).split())
+    return FixSource(f"{name}: can not be read as Parquet ({reason}); repair it or leave it out of input.paths")
 
 
 def column_names(file: File) -> list[str] | None:
@@ -209,10 +213,25 @@ def _read_parquet(piece: Split, columns: list[str] | None) -> Iterator[tuple[int
     with _open_parquet(piece.path, piece.name) as parquet:
         present = None if columns is None else [c for c in columns if c in parquet.schema_arrow.names]
         position = piece.first
-        for batch in parquet.iter_batches(1024, row_groups=list(range(piece.start, piece.stop)), columns=present):
-            for row in batch.to_pylist():
-                yield position, row
-                position += 1
+        batches = parquet.iter_batches(1024, row_groups=list(range(piece.start, piece.stop)), columns=present)
+        try:
+            for batch in batches:
+                for row in _rows_of(batch):
+                    yield position, row
+                    position += 1
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _no_parquet(piece.name, error) from error
+
+
+def _rows_of(batch: pa.RecordBatch) -> list[Row]:
+    """The rows of a batch, one by one where one of them holds no UTF-8 or a date that Python can not hold."""
+    try:
+        rows: list[Row] = batch.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            return [Unreadable(f"the row holds a value that can not be read: {error}")]
+        return [row for n in range(batch.num_rows) for row in _rows_of(batch.slice(n, 1))]
+    return rows
 
 
 def _read_jsonl(piece: Split) -> Iterator[tuple[int, Row]]:
@@ -257,29 +276,42 @@ def _parse_line(line: bytes, offset: int) -> Row:
 
 def _read_csv(piece: Split) -> Iterator[tuple[int, Row]]:
     with _open_bytes(piece) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="strict", newline="")
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.DictReader(text, restkey=None, strict=True)
-        position = 0
+        header, position = None, 0
         while True:
             try:
-                row = next(reader)
+                header, row = reader.fieldnames, next(reader)
             except StopIteration:
                 return
-            except UnicodeDecodeError as error:
-                yield position, Unreadable(f"the rest of the file is not UTF-8: {error.reason}")
-                return
-            except (csv.Error, OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
+            except csv.Error as error:
+                yield position, Unreadable(f"the row is not CSV: {error}")
+                if header is None:
+                    return  # else the next row would be taken for the header
+            except (OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
                 yield position, Unreadable(f"the file breaks off here: {error}")
                 return
-            yield position, {name: value for name, value in row.items() if name is not None}
+            else:
+                yield position, _parse_cells(row)
             position += 1
+
+
+def _parse_cells(row: dict[str, Any]) -> Row:
+    cells = {name: value for name, value in row.items() if name is not None}
+    try:
+        "".join(value for value in cells.values() if value).encode()
+    except UnicodeEncodeError:  # an escaped byte
+        return Unreadable("the row is not UTF-8")
+    return cells
 
 
 def _open_bytes(piece: Split) -> IO[bytes]:
     filesystem, inner = open_filesystem(piece.path)
     try:
         if piece.compression == "gzip" and isinstance(filesystem, fs.LocalFileSystem):
-            return io.BufferedReader(gzip.open(inner))  # several members in one file, which pyarrow stops after
+            # It reads several members in one file, after whose first pyarrow stops. A BufferedReader around it would
+            # lose the last sound rows of a truncated file.
+            return cast(IO[bytes], gzip.open(inner))
         if piece.compression is None and isinstance(filesystem, fs.LocalFileSystem):
             return Path(inner).open("rb")
         if piece.compression is None:

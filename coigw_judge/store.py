@@ -267,7 +267,7 @@ def _select(table: pa.Table, pairs: set[str] | None, bucket: int, buckets: int) 
 
 
 def _earliest(table: pa.Table) -> pa.Table:
-    """Each key once: a scored fact before a failure (which --retry-unscored asked again), the first by time, then by part.
+    """Each key once: a scored fact before a failure (--retry-unscored asks again), the first by time, then by part.
 
     Parts come in name order and the sort is stable.
     """

@@ -91,10 +91,8 @@ def _rows_of(scanned: pa.Table, bucket: int, buckets: int) -> Iterator[tuple[int
         rows = np.flatnonzero(home == bucket)
         scanned = scanned.take(pa.array(rows))
     for batch in pa.Table.to_batches(scanned, max_chunksize=5000):
-        start = 0 if batch.num_rows == 0 else 0
-        for values in batch.to_pylist():
-            yield int(rows[start]), values
-            start += 1
+        for row, values in zip(rows, batch.to_pylist(), strict=False):
+            yield int(row), values
         rows = rows[batch.num_rows :]
 
 

@@ -33,7 +33,7 @@ def decisions_to_write(write: Iterable[str]) -> list[str]:
 def write_group(
     group: int, pieces: list[Split], rows: list[int], folder: str, decisions: list[str], form: Format
 ) -> dict[str, int]:
-    """Write what was decided on a group of splits (of which `rows` rows each were scanned); returns rows by decision."""
+    """Write what was decided on a group of splits, of which `rows` were scanned each; returns rows by decision."""
     verdicts = _verdicts(folder, sorted({piece.name for piece in pieces}), decisions)
     parts = {decision: _Part(folder, decision, group, form) for decision in decisions}
     counts: Counter[str] = Counter()

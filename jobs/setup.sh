@@ -116,7 +116,7 @@ step() {
         tail -n 15 "$log" | sed 's/^/    /'
         printf 'setup: error: could not do: %s\n' "$what"
         printf '    Check that pip reaches a package index (python -m pip config list) and that the disk has room\n'
-        printf '    (df -h %s; the cpu lock takes 4 GB), then run this again. Last resort: rm -r %s\n' "$top" "$venv"
+        printf '    (df -h %q; the cpu lock takes 4 GB), then run this again. Last resort: rm -r %q\n' "$top" "$venv"
     } >&2
     exit 1
 }

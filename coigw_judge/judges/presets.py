@@ -74,7 +74,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             matches=r"^embedded$",
             thinking_switch="argument",
             reasoning_parser="qwen3",
-            engine_args={"max_num_seqs": 32, "enforce_eager": True},
+            engine_args={"max_num_seqs": 32, "enforce_eager": True, "dtype": "float32"},
         ),
         "plain": Preset(matches=r""),
     }

@@ -180,6 +180,7 @@ class VllmJudge:
         if config.engine_args:
             check_engine_arguments(config)
         _prepare_environment()
+        from vllm.config import StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -190,6 +191,8 @@ class VllmJudge:
         is_local = config.model == "embedded" or Path(config.model).expanduser().is_dir()
         arguments |= {"model": str(folder)} if is_local else {"model": config.model, "revision": revision}
         try:
+            # As an object: vLLM writes the reasoning parser into it.
+            arguments["structured_outputs_config"] = StructuredOutputsConfig(**arguments["structured_outputs_config"])
             engine_config = AsyncEngineArgs(**arguments).create_engine_config()
         except (ValueError, TypeError) as error:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error

@@ -1,0 +1,66 @@
+"""What a process tree takes while it runs: peak memory, and processor time beside that of everybody else.
+
+On a shared machine the processor time says how much of the machine a system had, so that a reader can tell a slow
+system from a crowded machine.
+Not known here: what the processes do.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+
+_SAMPLE_SECONDS = 0.25
+
+
+@dataclass(slots=True)
+class Watch:
+    """Samples of one process tree. Seconds are time.time(); resident pages that processes share count for each."""
+
+    peak_bytes: int = 0
+    _at: list[float] = field(default_factory=list)
+    _own: list[float] = field(default_factory=list)
+    _all: list[float] = field(default_factory=list)
+
+    def until_exit(self, process: psutil.Popen) -> None:
+        """Sample until the process ends."""
+        while process.poll() is None:
+            resident, seconds = _tree(process)
+            self.peak_bytes = max(self.peak_bytes, resident)
+            self._at.append(time.time())
+            self._own.append(seconds)
+            self._all.append(_machine())
+            time.sleep(_SAMPLE_SECONDS)
+
+    def cores(self, first: float, last: float) -> tuple[float, float]:
+        """Cores that the tree had between two moments, on average, and cores that others had."""
+        own, everybody = (
+            float(np.interp(last, self._at, used) - np.interp(first, self._at, used)) / (last - first)
+            for used in (self._own, self._all)
+        )
+        return own, max(0.0, everybody - own)
+
+
+def _tree(process: psutil.Process) -> tuple[int, float]:
+    """Resident bytes and processor seconds of a process and all below it."""
+    resident, seconds = 0, 0.0
+    try:
+        tree = [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return 0, 0.0
+    for each in tree:
+        try:
+            with each.oneshot():
+                resident += each.memory_info().rss
+                times = each.cpu_times()
+        except psutil.NoSuchProcess:
+            continue
+        seconds += times.user + times.system
+    return resident, seconds
+
+
+def _machine() -> float:
+    """Processor seconds that all processes together have had."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)

@@ -1,0 +1,56 @@
+"""Fixtures shared by the tests: one local Ray cluster and one engine for the whole session."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None, max_examples=60)
+settings.load_profile("steady")
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Data by others, beside the checkout; tests that need it are skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no ../shared/data beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    from coigw_judge import pipeline
+
+    with pipeline.cluster():
+        yield
+
+
+@pytest.fixture
+def write_job(tmp_path: Path) -> Callable[..., Path]:
+    """Write a job with the scripted judge over given rows; returns its path."""
+
+    def write(rows: list[dict[str, Any]] | None = None, **keys: Any) -> Path:
+        if rows is not None:
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            (tmp_path / "rows.jsonl").write_text(lines, encoding="utf-8")
+        job = {
+            "name": "test",
+            "input": {"paths": ["rows.jsonl"]},
+            "rubrics": ["answer", "query", "thought"],
+            "gate": {"total": 50, "each": 8},
+            "judge": {"engine": "scripted_judge:ScriptedJudge", "options": {"log": str(tmp_path / "asks.log")}},
+            "store": "facts",
+            "out": "runs",
+        }
+        job |= keys
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(job, allow_unicode=True), encoding="utf-8")
+        return path
+
+    return write

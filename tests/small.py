@@ -1,0 +1,73 @@
+"""Small rubrics, plans and facts that the unit tests are made of. Nothing here is a test."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from coigw_judge.gate import Gate
+from coigw_judge.hashing import digest
+from coigw_judge.judges import embedded
+from coigw_judge.plan import Plan, Subject
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.rubric import FIELDS, Rubric
+
+ANCHORS = {10: "极好", 8: "好", 6: "平", 3: "差"}
+
+
+def rubric(
+    name: str = "r",
+    reads: Iterable[str] = ("answer",),
+    dimensions: Iterable[str] = (),
+    checks: Iterable[str] = (),
+    notes: Iterable[str] = (),
+    **more: Any,
+) -> Rubric:
+    """A rubric that gives what is named; one note where nothing is."""
+    nothing = not (dimensions or checks or notes or more.get("choices"))
+    raw: dict[str, Any] = {"name": name, "title": name, "reads": tuple(reads), "prompt": name}
+    raw["dimensions"] = [{"key": k, "title": k, "criteria": {"看": "什么"}, "anchors": ANCHORS} for k in dimensions]
+    raw["checks"] = [{"key": key, "title": key, "question": "是否如此？"} for key in checks]
+    raw["notes"] = [{"key": key, "title": key, "question": "怎样？"} for key in (notes or ("n",) * nothing)]
+    return Rubric.model_validate({**raw, **more})
+
+
+def genre_rubric(*options: str) -> Rubric:
+    """The rubric whose choice stands in for a missing genre."""
+    return rubric("genre", choices=[{"key": "genre", "title": "体裁", "question": "哪一种？", "options": options}])
+
+
+def plan(*rubrics: Rubric, then: Iterable[Rubric] = (), gate: Gate | None = None, **more: Any) -> Plan:
+    """A plan whose gate, where not given, is over all dimensions and checks and lets everything pass."""
+    over = [f"{r.name}.{d.key}" for r in rubrics for d in r.dimensions]
+    bound = Gate(over=tuple(over), tops=dict.fromkeys(over, 10)) if gate is None else gate
+    prints = {r.name: f"ask of {r.name}" for r in (*rubrics, *then)}
+    return Plan(rubrics=rubrics, then=tuple(then), gate=bound, fingerprints=prints, **more)
+
+
+def subject(answer: str = "文", query: str | None = None, thought: str | None = None, genre: str | None = None) -> Subject:
+    """A record without its texts."""
+    texts = zip(FIELDS, (answer, query, thought), strict=True)
+    return Subject({field: digest([text.encode()]) for field, text in texts if text is not None}, genre)
+
+
+def walk(plan: Plan, subject: Subject, answers: Mapping[str, Scored | Unscored], most: int = 50) -> tuple[dict, list[str]]:
+    """Ask what the plan says until it says nothing; returns the facts and the rubrics asked, in order."""
+    facts: dict[bytes, Scored | Unscored] = {}
+    asked: list[str] = []
+    while needs := plan.next(subject, facts):
+        assert len(asked) < most, "the plan never ends"
+        assert not any(need.key in facts for need in needs), "asked again"
+        facts |= {need.key: answers[need.rubric] for need in needs}
+        asked += [need.rubric for need in needs]
+    return facts, asked
+
+
+def embedded_judge() -> Path:
+    """The embedded judge's folder; its tokenizer serves where no engine is wanted."""
+    return embedded.build()
+
+
+def stable(text: str) -> bytes:
+    """16 bytes that stand for a text, for tests that need digests of nothing in particular."""
+    return hashlib.md5(text.encode(), usedforsecurity=False).digest()
