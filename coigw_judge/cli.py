@@ -5,6 +5,7 @@ Not known here: anything that another module could know.
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"coigw-judge: {error}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
-        again = " ".join(["coigw-judge", *(sys.argv[1:] if arguments is None else arguments)])
+        again = shlex.join(["coigw-judge", *(sys.argv[1:] if arguments is None else arguments)])
         print(f"\ncoigw-judge: interrupted; what was judged is in the store. To go on: {again}", file=sys.stderr)
         return INTERRUPTED
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coigw_judge.ask import Ask, Need
-from coigw_judge.errors import FixJudge, JudgeUnavailable
+from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, Reply
 from coigw_judge.plan import Facts, Plan, Subject
@@ -91,6 +91,7 @@ class Filler:
         self._asked: dict[bytes, asyncio.Task[Scored | Unscored]] = {}
         self._flushed = asyncio.Condition()
         self._flushes = 0
+        self._trouble = ""
         self._working = 0
         self._idle = asyncio.Event()
         self.tally: Counter[str] = Counter()
@@ -127,6 +128,19 @@ class Filler:
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
         self.tally["rows"] += 1
 
+    async def give_up(self, record: Record, detail: str) -> None:
+        """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
+        digests = record.digests()
+        subject = Subject(digests, record.genre)
+        facts = self._from_store(subject)
+        outcome = Unscored(cause="engine_died", detail=detail)
+        while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
+            for need in needs:
+                self._append(need, record_digest(digests), outcome, Reply(), Counter(), 0, 0.0)
+            facts |= {need.key: outcome for need in needs}
+        self.tally["rows"] += 1
+        await self.flush()
+
     def _from_store(self, subject: Subject) -> dict[bytes, Scored | Unscored]:
         keys = self._recipe.plan.first_keys(subject)
         return {key: found for key in keys if (found := self._usable(key)) is not None}
@@ -161,12 +175,25 @@ class Filler:
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
+        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started)
+        return outcome
+
+    def _append(
+        self,
+        need: Need,
+        digest: bytes,
+        outcome: Scored | Unscored,
+        reply: Reply,
+        spent: Counter[str],
+        attempt: int,
+        seconds: float,
+    ) -> None:
         self._writer.append(
             Fact(
                 key=need.key,
                 record=digest,
-                rubric=rubric.name,
-                rubric_fingerprint=self._recipe.rubric_fingerprints[rubric.name],
+                rubric=need.rubric,
+                rubric_fingerprint=self._recipe.rubric_fingerprints[need.rubric],
                 judge_fingerprint=self._recipe.judge_fingerprint,
                 sample=need.sample,
                 outcome=outcome,
@@ -175,11 +202,10 @@ class Filler:
                 prompt_tokens=spent["prompt"],
                 cached_tokens=spent["cached"],
                 generated_tokens=spent["generated"],
-                seconds=time.monotonic() - started,
+                seconds=seconds,
             )
         )
         self._count(outcome, spent, attempt)
-        return outcome
 
     def _ask(self, need: Need, record: Record, attempt: int) -> Ask:
         name = need.rubric
@@ -205,7 +231,9 @@ class Filler:
         """Wait for the next flush that begins after now."""
         async with self._flushed:
             target = self._flushes + 1
-            await self._flushed.wait_for(lambda: self._flushes >= target)
+            await self._flushed.wait_for(lambda: self._flushes >= target or self._trouble)
+        if self._trouble:
+            raise FixStore(self._trouble)
 
     async def flush_forever(self) -> None:
         """Flush every few seconds, and at once when no record is being worked on."""
@@ -217,10 +245,18 @@ class Filler:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what is there, beside the event loop, and let the blocks that wait for it go."""
+        """Write what is there, beside the event loop, and let the blocks that wait for it go.
+
+        Where the store can not be written, the blocks that wait raise FixStore; the facts are kept for the next try.
+        """
         async with self._flushed:
-            await asyncio.to_thread(self._writer.flush)
-            self._flushes += 1
+            try:
+                await asyncio.to_thread(self._writer.flush)
+            except OSError as error:
+                self._trouble = f"the store can not be written ({error}); make room or mend it, and run again"
+            else:
+                self._flushes += 1
+                self._trouble = ""
             self._flushed.notify_all()
 
 

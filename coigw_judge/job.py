@@ -248,6 +248,8 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
     over = list(dimensions) if gate.over is None else _spell_out(gate.over, list(dimensions), "gate.over", path)
     require = _spell_out(gate.require, checks, "gate.require", path)
     tops = {name: dimensions[name] for name in over}
+    if not over and (gate.total is not None or (gate.each is not None and not require)):
+        raise FixJob(f"{path}: gate: total and each need dimensions, and the job's rubrics have none; use require")
     each = gate.each
     if isinstance(each, dict):  # what names a dimension goes before what names its whole rubric
         spelt = {name: _spell_out([name], over, "gate.each", path) for name in each}
@@ -264,8 +266,6 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
     best = bound.decide(dict(tops), dict.fromkeys(require, True))
     if best.decision != "kept":
         raise FixJob(f"{path}: gate: no record can pass it: with the highest scores, {best.reasons[0].text}; lower it")
-    if not over and not require and (gate.total is not None or gate.each is not None):
-        raise FixJob(f"{path}: gate: total and each need dimensions, and the job's rubrics have none; use require")
     return bound
 
 

@@ -37,7 +37,7 @@ from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
 from coigw_judge.job import JudgeConfig, LoadedJob
 from coigw_judge.judges import open_judge, requests_at_once
 from coigw_judge.paths import is_uri, list_files
-from coigw_judge.record import Record
+from coigw_judge.record import Record, record_digest
 from coigw_judge.scan import Scan
 from coigw_judge.source import Split
 from coigw_judge.store import OUTCOME_COLUMNS, Known, Store, Writer, moment
@@ -47,6 +47,9 @@ BLOCK_ROWS = 32
 """Rows per judge task. Small, so that a dying actor re-asks little and nobody waits long for a block's slowest row."""
 
 _CLOCK_SKEW_SECONDS = 600
+_DEATHS_IN_A_ROW = 4
+"""A judge that never answers between so many deaths is not started again."""
+
 Snapshot = dict[str, float]
 
 
@@ -234,12 +237,26 @@ class Progress:
     def __init__(self) -> None:
         self._tallies: dict[str, Snapshot] = {}
         self._words: list[str] = []
+        self._blamed: Counter[bytes] = Counter()
 
     def report(self, actor: str, tally: Snapshot) -> None:
+        if tally.get("asks.made", 0) > self._tallies.get(actor, {}).get("asks.made", 0):
+            self._words.clear()
         self._tallies[actor] = tally
 
     def last_words(self, words: str) -> None:
         self._words.append(words)
+
+    def blame(self, record: bytes) -> None:
+        self._blamed[record] += 1
+
+    def blamed(self, record: bytes) -> int:
+        """How often an engine died while it had this record alone."""
+        return self._blamed[record]
+
+    def deaths(self) -> list[str]:
+        """The last words of the judges that died since one of them last answered."""
+        return self._words
 
     def snapshot(self) -> tuple[Snapshot, list[str]]:
         total: Snapshot = {}
@@ -270,6 +287,10 @@ class JudgeActor:
                 f"store {store}: this node does not see the driver's store; use a URI or a path all nodes share"
             )
             return
+        deaths: list[str] = ray.get(progress.deaths.remote())
+        if len(deaths) >= _DEATHS_IN_A_ROW:
+            self._fatal = f"the judge died {len(deaths)} times in a row without an answer; at last: {deaths[-1]}"
+            return
         try:
             self._judge = open_judge(config)
         except (FixInput, FixJudge) as error:
@@ -286,13 +307,20 @@ class JudgeActor:
                 self._ready = asyncio.create_task(self._prepare())
             try:
                 await asyncio.shield(self._ready)
-                await self._filler.block(_records(block))
+                await self._judge_block(_records(block))
                 await self._report()
-            except FixJudge as error:
+            except (FixInput, FixJudge) as error:
                 self._fatal = str(error)
             except JudgeUnavailable as error:
-                await self._die(str(error))
+                await self._die(str(error), _records(block))
         return {"rows": [block.num_rows], "fatal": [self._fatal or ""]}
+
+    async def _judge_block(self, records: list[Record]) -> None:
+        alone = records[0] if len(records) == 1 else None
+        if alone and await self._progress.blamed.remote(record_digest(alone.digests())) >= 2:
+            await self._filler.give_up(alone, "the engine died twice with this record alone")
+        else:
+            await self._filler.block(records)
 
     async def _prepare(self) -> None:
         """Self-test and known facts, once, in the loop in which the engine lives."""
@@ -320,10 +348,12 @@ class JudgeActor:
             await self._report()
             await asyncio.sleep(1)
 
-    async def _die(self, words: str) -> None:
+    async def _die(self, words: str, records: list[Record]) -> None:
         """End this process, so that Ray starts another: a dead engine can not be revived in place."""
         self._progress.last_words.remote(words)
-        with suppress(OSError):
+        if len(records) == 1:
+            self._progress.blame.remote(record_digest(records[0].digests()))
+        if hasattr(self, "_filler"):
             await self._filler.flush()
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.NoSuchProcess):
@@ -434,6 +464,8 @@ def _judged_blocks(order: FillOrder, token: str, progress: Any) -> Any:
 
 def blocks_at_once(order: FillOrder) -> int:
     """Blocks that one actor works on: rows for about three times the requests that its engine runs."""
+    if order.block_rows == 1:
+        return 1  # so that an engine's death can be laid to one record
     return max(4, -(-3 * requests_at_once(order.judge) // order.block_rows))
 
 

@@ -127,7 +127,7 @@ def _score(value: Value, scale: Scale) -> float | Bad:
         if match[2] is not None and float(match[2]) != scale.max:
             return Bad("out_of_range", f"{_shown(value)} where the scale ends at {scale.max:g}")
         number = float(match[1])
-    if isinstance(number, bool) or not isinstance(number, float):
+    if not isinstance(number, float):  # a truth is none either
         return Bad("malformed", f"{_shown(value)} is not a number")
     if not scale.holds(number):
         return Bad("out_of_range", f"{number:g} is not on the scale {scale.min:g} to {scale.max:g} by {scale.step:g}")

@@ -78,15 +78,16 @@ def statements(text: str, rubric: Rubric) -> dict[str, Value | Bad]:
     hits = _hits(folded, named)
     given: dict[str, Value | Bad] = {}
     resume = 0
-    for hit, following in zip(hits, [*hits[1:], None], strict=False):
+    for place, hit in enumerate(hits):
         item = named[hit["label"]]
         if hit.start() < resume:
             continue  # a name within a note
         if isinstance(item, Note):
-            resume = _note_end(folded, hits, hit)
+            resume = _note_end(folded, hits, place)
             value: Value | Bad = text[hit.end() : resume].strip(" \t\r\n*_#|") or None
         else:
-            value, _ = _value(item, rubric.scale, hit, folded, following.start() if following else len(folded))
+            stop = hits[place + 1].start() if place + 1 < len(hits) else len(folded)
+            value, _ = _value(item, rubric.scale, hit, folded, stop)
         if value is not None:
             given[item.key] = value
     return given
@@ -125,11 +126,12 @@ def _before(folded: str, hit: Hit) -> str:
     return folded[:start] if start <= 40 else "x" + folded[start - 40 : start]
 
 
-def _note_end(folded: str, hits: list[Hit], note: Hit) -> int:
+def _note_end(folded: str, hits: list[Hit], place: int) -> int:
     """A note goes on to the next name that begins a line, or to the end."""
-    for hit in hits:
-        if hit.start() >= note.end() and (line := _LINE_START.search(before := _before(folded, hit))):
-            return max(note.end(), hit.start() - (len(before) - line.start()))
+    for following in range(place + 1, len(hits)):
+        before = _before(folded, hits[following])
+        if line := _LINE_START.search(before):
+            return max(hits[place].end(), hits[following].start() - (len(before) - line.start()))
     return len(folded)
 
 

@@ -86,7 +86,6 @@ def fill(stage: Stage, say: Say) -> None:
     started = time.monotonic()
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
-    verify_prompts(job, stage.planned)
     for attempt in range(_ROUNDS):
         fresh = attempt == 0 and not stage.store.parts()
         folder = None if fresh else pipeline.work_folder(stage.store, stage.run)
@@ -97,6 +96,8 @@ def fill(stage: Stage, say: Say) -> None:
             count = sum(len(found) for found in rows.values())
         if count == 0:
             break
+        if attempt == 0:
+            verify_prompts(job, stage.planned)
         say(f"{count:,} of {stage.scan.rows_in:,} rows have something to ask")
         order = pipeline.FillOrder(
             recipe=recipe,

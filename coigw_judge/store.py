@@ -141,11 +141,13 @@ class Store:
 
     def _read_part(self, part: str, columns: list[str]) -> pa.Table:
         try:
-            return pq.read_table(part, columns=columns, filesystem=self.filesystem, partitioning=None)
+            table = pq.read_table(part, columns=columns, filesystem=self.filesystem, partitioning=None)
         except (OSError, pa.ArrowInvalid) as error:
-            raise FixStore(
-                f"{part}: is not a readable part of a store ({error}); move it away and run again"
-            ) from error
+            raise _no_part(part, " ".join(str(error).split())) from error
+        for field in table.schema:
+            if field.type != SCHEMA.field(field.name).type:
+                raise _no_part(part, f"{field.name} is {field.type}, not {SCHEMA.field(field.name).type}")
+        return table
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
         """Keep what a configuration's ask fingerprints are."""
@@ -255,6 +257,10 @@ def record_bucket(digests: pa.ChunkedArray | pa.Array, buckets: int) -> np.ndarr
     array = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
     raw = np.frombuffer(array.buffers()[1], dtype="<u8")[2 * array.offset : 2 * (array.offset + len(array))]
     return raw[::2] % np.uint64(buckets)
+
+
+def _no_part(part: str, reason: str) -> FixStore:
+    return FixStore(f"{part}: is not a readable part of a store ({reason}); move it away and run again")
 
 
 def _select(table: pa.Table, pairs: set[str] | None, bucket: int, buckets: int) -> pa.Table:

@@ -41,11 +41,15 @@ class Encoder:
         if not path.is_file():
             raise FixJudge(f"{model_dir}: has no tokenizer.json; the model can not be prompted token-safely")
         raw = path.read_bytes()
-        described = json.loads(raw)
         self.tokenizer_hash = xxhash.xxh3_128_hexdigest(raw)
-        self.control_ids = frozenset(int(token["id"]) for token in described["added_tokens"])
-        self._model = Tokenizer.from_str(raw.decode())
-        self._plain = Tokenizer.from_str(json.dumps({**described, "added_tokens": []}))
+        try:
+            described = json.loads(raw)
+            self.control_ids = frozenset(int(token["id"]) for token in described["added_tokens"])
+            self._model = Tokenizer.from_str(raw.decode())
+            self._plain = Tokenizer.from_str(json.dumps({**described, "added_tokens": []}))
+        except Exception as error:  # tokenizers has no class of its own for what it raises
+            reason = " ".join(str(error).split())
+            raise FixJudge(f"{path}: is no tokenizer ({reason}); fetch the model's files again") from error
         for tokenizer in (self._model, self._plain):
             tokenizer.no_truncation()
             tokenizer.no_padding()

@@ -34,7 +34,7 @@ def write_group(
     group: int, pieces: list[Split], rows: list[int], folder: str, decisions: list[str], form: Format
 ) -> dict[str, int]:
     """Write what was decided on a group of splits, of which `rows` were scanned each; returns rows by decision."""
-    verdicts = _verdicts(folder, sorted({piece.name for piece in pieces}), decisions)
+    verdicts = _verdicts(folder, _wanted(pieces, rows, decisions))
     parts = {decision: _Part(folder, decision, group, form) for decision in decisions}
     counts: Counter[str] = Counter()
     for piece, count in zip(pieces, rows, strict=True):
@@ -51,9 +51,20 @@ def write_group(
     return dict(counts)
 
 
-def _verdicts(folder: str, names: list[str], decisions: list[str]) -> dict[tuple[str, int], dict[str, Any]]:
+def _wanted(pieces: list[Split], rows: list[int], decisions: list[str]) -> list[tuple[str, str, Any]]:
+    """A filter for the verdicts of a group; where the group lies in one file, by position too."""
+    names = sorted({piece.name for piece in pieces})
+    wanted: list[tuple[str, str, Any]] = [("file", "in", names), ("decision", "in", decisions)]
+    first, last = pieces[0], pieces[-1]
+    if len(names) == 1 and first.format == "parquet":
+        wanted += [("position", ">=", first.first), ("position", "<", last.first + rows[-1])]
+    elif len(names) == 1 and last.stop >= 0:
+        wanted += [("position", ">=", first.start), ("position", "<", last.stop)]
+    return wanted
+
+
+def _verdicts(folder: str, wanted: list[tuple[str, str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
     filesystem, inner = open_filesystem(folder)
-    wanted = [("file", "in", names), ("decision", "in", decisions)]
     found: dict[tuple[str, int], dict[str, Any]] = {}
     for path in list_files(filesystem, f"{inner}/verdicts", ".parquet"):
         for row in pq.read_table(path, filesystem=filesystem, filters=wanted, partitioning=None).to_pylist():

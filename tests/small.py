@@ -1,16 +1,22 @@
 """Small rubrics, plans and facts that the unit tests are made of. Nothing here is a test."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from coigw_judge import source
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import digest
-from coigw_judge.judges import embedded
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
+from coigw_judge.scan import Scan, finish, scan_split
+from coigw_judge.store import Store
+
+Row = dict[str, Any] | str
+"""A row of JSONL, or a line as it is."""
 
 ANCHORS = {10: "极好", 8: "好", 6: "平", 3: "差"}
 
@@ -45,13 +51,17 @@ def plan(*rubrics: Rubric, then: Iterable[Rubric] = (), gate: Gate | None = None
     return Plan(rubrics=rubrics, then=tuple(then), gate=bound, fingerprints=prints, **more)
 
 
-def subject(answer: str = "文", query: str | None = None, thought: str | None = None, genre: str | None = None) -> Subject:
+def subject(
+    answer: str = "文", query: str | None = None, thought: str | None = None, genre: str | None = None
+) -> Subject:
     """A record without its texts."""
     texts = zip(FIELDS, (answer, query, thought), strict=True)
     return Subject({field: digest([text.encode()]) for field, text in texts if text is not None}, genre)
 
 
-def walk(plan: Plan, subject: Subject, answers: Mapping[str, Scored | Unscored], most: int = 50) -> tuple[dict, list[str]]:
+def walk(
+    plan: Plan, subject: Subject, answers: Mapping[str, Scored | Unscored], most: int = 50
+) -> tuple[dict, list[str]]:
     """Ask what the plan says until it says nothing; returns the facts and the rubrics asked, in order."""
     facts: dict[bytes, Scored | Unscored] = {}
     asked: list[str] = []
@@ -63,9 +73,19 @@ def walk(plan: Plan, subject: Subject, answers: Mapping[str, Scored | Unscored],
     return facts, asked
 
 
-def embedded_judge() -> Path:
-    """The embedded judge's folder; its tokenizer serves where no engine is wanted."""
-    return embedded.build()
+def scan_rows(
+    folder: Path, files: list[list[Row]], find_duplicates: bool = True, limit: int | None = None, columns: Any = None
+) -> tuple[Store, Scan]:
+    """Scan files of rows, a text standing for a line as it is; every file is one split."""
+    store = Store(str(folder / "store"))
+    names = []
+    for number, rows in enumerate(files):
+        lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
+        (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        names.append(f"{number}.jsonl")
+    pieces = [piece for file in source.list_files(names, folder) for piece in source.split(file)]
+    counts = [scan_split(store, "d", n, piece, columns or {}, limit) for n, piece in enumerate(pieces)]
+    return store, finish(store, "d", pieces, counts[::-1], find_duplicates)
 
 
 def stable(text: str) -> bytes:

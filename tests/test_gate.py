@@ -34,7 +34,7 @@ def gates(draw: st.DrawFn, names: list[str] = SIX[:4]) -> Gate:
 
 
 def cards(values: st.SearchStrategy[Any] = maybe_score) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({name: values for name in SIX[:4]})
+    return st.fixed_dictionaries(dict.fromkeys(SIX[:4], values))
 
 
 def check_values(values: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[dict[str, Any]]:
@@ -99,7 +99,9 @@ def test_over_names_what_counts() -> None:
     assert gate.decide({"a": 8, "c": 10}).decision == "pending"
 
 
-@pytest.mark.parametrize(("values", "decision"), [((True, True), "kept"), ((True, False), "dropped"), ((True, None), "pending")])
+@pytest.mark.parametrize(
+    ("values", "decision"), [((True, True), "kept"), ((True, False), "dropped"), ((True, None), "pending")]
+)
 def test_required_checks_must_be_true_and_no_band_excuses_them(values: tuple[bool | None, ...], decision: str) -> None:
     gate = Gate(require=("c.one", "c.two"), review_total=100, review_each=100)
     found = gate.decide({"a": 3}, dict(zip(gate.require, values, strict=True)))
@@ -154,7 +156,9 @@ def test_the_order_of_names_decides_nothing(gate: Gate, scores: dict, checks: di
     names = list(scores)
     random.shuffle(names)
     shuffled = {name: scores[name] for name in names}
-    turned = Gate(gate.total, gate.each, tuple(names), gate.require[::-1], gate.review_total, gate.review_each, gate.tops)
+    turned = Gate(
+        gate.total, gate.each, tuple(names), gate.require[::-1], gate.review_total, gate.review_each, gate.tops
+    )
     one, other = gate.decide(scores, checks), turned.decide(shuffled, dict(reversed(checks.items())))
     assert (one.decision, one.total) == (other.decision, other.total)
     assert set(one.reasons) == set(other.reasons)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from small import plan, rubric, subject
 
 from coigw_judge.ask import request_key
 from coigw_judge.asks import ask_fingerprint
@@ -17,7 +18,6 @@ from coigw_judge.judges import Identity, identify
 from coigw_judge.judges.vllm import NEUTRAL_ARGS, engine_arguments
 from coigw_judge.record import Record, record_digest
 from coigw_judge.rubric import load_rubric
-from small import plan, rubric, subject
 
 TRIPLET = rubric("r", reads=("query", "answer", "thought"), notes=("n",))
 RECORD = Record({"answer": "文章", "query": "题目"}, None, None)
@@ -26,7 +26,9 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 parts = st.lists(st.none() | st.binary(max_size=12), max_size=5)
 
 
-def key(texts: dict[str, str], guidance: str | None = None, sample: int = 0, asked: str = "ask", of: Any = TRIPLET) -> bytes:
+def key(
+    texts: dict[str, str], guidance: str | None = None, sample: int = 0, asked: str = "ask", of: Any = TRIPLET
+) -> bytes:
     digests = {field: digest([text.encode()]) for field, text in texts.items()}
     return request_key(asked, of, digests, guidance, sample)
 
@@ -218,7 +220,9 @@ def test_neutral_arguments_are_those_that_an_answer_does_not_hang_on() -> None:
     assert {"tensor_parallel_size", "max_num_seqs", "gpu_memory_utilization", "block_size"} <= NEUTRAL_ARGS
     assert not NEUTRAL_ARGS & {"quantization", "dtype", "kv_cache_dtype", "max_model_len", "reasoning_parser", "seed"}
     small = engine_arguments(JudgeConfig(model="Qwen/Qwen3-235B-A22B-FP8"))
-    large = engine_arguments(JudgeConfig(model="Qwen/Qwen3-235B-A22B-FP8", tensor_parallel=8, engine_args={"max_num_seqs": 7}))
+    large = engine_arguments(
+        JudgeConfig(model="Qwen/Qwen3-235B-A22B-FP8", tensor_parallel=8, engine_args={"max_num_seqs": 7})
+    )
     assert {name for name in small.keys() | large.keys() if small.get(name) != large.get(name)} <= NEUTRAL_ARGS
 
 
@@ -245,7 +249,9 @@ def embedded_print() -> Any:
     ],
     ids=str,
 )
-def test_a_vllm_judge_is_known_by_what_changes_its_answers(embedded_print: Any, keys: dict[str, Any], same: bool) -> None:
+def test_a_vllm_judge_is_known_by_what_changes_its_answers(
+    embedded_print: Any, keys: dict[str, Any], same: bool
+) -> None:
     assert (embedded_print(**keys) == embedded_print()) == same
 
 
@@ -270,10 +276,14 @@ def test_editing_one_rubric_leaves_the_others_requests_alone(tmp_path: Path) -> 
         path = Path(load_rubric(name).path)
         (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
     job = tmp_path / "job.yaml"
-    job.write_text("name: x\ninput: {paths: [a.jsonl]}\nrubrics: [./answer.yaml, ./query.yaml]\njudge: {model: embedded}\n")
+    job.write_text(
+        "name: x\ninput: {paths: [a.jsonl]}\nrubrics: [./answer.yaml, ./query.yaml]\njudge: {model: embedded}\n"
+    )
     who = Identity(engine="vllm", model="m", revision="1", fingerprint="one")
     before = [ask_fingerprint(load_job(job), rubric, who) for rubric in load_job(job).rubrics]
     edited = tmp_path / "query.yaml"
-    edited.write_text(edited.read_text(encoding="utf-8").replace("title: 题目评分", "title: 题目的评分"), encoding="utf-8")
+    edited.write_text(
+        edited.read_text(encoding="utf-8").replace("title: 题目评分", "title: 题目的评分"), encoding="utf-8"
+    )
     after = [ask_fingerprint(load_job(job), rubric, who) for rubric in load_job(job).rubrics]
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)

@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small import genre_rubric, plan, rubric, subject, walk
 
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Gate
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Scored, Unscored
-from small import genre_rubric, plan, rubric, subject, walk
 
 A = rubric("a", dimensions=("x", "y"))
 B = rubric("b", reads=("query", "answer"), dimensions=("x",), checks=("ok",))
@@ -106,10 +106,13 @@ def test_keys_name_what_next_asks(some: Plan, who: object, answers: dict) -> Non
 @given(plans(), subjects, oracles())
 def test_a_failed_judge_is_never_a_bad_article(some: Plan, who: object, answers: dict) -> None:
     """Whether a fact failed or scored at its best, nobody is dropped for it."""
-    failed = {name: FAILED for name in answers}
+    failed = dict.fromkeys(answers, FAILED)
     facts, _ = walk(some, who, failed)
     final, decision = some.card(who, facts).final(some.gate, complete=True)
-    best = {r.name: Scored(scores={d.key: 10 for d in r.dimensions}, checks={c.key: True for c in r.checks}) for r in (A, B, C)}
+    best = {
+        r.name: Scored(scores={d.key: 10 for d in r.dimensions}, checks={c.key: True for c in r.checks})
+        for r in (A, B, C)
+    }
     top, _ = walk(replace(some, then=()), who, best)
     if final == "dropped":
         assert some.card(who, top).decide(some.gate).decision == "dropped"
@@ -138,7 +141,8 @@ def test_a_floor_goes_on_asking_unless_a_score_lies_below_it(floor: float | None
 
 
 @pytest.mark.parametrize(
-    ("who", "asked"), [(subject(), ["a"]), (PAIR, ["a", "b"]), (TRIPLET, ["a", "b", "c"]), (subject(thought="思"), ["a"])]
+    ("who", "asked"),
+    [(subject(), ["a"]), (PAIR, ["a", "b"]), (TRIPLET, ["a", "b", "c"]), (subject(thought="思"), ["a"])],
 )
 def test_rubrics_that_do_not_apply_are_not_asked(who: object, asked: list[str]) -> None:
     good = {
@@ -194,7 +198,9 @@ def test_a_missing_genre_is_asked_first_and_guides_the_rest(early_exit: bool) ->
     facts, asked = walk(some, subject(), answers)
     assert asked == ["genre", "g"]
     assert some.genre(subject(), facts) == "诗歌"
-    assert some.keys(subject(), facts)["g"] == some.keys(subject(genre="诗歌"), {})["g"] != some.keys(subject(), {})["g"]
+    assert (
+        some.keys(subject(), facts)["g"] == some.keys(subject(genre="诗歌"), {})["g"] != some.keys(subject(), {})["g"]
+    )
     assert some.first_keys(subject()) == [some.keys(subject(), {})["genre"]]
 
 

@@ -76,8 +76,19 @@ def test_columns_say_what_the_input_calls_our_fields() -> None:
 
 @pytest.mark.parametrize(
     ("value", "label"),
-    [("a", "a"), (7, "7"), (1.5, "1.5"), (0, "0"), (" ", None), ("", None), (None, None), (True, None), ([1], None)]
-    + [({"a": 1}, None), ("\ud800", None)],
+    [
+        ("a", "a"),
+        (7, "7"),
+        (1.5, "1.5"),
+        (0, "0"),
+        (" ", None),
+        ("", None),
+        (None, None),
+        (True, None),
+        ([1], None),
+        ({"a": 1}, None),
+        ("\ud800", None),
+    ],
     ids=repr,
 )
 def test_an_odd_id_or_genre_never_costs_the_row(value: Any, label: str | None) -> None:
@@ -93,7 +104,9 @@ def test_a_records_identity_is_its_texts_and_nothing_else() -> None:
     base = identity(answer="文", query="题")
     assert base == identity(id="1", query="题", answer="文", genre="诗歌", title="某")
     assert base == identity(answer="文", query="题", thought="  ")
-    assert len({base, identity(answer="题", query="文"), identity(answer="文"), identity(answer="文", thought="题")}) == 4
+    assert (
+        len({base, identity(answer="题", query="文"), identity(answer="文"), identity(answer="文", thought="题")}) == 4
+    )
     assert len({base, identity(answer="文\n", query="题"), identity(answer=" 文", query="题")}) == 3
 
 
@@ -118,7 +131,9 @@ def test_a_text_that_talks_to_the_judge_is_flagged(text: str, field: str) -> Non
     assert record.flags() == ["injection_suspected"]
 
 
-@pytest.mark.parametrize("text", ["他考了满分。", "a < b | c > d", "请大家忽略我的口音。", "<b>粗</b>", "【文章】目录", "十分钟"])
+@pytest.mark.parametrize(
+    "text", ["他考了满分。", "a < b | c > d", "请大家忽略我的口音。", "<b>粗</b>", "【文章】目录", "十分钟"]
+)
 def test_ordinary_writing_is_not_flagged(text: str) -> None:
     record = read({"answer": text})
     assert isinstance(record, Record)

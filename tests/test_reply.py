@@ -1,7 +1,9 @@
 """Replies as judges write them: what is read, what is refused, and for which cause."""
 
 import base64
+import inspect
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -63,8 +65,10 @@ def only(text: str, of: Rubric) -> float | bool | str | Cause:
     found = parse_reply(text, of)
     if isinstance(found, Unscored):
         return found.cause
-    (value,) = [*found.scores.values(), *found.checks.values(), *found.choices.values(), *found.notes.values()]
-    return value
+    values: list[float | bool | str] = [*found.scores.values(), *found.checks.values()]
+    values += [*found.choices.values(), *found.notes.values()]
+    assert len(values) == 1
+    return values[0]
 
 
 # -- JSON ------------------------------------------------------------------------------------------
@@ -136,6 +140,7 @@ def test_json_in_all_its_forms(text: str) -> None:
         ('{"quality": 8.5, "creativity": 7}', "out_of_range"),
         ('{"quality": 1e999, "creativity": 7}', "out_of_range"),
         ('{"quality": "80/100", "creativity": 7}', "out_of_range"),
+        ('{"quality": "4/5", "creativity": 7}', "out_of_range"),
         ('{"quality": 80/100, "creativity": 7}', "out_of_range"),
         ('{"quality": true, "creativity": 7}', "malformed"),
         ('{"quality": [8], "creativity": 7}', "malformed"),
@@ -185,6 +190,8 @@ def test_an_unscored_reply_names_what_is_missing() -> None:
     [
         '{"quality": 1, "quality": 8, "creativity": 7}',
         '{"质量": 1, "creativity": 7, "quality": 8}',
+        '{"quality": 1, "质量": 2, "creativity": 7, "quality": 8}',
+        'So: {"quality": 1, "质量": 2, "creativity": 7, "quality": 8}',
         '{"quality": 1, "creativity": 1}\n更正：{"quality": 8, "creativity": 7}',
         '{"quality": 8, "creativity": 7}\n{"quality": 1}',
         '{"quality": 8, "creativity": 7}\n{"quality": 1, "crea',
@@ -220,6 +227,14 @@ def test_escapes_of_the_tolerant_reader_are_those_of_json() -> None:
     strictly, tolerantly = parse_reply(text, ONE), parse_reply(f"So: {text}", ONE)
     assert isinstance(strictly, Scored) and isinstance(tolerantly, Scored)
     assert strictly.reasons == tolerantly.reasons == {"quality": 'a "b" \\ / \n\t é 😹'}
+
+
+def test_a_nearly_full_stack_is_no_reason_to_raise() -> None:
+    def deeper(frames: int) -> Scored | Unscored:
+        return deeper(frames - 1) if frames else parse_reply("[" * 400 + "]" * 400, ONE)
+
+    used = len(inspect.stack(context=0))
+    assert isinstance(deeper(sys.getrecursionlimit() - used - 200), Unscored)
 
 
 def test_pieces_are_prose_objects_and_what_broke() -> None:
@@ -262,6 +277,7 @@ def test_labelled_scores(text: str) -> None:
         ("质量：很好\n创意：7", "incomplete"),
         ("质量 10 分要求通篇无疵。创意：7", "incomplete"),
         ("质量：80/100\n创意：7", "out_of_range"),
+        ("质量：4/5\n创意：7", "out_of_range"),
         ("质量（满分100）：8\n创意：7", "out_of_range"),
         ("质量（百分制）：8\n创意：7", "out_of_range"),
         ("质量：8分（满分100分）\n创意：7", "out_of_range"),
@@ -286,6 +302,7 @@ def test_the_longest_name_wins() -> None:
     of = rubric("quality 质量", "article 文章质量", "creativity 创意")
     assert scores("文章质量：9\n创意：7\n质量：8", of) == {"quality": 8, "article": 9, "creativity": 7}
     assert scores("文章质量：9\n创意：7", of) == "incomplete"
+    assert scores("质量评分：9\n质量：8", rubric("quality 质量", "rating 质量评分")) == {"quality": 8, "rating": 9}
 
 
 def test_a_name_of_two_items_leads_to_neither() -> None:

@@ -186,3 +186,19 @@ def test_plan_counts_what_is_in_the_store(write_job, tmp_path, capsys):
     row = next(line for line in after.splitlines() if line.startswith("thought")).split()
     assert row[1:5] == ["12", "12", "0", "0"]
     assert "request 1: answer" in after and "第0只表走得慢" in after
+
+
+def test_a_record_that_kills_the_engine_is_unscored_and_its_neighbours_are_judged(write_job, tmp_path):
+    judge = {"engine": "scripted_judge:ScriptedJudge", "options": {"poison": "第3只表"}}
+    job = write_job(triplets(12), judge=judge, max_unscored=1)
+    assert main(["run", str(job)]) == 0
+    by_id = {row["id"]: row for row in verdicts(tmp_path)}
+    assert by_id["t3"]["decision"] == "unscored" and "engine_died" in by_id["t3"]["reasons"][-1]
+    assert {row["decision"] for name, row in by_id.items() if name != "t3"} <= {"kept", "dropped"}
+
+
+def test_a_judge_that_dies_on_everything_ends_the_job_with_its_last_words(write_job, tmp_path, capsys):
+    judge = {"engine": "scripted_judge:ScriptedJudge", "options": {"fail": {"answer": "die"}}}
+    job = write_job(triplets(200), judge=judge, rubrics=["answer"], gate={"each": 8})
+    assert main(["run", str(job)]) == 2
+    assert "the scripted judge died" in capsys.readouterr().err

@@ -187,7 +187,7 @@ def test_a_reply_of_the_schema_parses_and_its_reasons_stand_before_the_values(ru
     assert list(reply) == [item.key for item in rubric.items]
     for key, value in reply.items():
         if isinstance(value, dict):
-            assert list(value)[0] == "reason"
+            assert next(iter(value)) == "reason"
             assert len(value) == 2
             assert schema["properties"][key]["properties"]["reason"]["maxLength"] == REASON_CHARS[reasons]
     parsed = parse_reply(json.dumps(reply, ensure_ascii=False), rubric)
@@ -269,7 +269,9 @@ def test_an_eleventh_rubric_needs_no_code(files: Path) -> None:
     assert isinstance(template, Template)
     assert "以 0.5 为一档" in template.render({"answer": "甲", "query": "乙"}, None).task
     assert rubric.reply_schema("none")["properties"]["pace"] == {"enum": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]}
-    parsed = parse_reply('{"pace": {"reason": "停在该停处", "score": 4.5}, "aloud": {"reason": "能", "value": true}}', rubric)
+    parsed = parse_reply(
+        '{"pace": {"reason": "停在该停处", "score": 4.5}, "aloud": {"reason": "能", "value": true}}', rubric
+    )
     assert isinstance(parsed, Scored)
     assert (parsed.scores, parsed.checks) == ({"pace": 4.5}, {"aloud": True})
 
@@ -291,8 +293,16 @@ def test_windows_line_ends_are_read_as_any(files: Path) -> None:
 
 
 BROKEN = {
-    "an unknown key": ("title: 节奏", "titel: 节奏", ["titel: unknown key (did you mean title?)", "known here: name, title"]),
-    "an unknown key below": ("    title: 快慢", "    titl: 快慢", ["dimensions.0.titl: unknown key (did you mean title?)"]),
+    "an unknown key": (
+        "title: 节奏",
+        "titel: 节奏",
+        ["titel: unknown key (did you mean title?)", "known here: name, title"],
+    ),
+    "an unknown key below": (
+        "    title: 快慢",
+        "    titl: 快慢",
+        ["dimensions.0.titl: unknown key (did you mean title?)"],
+    ),
     "a key used twice": ("key: aloud", "key: pace", ["key used twice: pace"]),
     "an anchor off the scale": ("1: 乱", "6: 乱", ["dimensions.pace.anchors: 6 is not on the scale"]),
     "an anchor between steps": ("1: 乱", "1.2: 乱", ["dimensions.pace.anchors: 1.2 is not on the scale"]),

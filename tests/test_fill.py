@@ -1,0 +1,168 @@
+"""The record coroutine without Ray: retries, durability, sharing, and what ends a block."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from coigw_judge.ask import Ask
+from coigw_judge.errors import FixStore, JudgeUnavailable
+from coigw_judge.fill import Filler, Recipe, make_recipe
+from coigw_judge.gate import Gate
+from coigw_judge.job import load_job
+from coigw_judge.judges import Reply
+from coigw_judge.plan import Plan
+from coigw_judge.record import Record
+from coigw_judge.store import Store, Writer
+
+GOOD = '{"quality":{"reason":"好","score":8},"creativity":{"reason":"新","score":9}}'
+
+
+class FakeJudge:
+    """Answers by a function of the ask; remembers how many were in flight at most."""
+
+    def __init__(self, answer: Callable[[Ask], Reply], concurrency: int = 4) -> None:
+        self.concurrency = concurrency
+        self.asked: list[Ask] = []
+        self.most = self._now = 0
+        self._answer = answer
+
+    async def ask(self, ask: Ask) -> Reply:
+        self.asked.append(ask)
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(0.001)
+        self._now -= 1
+        return self._answer(ask)
+
+    async def close(self) -> None:
+        pass
+
+
+def good(_: Ask) -> Reply:
+    return Reply(text=GOOD, finish_reason="stop", prompt_tokens=10, generated_tokens=3)
+
+
+def records(count: int) -> list[Record]:
+    return [Record({"answer": f"文{n}", "query": f"题{n}"}, id=str(n), genre=None) for n in range(count)]
+
+
+@pytest.fixture
+def recipe(write_job) -> Recipe:
+    job = load_job(write_job([], rubrics=["query", "answer"], gate={"each": 8}, judge={"model": "embedded", "retries": 2}))
+    plan = Plan(job.rubrics, (), Gate(each=8, over=job.gate.over, tops=job.gate.tops), {"query": "q", "answer": "a"})
+    return make_recipe(job, plan, "judge", "run", retry_unscored=False)
+
+
+def run(recipe: Recipe, judge: Any, store: Store, blocks: list[list[Record]], known: Any = None) -> Filler:
+    async def all_blocks() -> Filler:
+        filler = Filler(recipe, judge, Writer(store, "run"), known or {}, flush_seconds=0.2)
+        flusher = asyncio.create_task(filler.flush_forever())
+        try:
+            await asyncio.gather(*(filler.block(block) for block in blocks))
+        finally:
+            flusher.cancel()
+        return filler
+
+    return asyncio.run(all_blocks())
+
+
+def test_when_a_block_is_done_its_facts_are_on_disk(recipe, tmp_path):
+    store = Store(str(tmp_path / "facts"))
+    filler = run(recipe, FakeJudge(good), store, [records(5)])
+    assert store.read().num_rows == filler.tally["asks.made"] == 10
+    assert filler.tally["rows"] == 5 and filler.tally["tokens.prompt"] == 100
+
+
+def test_no_more_requests_than_the_judge_wants_are_in_flight(recipe, tmp_path):
+    judge = FakeJudge(good, concurrency=3)
+    run(recipe, judge, Store(str(tmp_path / "facts")), [records(40)])
+    assert judge.most == 3
+
+
+def test_a_reply_without_scores_is_asked_again_within_the_budget(recipe, tmp_path):
+    def second_time(ask: Ask) -> Reply:
+        return good(ask) if ask.attempt == 1 else Reply(text="嗯", finish_reason="stop", prompt_tokens=10)
+
+    judge, store = FakeJudge(second_time), Store(str(tmp_path / "facts"))
+    run(recipe, judge, store, [records(1)])
+    facts = store.read(("attempt", "cause", "prompt_tokens")).to_pylist()
+    assert facts == [{"attempt": 1, "cause": None, "prompt_tokens": 20}] * 2
+
+    judge, store = FakeJudge(lambda _: Reply(text="嗯", finish_reason="stop")), Store(str(tmp_path / "other"))
+    run(recipe, judge, store, [records(1)])
+    assert len(judge.asked) == 6 and set(store.read(("cause",))["cause"].to_pylist()) == {"malformed"}
+
+
+def test_what_can_not_fit_is_not_asked_again(recipe, tmp_path):
+    judge = FakeJudge(lambda _: Reply(cause="too_long", detail="9 tokens"))
+    run(recipe, judge, Store(str(tmp_path / "facts")), [records(1)])
+    assert len(judge.asked) == 2
+
+
+def test_equal_texts_share_one_request(recipe, tmp_path):
+    judge = FakeJudge(good)
+    run(recipe, judge, Store(str(tmp_path / "facts")), [records(1) * 4, records(1)])
+    assert len(judge.asked) == 2
+
+
+def test_known_facts_are_not_asked(recipe, tmp_path):
+    store, judge = Store(str(tmp_path / "facts")), FakeJudge(good)
+    run(recipe, judge, store, [records(3)])
+    from coigw_judge.store import Known
+
+    again = FakeJudge(good)
+    filler = run(recipe, again, store, [records(4)], Known(store.read()))
+    assert len(again.asked) == 2 and filler.tally["asks.from_store"] == 6
+
+
+def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path, monkeypatch):
+    store = Store(str(tmp_path / "facts"))
+    flush, full = Writer.flush, [True]
+
+    def failing(writer: Writer) -> int:
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        return flush(writer)
+
+    monkeypatch.setattr(Writer, "flush", failing)
+
+    async def fill() -> None:
+        filler = Filler(recipe, FakeJudge(good), Writer(store, "run"), {}, flush_seconds=0.1)
+        flusher = asyncio.create_task(filler.flush_forever())
+        with pytest.raises(FixStore, match="No space left on device"):
+            await asyncio.wait_for(filler.block(records(2)), 5)
+        full[0] = False
+        await filler.flush()
+        flusher.cancel()
+
+    asyncio.run(fill())
+    assert store.read().num_rows == 4
+
+
+def test_a_dead_judge_ends_the_block_and_the_others_facts_stay(recipe, tmp_path):
+    def dying(ask: Ask) -> Reply:
+        if any("文2" in field for field in ask.prompt.fields):
+            raise JudgeUnavailable("the engine died")
+        return good(ask)
+
+    store = Store(str(tmp_path / "facts"))
+
+    async def fill() -> None:
+        filler = Filler(recipe, FakeJudge(dying), Writer(store, "run"), {}, flush_seconds=60)
+        with pytest.raises(JudgeUnavailable, match="the engine died"):
+            await filler.block(records(3))
+        await filler.flush()
+
+    asyncio.run(fill())
+    assert store.read().num_rows >= 1
+
+
+def test_facts_have_the_columns_that_users_rely_on(recipe, tmp_path):
+    store = Store(str(tmp_path / "facts"))
+    run(recipe, FakeJudge(good), store, [records(1)])
+    (fact, _) = store.read(("rubric", "scores", "reasons", "raw", "finish_reason", "generated_tokens", "run")).to_pylist()
+    assert dict(fact["scores"]) == {"quality": 8, "creativity": 9} and dict(fact["reasons"])["quality"] == "好"
+    assert json.loads(fact["raw"]) and fact["finish_reason"] == "stop" and fact["generated_tokens"] == 3

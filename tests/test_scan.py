@@ -1,0 +1,172 @@
+"""Scanning without Ray: counts, positions, duplicates over all splits, and a file that changed afterwards."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import Row, scan_rows
+
+from coigw_judge import scan as scanning
+from coigw_judge import source
+from coigw_judge.errors import CountsDiffer, FixSource
+from coigw_judge.job import load_job
+from coigw_judge.record import record_digest, to_record
+from coigw_judge.scan import Scan, scan_digest
+from coigw_judge.store import Store
+
+
+def scanned(store: Store, scan: Scan) -> list[dict[str, Any]]:
+    return [row for n in range(len(scan.splits)) for row in scanning.read_split(store, scan, n).to_pylist()]
+
+
+FILES: list[list[Row]] = [
+    [{"id": "a", "answer": "甲"}, {"id": "b", "answer": "乙", "query": "题", "genre": "诗歌"}, "broken"],
+    [{"answer": "丙", "query": "题", "thought": "思<think>"}, {"answer": " "}, {"id": 7, "answer": 7}],
+]
+
+
+def test_every_row_is_counted_by_what_it_is(tmp_path: Path) -> None:
+    store, scan = scan_rows(tmp_path, FILES)
+    assert (scan.rows, scan.rows_in, scan.unreadable, scan.duplicates) == ((3, 3), 6, 3, 0)
+    assert scan.kinds == {"answer": 1, "answer+query": 1, "answer+query+thought": 1}
+    assert [scan.applicable(reads) for reads in (["answer"], ["query", "answer"], ["thought"])] == [3, 2, 1]
+    assert scanning.load(store, "d") == scan
+    assert scanning.load(store, "other") is None
+
+
+def test_a_row_is_kept_without_its_texts(tmp_path: Path) -> None:
+    store, scan = scan_rows(tmp_path, FILES)
+    one, two, three, four, five, six = scanned(store, scan)
+    record = to_record(FILES[0][1], {})
+    assert two["position"] == len(json.dumps(FILES[0][0], ensure_ascii=False).encode()) + 1
+    assert (two["id"], two["genre"], two["chars"], two["flags"]) == ("b", "诗歌", 2, [])
+    assert two["record"] == record_digest(record.digests())
+    assert {field: two[field] for field in ("answer", "query")} == record.digests()
+    assert two["thought"] is None
+    assert four["flags"] == ["injection_suspected"]
+    assert "甲" not in str(one)
+    for row, reason in ((three, "the line is not JSON"), (five, "answer is missing"), (six, "answer is a number")):
+        assert row["unreadable"].startswith(reason)
+        assert row["record"] is None
+    assert six["id"] == "7"
+
+
+def test_columns_are_mapped(tmp_path: Path) -> None:
+    _, scan = scan_rows(
+        tmp_path, [[{"content": "文", "prompt": "题"}]], columns={"answer": "content", "query": "prompt"}
+    )
+    assert scan.kinds == {"answer+query": 1}
+
+
+@settings(max_examples=25)
+@given(
+    st.lists(st.lists(st.sampled_from("甲乙丙丁") | st.just("broken"), max_size=8), min_size=1, max_size=4),
+    st.sampled_from([1, 3, 1000]),
+)
+def test_the_first_in_input_order_represents_its_duplicates(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], rows_per_pass: int
+) -> None:
+    folder = tmp_path_factory.mktemp("duplicates")
+    files: list[list[Row]] = [[text if text == "broken" else {"answer": text} for text in file] for file in texts]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "_ROWS_PER_PASS", rows_per_pass)
+        store, scan = scan_rows(folder, files)
+    first: dict[str, tuple[int, int]] = {}
+    wanted: dict[tuple[int, int], tuple[int, int]] = {}
+    for split, file in enumerate(texts):
+        for row, text in enumerate(file):
+            if text != "broken" and first.setdefault(text, (split, row)) != (split, row):
+                wanted[split, row] = first[text]
+    found = {
+        (split, row): of
+        for split in range(len(scan.splits))
+        for row, of in scanning.duplicates_of(store, scan, split).items()
+    }
+    assert found == wanted
+    assert scan.duplicates == len(wanted)
+
+
+def test_duplicates_are_of_the_same_texts_in_the_same_fields(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        {"answer": "甲"},
+        {"answer": "甲", "query": "乙"},
+        {"answer": "乙", "query": "甲"},
+        {"answer": "甲 "},
+    ]
+    assert scan_rows(tmp_path, [rows])[1].duplicates == 0
+    assert (
+        scan_rows(tmp_path, [[*rows, {"answer": "甲", "thought": " ", "id": "x", "genre": "诗歌"}]])[1].duplicates == 1
+    )
+
+
+def test_duplicates_may_be_left_alone(tmp_path: Path) -> None:
+    store, scan = scan_rows(tmp_path, [[{"answer": "甲"}] * 3], find_duplicates=False)
+    assert scan.duplicates == 0
+    assert scanning.duplicates_of(store, scan, 0) == {}
+
+
+def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
+    store, scan = scan_rows(tmp_path, [FILES[0]], limit=2)
+    assert scan.rows_in == 2
+    assert [row["id"] for row in scanned(store, scan)] == ["a", "b"]
+    assert [record.id for _, record in scanning.records(scan, 0, {}, None)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("files", [[], [[]], [["broken"]], [[], [{"answer": "甲"}], []]])
+def test_splits_may_hold_nothing(tmp_path: Path, files: list[list[Row]]) -> None:
+    store, scan = scan_rows(tmp_path, files)
+    assert scan.rows_in == sum(map(len, files)) == len(scanned(store, scan))
+    assert scanning.load(store, "d") == scan
+
+
+def test_records_come_back_with_their_texts_and_row_numbers(tmp_path: Path) -> None:
+    _, scan = scan_rows(tmp_path, FILES)
+    assert [(row, record.texts["answer"]) for row, record in scanning.records(scan, 0, {}, None)] == [
+        (0, "甲"),
+        (1, "乙"),
+    ]
+    assert [row for row, _ in scanning.records(scan, 0, {}, {1, 2})] == [1]
+    assert [record.texts for _, record in scanning.records(scan, 1, {}, {0})] == [
+        {"answer": "丙", "query": "题", "thought": "思<think>"}
+    ]
+
+
+def test_a_file_that_lost_rows_since_is_refused(tmp_path: Path) -> None:
+    _, scan = scan_rows(tmp_path, FILES)
+    (tmp_path / "0.jsonl").write_text('{"answer": "甲"}\n', encoding="utf-8")
+    with pytest.raises(
+        FixSource, match=r"0\.jsonl: has changed since it was scanned \(3 rows then, 1 now\); run again"
+    ):
+        list(scanning.records(scan, 0, {}, None))
+
+
+def test_rows_that_came_since_wait_for_the_next_scan(tmp_path: Path) -> None:
+    _, scan = scan_rows(tmp_path, FILES)
+    with (tmp_path / "1.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"answer": "新"}\n')
+    assert [row for row, _ in scanning.records(scan, 1, {}, None)] == [0]
+
+
+def test_counts_that_differ_are_said(tmp_path: Path) -> None:
+    _, scan = scan_rows(tmp_path, FILES)
+    scanning.check_total(scan, 6)
+    with pytest.raises(CountsDiffer, match="6 rows came in and 5 were decided; do not use this run's output"):
+        scanning.check_total(scan, 5)
+
+
+def test_a_scan_is_named_by_all_it_depends_on(write_job: Callable[..., Path], tmp_path: Path) -> None:
+    job = write_job([{"answer": "甲"}])
+
+    def named(*overrides: str) -> str:
+        loaded = load_job(job, overrides)
+        return scan_digest(loaded.config, source.list_files(loaded.config.input.paths, tmp_path))
+
+    base = named()
+    assert base == named() == named("gate.each=9") == named("rubrics=[thought, query, answer]")
+    assert len({base, named("limit=3"), named("input.columns.answer=content"), named("screen.duplicate=flag")}) == 4
+    (tmp_path / "rows.jsonl").write_text('{"answer": "甲乙"}\n', encoding="utf-8")
+    assert named() != base

@@ -1,0 +1,302 @@
+"""From scan and facts to verdicts: every row in has one row out, whatever the number of buckets."""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from small import Row, genre_rubric, plan, rubric, scan_rows
+
+from coigw_judge import verdict
+from coigw_judge.gate import Gate
+from coigw_judge.plan import Plan, Subject
+from coigw_judge.record import Record, record_digest, to_record
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.store import Fact, Store, Writer
+from coigw_judge.verdict import View, decide_bucket, survey, verdict_schema
+
+ANSWER = rubric("answer", dimensions=("quality", "creativity"))
+PAIR = rubric("pair", reads=("query", "answer"), checks=("ok",))
+LATER = rubric("later", notes=("summary",))
+GATE = Gate(
+    total=16,
+    each=7,
+    over=("answer.quality", "answer.creativity"),
+    require=("pair.ok",),
+    review_total=1,
+    tops={"answer.quality": 10, "answer.creativity": 10},
+)
+PLAN = plan(ANSWER, PAIR, then=[LATER], gate=GATE)
+
+
+def good(quality: float, creativity: float = 9) -> Scored:
+    return Scored(scores={"quality": quality, "creativity": creativity}, reasons={"quality": "因", "creativity": "由"})
+
+
+OK, NOT_OK = Scored(checks={"ok": True}), Scored(checks={"ok": False})
+NOTED = Scored(notes={"summary": "概"})
+FAILED = Unscored(cause="malformed", detail="no item", raw="x")
+
+ROWS: list[Row] = [
+    {"id": "kept", "answer": "甲", "query": "题", "genre": "诗歌"},
+    {"id": "dropped", "answer": "乙", "query": "题"},
+    {"id": "review", "answer": "丙", "query": "题"},
+    {"id": "unscored", "answer": "丁", "query": "题"},
+    {"id": "pending", "answer": "戊", "query": "题"},
+    {"id": "untouched", "answer": "己", "query": "题"},
+    "broken",
+    {"id": "number", "answer": 7},
+    {"id": "again", "answer": "甲", "query": "题"},
+    {"id": "article", "answer": "庚 <|im_end|>"},
+    {"id": "check", "answer": "辛", "query": "题"},
+]
+FACTS: dict[str, dict[str, Scored | Unscored]] = {
+    "kept": {"answer": good(9), "pair": OK, "later": NOTED},
+    "dropped": {"answer": good(6)},
+    "review": {"answer": good(7, 8), "pair": OK, "later": FAILED},
+    "unscored": {"answer": FAILED, "pair": OK},
+    "pending": {"answer": good(9)},
+    "article": {"answer": good(8), "later": NOTED},
+    "check": {"answer": good(9), "pair": NOT_OK},
+}
+
+
+def put(store: Store, some: Plan, rows: Iterable[Row], facts: dict[str, dict[str, Scored | Unscored]]) -> None:
+    """Write facts, by the ids of the rows they belong to."""
+    writer = Writer(store, "run")
+    for row in rows:
+        record = to_record(row, {}) if isinstance(row, dict) else None
+        if not isinstance(record, Record):
+            continue
+        subject = Subject(record.digests(), record.genre)
+        known: dict[bytes, Any] = {}
+        for name, outcome in facts.get(record.id or "", {}).items():
+            key = some.keys(subject, known)[name]
+            known[key] = outcome
+            writer.append(
+                Fact(
+                    key=key,
+                    record=record_digest(record.digests()),
+                    rubric=name,
+                    rubric_fingerprint=f"r:{name}",
+                    judge_fingerprint="j",
+                    sample=0,
+                    outcome=outcome,
+                    finish_reason="stop",
+                    attempt=0,
+                    prompt_tokens=1,
+                    cached_tokens=0,
+                    generated_tokens=1,
+                    seconds=0.1,
+                )
+            )
+    writer.flush()
+
+
+def view(
+    folder: Path, files: list[list[Row]] | None = None, some: Plan = PLAN, facts: Any = FACTS, **keys: Any
+) -> View:
+    files = [ROWS[:6], ROWS[6:]] if files is None else files
+    store, scan = scan_rows(folder, files)
+    put(store, some, [row for rows in files for row in rows], facts)
+    pairs = tuple((f"r:{r.name}", "j") for r in (*some.rubrics, *some.then))
+    return View(store=store.root, scan=scan, plan=some, pairs=pairs, **keys)
+
+
+def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """All buckets' rows and counts."""
+    counts: Counter[str] = Counter()
+    for bucket in range(view.buckets):
+        counts.update(decide_bucket(view, bucket, str(folder / "verdicts")))
+    return pq.read_table(folder / "verdicts").to_pylist(), counts
+
+
+def by_id(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
+    return {row["id"]: row for row in rows}
+
+
+def test_every_row_has_one_verdict_and_its_reasons(tmp_path: Path) -> None:
+    rows, counts = decide(view(tmp_path), tmp_path)
+    assert len({row["row_id"] for row in rows}) == len(rows) == len(ROWS)
+    found = {row["id"]: (row["decision"], row["action"], row["reasons"]) for row in rows}
+    assert found == {
+        "kept": ("kept", "accept", []),
+        "dropped": ("dropped", "refine", ["answer.quality 6 < 7", "total 15 < 16"]),
+        "review": ("review", None, ["total 15 < 16"]),
+        "unscored": ("unscored", None, ["answer unscored: malformed"]),
+        "pending": ("pending", None, ["pair was not asked yet"]),
+        "untouched": ("pending", None, ["answer was not asked yet"]),
+        None: ("unreadable", None, found[None][2]),
+        "number": ("unreadable", None, ["answer is a number, not text"]),
+        "again": ("duplicate", None, ["same texts as 0.jsonl:0"]),
+        "article": ("kept", "accept", []),
+        "check": ("dropped", "refine", ["pair.ok is false"]),
+    }
+    assert found[None][2][0].startswith("the line is not JSON")
+    decisions = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
+    assert decisions == Counter(row["decision"] for row in rows)
+
+
+def test_a_verdict_says_what_was_asked_skipped_and_did_not_apply(tmp_path: Path) -> None:
+    rows, counts = decide(view(tmp_path), tmp_path)
+    told = {row["id"]: (row["asked"], row["skipped"], row["not_applicable"]) for row in rows}
+    assert told["kept"] == (["answer", "pair", "later"], [], [])
+    assert told["dropped"] == (["answer"], ["pair", "later"], []), "stopped early"
+    assert told["review"] == (["answer", "pair", "later"], [], [])
+    assert told["unscored"] == (["answer", "pair"], ["later"], [])
+    assert told["pending"] == (["answer"], [], []), "what may still be asked is not skipped"
+    assert told["untouched"] == ([], [], [])
+    assert told["article"] == (["answer", "later"], [], ["pair"])
+    assert told["number"] == told["again"] == ([], [], [])
+    asked, skipped = (sum(len(row[name]) for row in rows) for name in ("asked", "skipped"))
+    assert (counts["asks.asked"], counts["asks.skipped"], counts["asks.failed"]) == (asked, skipped, 2)
+    assert (counts["failed.answer.malformed"], counts["failed.later.malformed"]) == (1, 1)
+
+
+def test_a_verdict_carries_scores_checks_notes_and_reasons(tmp_path: Path) -> None:
+    found = by_id(decide(view(tmp_path), tmp_path)[0])
+    kept = found["kept"]
+    assert (kept["answer.quality"], kept["answer.creativity"], kept["pair.ok"], kept["total"]) == (9, 9, True, 18)
+    assert dict(kept["notes"]) == {"later.summary": "概"}
+    assert dict(kept["judge_reasons"]) == {"answer.quality": "因", "answer.creativity": "由"}
+    assert (kept["genre"], kept["chars"], kept["file"], kept["position"]) == ("诗歌", 2, "0.jsonl", 0)
+    assert found["dropped"]["pair.ok"] is None
+    assert (found["unscored"]["answer.quality"], found["unscored"]["total"]) == (None, None)
+    assert found["article"]["flags"] == ["injection_suspected"]
+    assert found["again"]["answer.quality"] is None
+
+
+def test_which_half_of_the_gate_decided_is_counted(tmp_path: Path) -> None:
+    _, counts = decide(view(tmp_path), tmp_path)
+    told = {name: n for name, n in counts.items() if name.startswith("gate.")}
+    assert told == {"gate.each": 1, "gate.total": 2, "gate.total_only": 1, "gate.require": 1}
+    assert counts["flag.injection_suspected"] == 1
+
+
+def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
+    some = plan(genre_rubric("诗歌", "散文"), ANSWER, PAIR, then=[LATER])
+    schema = verdict_schema(some)
+    types = {field.name: field.type for field in schema}
+    texts, strings = pa.map_(pa.string(), pa.string()), pa.list_(pa.string())
+    promised = {
+        "row_id": pa.string(),
+        "id": pa.string(),
+        "decision": pa.string(),
+        "action": pa.string(),
+        "total": pa.float64(),
+    }
+    promised |= {"reasons": strings, "judge_reasons": texts, "notes": texts, "genre": pa.string()}
+    promised |= dict.fromkeys(("asked", "skipped", "not_applicable", "flags"), strings)
+    promised |= {"answer.quality": pa.float64(), "pair.ok": pa.bool_(), "genre.genre": pa.string()}
+    assert {name: types[name] for name in promised} == promised
+    assert len(schema.names) == len(set(schema.names))
+    decide(view(tmp_path), tmp_path)
+    assert pq.read_schema(tmp_path / "verdicts" / "part-00000.parquet").names == verdict_schema(PLAN).names
+
+
+@pytest.mark.parametrize("rows_per_bucket", [1, 2, 4])
+def test_the_number_of_buckets_changes_nothing(
+    tmp_path: Path, rows_per_bucket: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = view(tmp_path)
+    assert whole.buckets == 1
+    rows, counts = decide(whole, tmp_path / "whole")
+    surveyed = survey(whole, 0)
+    monkeypatch.setattr(verdict, "ROWS_PER_BUCKET", rows_per_bucket)
+    assert whole.buckets > 1
+    parted, counted = decide(whole, tmp_path / "parted")
+    assert {row["row_id"]: row for row in parted} == {row["row_id"]: row for row in rows}
+    assert len(parted) == len(rows)
+    assert counted == counts
+    parts = [survey(whole, bucket) for bucket in range(whole.buckets)]
+    assert sum((Counter(part["asks"]) for part in parts), Counter()) == +Counter(surveyed["asks"])
+    places = [place for part in parts for place in zip(part["split"], part["row"], strict=True)]
+    assert sorted(places) == sorted(zip(surveyed["split"], surveyed["row"], strict=True))
+    assert {len(list((tmp_path / name / "verdicts").iterdir())) for name in ("whole", "parted")} == {1, whole.buckets}
+
+
+def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: Path) -> None:
+    found = survey(view(tmp_path), 0)
+    assert list(zip(found["split"], found["row"], strict=True)) == [(0, 4), (0, 5)]
+    asks = found["asks"]
+    told = {
+        name: [asks[f"{name}.{what}"] for what in ("applies", "known", "failed", "open")]
+        for name in ("answer", "pair", "later")
+    }
+    assert told == {"answer": [8, 7, 1, 1], "pair": [7, 4, 0, 2], "later": [8, 3, 1, 2]}
+
+
+def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
+    path = tmp_path / "known" / "0.parquet"
+    seen = view(tmp_path)
+    survey(seen, 0, str(path))
+    rows = pq.read_table(path).to_pylist()
+    assert [dict(row["scores"]) for row in rows] == [{"quality": 9, "creativity": 9}]
+    record = to_record(ROWS[4], {})
+    assert isinstance(record, Record)
+    assert rows[0]["key"] == PLAN.keys(Subject(record.digests(), None), {})["answer"]
+
+
+def test_a_survey_after_all_is_asked_finds_nothing(tmp_path: Path) -> None:
+    done = {name: {"answer": good(9), "pair": OK, "later": NOTED} for name in ("pending", "untouched")}
+    found = survey(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "known.parquet"))
+    assert found["split"] == found["row"] == []
+    assert not (tmp_path / "known.parquet").exists()
+
+
+def test_a_failure_counts_as_known_until_it_is_to_be_asked_again(tmp_path: Path) -> None:
+    seen = view(tmp_path, retry_unscored=True)
+    again = survey(seen, 0)
+    assert set(zip(again["split"], again["row"], strict=True)) == {(0, 2), (0, 3), (0, 4), (0, 5)}
+    found = by_id(decide(seen, tmp_path)[0])
+    assert found["unscored"]["decision"] == "pending"
+
+
+def test_duplicates_may_be_flagged_and_share_the_fact(tmp_path: Path) -> None:
+    found = by_id(decide(view(tmp_path, drop_duplicates=False), tmp_path)[0])
+    assert found["again"]["decision"] == "kept"
+    assert found["again"]["flags"] == ["duplicate"]
+    assert found["again"]["answer.quality"] == 9
+    assert found["kept"]["flags"] == []
+
+
+def test_facts_of_another_judge_or_rubric_text_do_not_count(tmp_path: Path) -> None:
+    seen = view(tmp_path)
+    other = View(store=seen.store, scan=seen.scan, plan=seen.plan, pairs=(("r:answer", "another"),))
+    assert Counter(row["decision"] for row in decide(other, tmp_path)[0])["pending"] == 8
+
+
+def test_without_early_exit_what_is_left_is_pending(tmp_path: Path) -> None:
+    some = plan(ANSWER, PAIR, then=[LATER], gate=GATE, early_exit=False)
+    found = by_id(decide(view(tmp_path, some=some), tmp_path)[0])
+    assert (found["dropped"]["decision"], found["dropped"]["reasons"][-1]) == ("pending", "pair was not asked yet")
+
+
+def test_the_judges_genre_stands_in_for_a_missing_one(tmp_path: Path) -> None:
+    guided = rubric("answer", dimensions=("quality",), by_genre={"诗歌": "看断行"})
+    some = plan(genre_rubric("诗歌", "散文"), guided)
+    rows: list[Row] = [
+        {"id": "a", "answer": "甲"},
+        {"id": "b", "answer": "乙", "genre": "散文"},
+        {"id": "c", "answer": "丙"},
+    ]
+    genre = {"genre": Scored(choices={"genre": "诗歌"})}
+    quality = {"answer": Scored(scores={"quality": 8})}
+    facts = {"a": {**genre, **quality}, "b": {**genre, **quality}, "c": {}}
+    found = by_id(decide(view(tmp_path, [rows], some, facts), tmp_path)[0])
+    assert [found[name]["genre"] for name in "abc"] == ["诗歌", "散文", None]
+    assert [found[name]["genre.genre"] for name in "abc"] == ["诗歌", "诗歌", None]
+    assert [found[name]["decision"] for name in "abc"] == ["kept", "kept", "pending"]
+    assert found["c"]["reasons"] == ["genre was not asked yet"]
+
+
+@pytest.mark.parametrize("files", [[], [[]], [["broken"], []]])
+def test_an_input_without_records_has_verdicts_without_facts(tmp_path: Path, files: list[list[Row]]) -> None:
+    seen = view(tmp_path, files)
+    rows, counts = decide(seen, tmp_path)
+    assert [row["decision"] for row in rows] == ["unreadable"] * sum(map(len, files))
+    assert counts["asks.asked"] == 0
+    assert survey(seen, 0)["row"] == []
