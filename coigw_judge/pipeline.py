@@ -64,8 +64,8 @@ def cluster() -> Iterator[None]:
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with _without_line("Set ray log level"):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    for name in ("ray.data", "ray"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block that is asked again
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -238,6 +238,7 @@ class Progress:
         self._tallies: dict[str, Snapshot] = {}
         self._words: list[str] = []
         self._blamed: Counter[bytes] = Counter()
+        self._finished = False
 
     def report(self, actor: str, tally: Snapshot) -> None:
         if tally.get("asks.made", 0) > self._tallies.get(actor, {}).get("asks.made", 0):
@@ -246,6 +247,12 @@ class Progress:
 
     def last_words(self, words: str) -> None:
         self._words.append(words)
+
+    def finish(self) -> None:
+        self._finished = True
+
+    def finished(self) -> bool:
+        return self._finished
 
     def blame(self, record: bytes) -> None:
         self._blamed[record] += 1
@@ -277,6 +284,7 @@ class JudgeActor:
         self._name = f"{os.getpid()}-{moment()}"
         self._progress = progress
         self._recipe = recipe
+        threading.Thread(target=_leave_when_finished, args=(progress,), daemon=True).start()
         self._fatal: str | None = None
         self._ready: asyncio.Task[None] | None = None
         self._store = Store(store)
@@ -355,11 +363,33 @@ class JudgeActor:
             self._progress.blame.remote(record_digest(records[0].digests()))
         if hasattr(self, "_filler"):
             await self._filler.flush()
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.send_signal(signal.SIGKILL)
+            await self._report()
+        _kill_children()
         await asyncio.sleep(0.5)  # the last words are on their way
         os._exit(1)
+
+
+def _kill_children() -> None:
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(signal.SIGKILL)
+
+
+def _leave_when_finished(progress: Any) -> None:
+    """Free the engine's memory when the fill is over.
+
+    Ray Data leaves that to reference counting, and an actor that was restarting when its pool ended then stays for
+    good, with its GPUs.
+    """
+    finished = False
+    while not finished:
+        time.sleep(1)
+        try:
+            finished = ray.get(progress.finished.remote())
+        except ray.exceptions.RayError:
+            finished = True
+    _kill_children()
+    ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
 def _records(block: pa.Table) -> list[Record]:
@@ -409,7 +439,8 @@ def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
         stop.set()
         watcher.join()
         store.drop_token(token)
-    tally: Snapshot = ray.get(progress.snapshot.remote())[0]
+        tally: Snapshot = ray.get(progress.snapshot.remote())[0]
+        progress.finish.remote()
     show(tally)
     return tally
 

@@ -145,6 +145,7 @@ def test_without_tops_a_total_can_still_be_reached() -> None:
         ([1 / 3] * 3, 1, "kept"),
         ([0.1] * 10, 1, "kept"),  # a plain sum would say 0.9999999999999999
         ([49.999999999], 50, "dropped"),
+        ([49.5], 49.5, "kept"),
     ],
 )
 def test_totals_are_compared_unrounded(scores: list[float], total: float, decision: str) -> None:

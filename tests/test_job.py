@@ -211,8 +211,13 @@ def test_a_rubrics_name_stands_for_all_its_items(load: Callable[..., LoadedJob])
     assert len(gate.require) == len(set(gate.require)) == 5
 
 
-def test_each_by_a_rubrics_name_is_a_threshold_for_all_its_dimensions(load: Callable[..., LoadedJob]) -> None:
-    gate = load(gate={"each": {"answer.quality": 9, "answer": 8, "query": 7}}).gate
+@pytest.mark.parametrize(
+    "thresholds", ["answer.quality: 9, answer: 8, query: 7", "query: 7, answer: 8, answer.quality: 9"]
+)
+def test_each_by_a_rubrics_name_is_a_threshold_for_all_its_dimensions(
+    load: Callable[..., LoadedJob], thresholds: str
+) -> None:
+    gate = load(f"gate={{each: {{{thresholds}}}}}").gate
     floors = [gate.floor(name) for name in ("answer.quality", "answer.creativity", "query.quality", "thought.quality")]
     assert floors == [9, 8, 7, None]
     assert gate.decide({**dict.fromkeys(gate.over or (), 10), "query.creativity": 6}).decision == "dropped"

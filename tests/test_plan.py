@@ -119,6 +119,13 @@ def test_a_failed_judge_is_never_a_bad_article(some: Plan, who: object, answers:
     assert decision.total is None or not some.gate.over
 
 
+@pytest.mark.parametrize(("score", "asked"), [(9, ["a", "later"]), (7, ["a", "later"]), (6, ["a"])])
+def test_then_follows_a_review_too(score: float, asked: list[str]) -> None:
+    some = plan(A, then=[LATER], gate=Gate(each=8, over=("a.x", "a.y"), review_each=1))
+    answers = {"a": Scored(scores={"x": score, "y": 9}), "later": Scored(notes={"n": "注"})}
+    assert walk(some, PAIR, answers)[1] == asked
+
+
 def test_rubrics_are_asked_one_by_one_with_early_exit_and_together_without() -> None:
     some = plan(A, B, C)
     assert [need.rubric for need in some.next(TRIPLET, {})] == ["a"]
@@ -132,7 +139,7 @@ def test_what_was_asked_out_of_turn_is_not_asked_again() -> None:
     assert [need.rubric for need in some.next(TRIPLET, facts)] == ["b"]
 
 
-@pytest.mark.parametrize(("floor", "asked"), [(None, ["a"]), (6, ["a", "b"]), (8, ["a"])])
+@pytest.mark.parametrize(("floor", "asked"), [(None, ["a"]), (6, ["a", "b"]), (7, ["a", "b"]), (8, ["a"])])
 def test_a_floor_goes_on_asking_unless_a_score_lies_below_it(floor: float | None, asked: list[str]) -> None:
     gate = Gate(each=8, over=("a.x", "a.y", "b.x"))
     some = plan(A, B, gate=gate, floor=floor)
@@ -209,6 +216,18 @@ def test_the_inputs_own_genre_goes_before_the_judges() -> None:
     facts, _ = walk(some, subject(genre="散文"), answers)
     assert some.genre(subject(genre="散文"), facts) == "散文"
     assert [need.guidance for need in plan(some.rubrics[1]).next(subject(genre="散文"), {})] == ["看取舍"]
+
+
+def test_nobody_waits_for_a_genre_that_the_input_gives() -> None:
+    some = replace(genre_plan()[0], early_exit=False)
+    assert [need.rubric for need in some.next(subject(genre="散文"), {})] == ["genre", "g"]
+
+
+def test_the_genre_is_asked_without_guidance() -> None:
+    guided = genre_rubric("诗歌", "散文").model_copy(update={"by_genre": {"诗歌": "看断行"}})
+    who = subject(genre="诗歌")
+    assert plan(guided).next(who, {})[0].guidance is None
+    assert walk(plan(guided), subject(), {"genre": Scored(choices={"genre": "诗歌"})})[1] == ["genre"]
 
 
 def test_a_genre_that_failed_guides_nobody_and_blocks_nobody() -> None:

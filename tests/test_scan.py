@@ -103,6 +103,15 @@ def test_duplicates_are_of_the_same_texts_in_the_same_fields(tmp_path: Path) -> 
     )
 
 
+def test_all_sixteen_bytes_of_a_digest_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for half in (slice(0, 8), slice(8, 16)):
+        made = {"甲": bytearray(b"\x01" * 16), "乙": bytearray(b"\x01" * 16)}
+        made["乙"][half] = b"\x02" * 8
+        by_answer = {to_record({"answer": text}, {}).digests()["answer"]: bytes(key) for text, key in made.items()}
+        monkeypatch.setattr(scanning, "record_digest", lambda digests, keys=by_answer: keys[digests["answer"]])
+        assert scan_rows(tmp_path, [[{"answer": "甲"}, {"answer": "乙"}, {"answer": "甲"}]])[1].duplicates == 1
+
+
 def test_duplicates_may_be_left_alone(tmp_path: Path) -> None:
     store, scan = scan_rows(tmp_path, [[{"answer": "甲"}] * 3], find_duplicates=False)
     assert scan.duplicates == 0
@@ -114,12 +123,16 @@ def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
     assert scan.rows_in == 2
     assert [row["id"] for row in scanned(store, scan)] == ["a", "b"]
     assert [record.id for _, record in scanning.records(scan, 0, {}, None)] == ["a", "b"]
+    (tmp_path / "less").mkdir()
+    _, less = scan_rows(tmp_path / "less", [FILES[0]], limit=1)
+    assert [record.id for _, record in scanning.records(less, 0, {}, None)] == ["a"]
 
 
-@pytest.mark.parametrize("files", [[], [[]], [["broken"]], [[], [{"answer": "甲"}], []]])
+@pytest.mark.parametrize("files", [[], [[]], [["broken"]], [[], [{"answer": "甲"}], []], [[], ["{"], [{}, {}]]])
 def test_splits_may_hold_nothing(tmp_path: Path, files: list[list[Row]]) -> None:
     store, scan = scan_rows(tmp_path, files)
-    assert scan.rows_in == sum(map(len, files)) == len(scanned(store, scan))
+    assert scan.rows == tuple(map(len, files))
+    assert scan.rows_in == len(scanned(store, scan))
     assert scanning.load(store, "d") == scan
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small import Row, genre_rubric, plan, rubric, scan_rows
+from small import Row, genre_rubric, plan, rubric, scan_rows, stable
 
+from coigw_judge import scan as scanning
 from coigw_judge import verdict
 from coigw_judge.gate import Gate
 from coigw_judge.plan import Plan, Subject
@@ -216,6 +217,15 @@ def test_the_number_of_buckets_changes_nothing(
     places = [place for part in parts for place in zip(part["split"], part["row"], strict=True)]
     assert sorted(places) == sorted(zip(surveyed["split"], surveyed["row"], strict=True))
     assert {len(list((tmp_path / name / "verdicts").iterdir())) for name in ("whole", "parted")} == {1, whole.buckets}
+
+
+@pytest.mark.parametrize("buckets", [1, 3])
+def test_rows_keep_their_numbers_however_many_there_are(buckets: int) -> None:
+    rows = [{"position": n, "record": None if n % 5 == 0 else stable(str(n))} for n in range(12_000)]
+    scanned = pa.Table.from_pylist(rows, schema=scanning.SCHEMA)
+    found = [each for bucket in range(buckets) for each in verdict._rows_of(scanned, bucket, buckets)]
+    assert all(number == row["position"] for number, row in found)
+    assert sorted(number for number, _ in found) == list(range(12_000))
 
 
 def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: Path) -> None:
