@@ -65,7 +65,7 @@ def cluster() -> Iterator[None]:
         with _without_line("Set ray log level"):
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block that is asked again
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -23,6 +23,9 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.prompt import Prompt
 
 _SYSTEM_MARK, _USER_MARK = "COIGWSYSTEMMARK", "COIGWUSERMARK"
+_RARE = ("\u9f98", "\U0001f9ff", "\u2dff", "\U00020bb7")
+"""Characters that a vocabulary without byte fallback is unlikely to hold."""
+
 _CACHED_SEGMENTS = 2048
 """Segments kept encoded: a record's fields serve all its rubrics, a rubric's task serves all records."""
 
@@ -53,6 +56,10 @@ class Encoder:
         for tokenizer in (self._model, self._plain):
             tokenizer.no_truncation()
             tokenizer.no_padding()
+        for probe in _RARE:
+            ids = self._plain.encode(probe, add_special_tokens=False).ids
+            if not ids or not self.control_ids.isdisjoint(ids):
+                raise FixJudge(f"{model_dir}: its tokenizer has no tokens for characters such as {probe!r}; they would be lost")
         self._longest = max(len(piece) for piece in self._plain.get_vocab())
         self._cache: OrderedDict[str, list[int]] = OrderedDict()
         self._chat = _ChatTemplate(model_dir, template_args or {})

@@ -78,7 +78,8 @@ def identify(config: JudgeConfig) -> Identity:
 
         return identify_vllm(config)
     described = {"protocol": PROTOCOL, "engine": config.engine, "model": config.model, "revision": config.revision}
-    described |= {"sampling": config.sampling.model_dump(), "retries": config.retries, "thinking": config.thinking}
+    described |= {"sampling": config.sampling.model_dump(), "retries": config.retries}
+    described |= {"thinking": config.thinking_tokens if config.thinking else 0}
     if config.engine == "endpoint":
         from coigw_judge.judges.endpoint import FORMAT
 
