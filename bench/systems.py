@@ -181,10 +181,11 @@ def _outcome(output: "RequestOutput", rubric: Rubric) -> Outcome:
 
 def our_job(job: LoadedJob) -> tuple[int, list[Outcome], float, float]:
     """Scan and fill as `coigw-judge fill` does; times and counts are read from the facts that it left."""
-    from coigw_judge import pipeline, runs
+    from coigw_judge import runs
+    from coigw_judge.pipeline.cluster import cluster
     from coigw_judge.store import Store
 
-    with pipeline.cluster():
+    with cluster():
         stage = runs.begin(job, for_fill=True)
         runs.fill(stage, lambda text: None)
     columns = ("seconds", "created_at", "prompt_tokens", "cached_tokens", "generated_tokens", "cause")

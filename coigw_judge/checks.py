@@ -13,7 +13,7 @@ from coigw_judge.fill import Recipe, make_recipe, self_test, specimen_ask
 from coigw_judge.gate import Gate
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, open_judge
-from coigw_judge.pipeline import check_columns
+from coigw_judge.pipeline.passes import check_columns
 from coigw_judge.prompt import load_template
 from coigw_judge.rubric import Rubric, builtin, load_rubric
 from coigw_judge.store import Store

@@ -123,10 +123,11 @@ def _say(text: str) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from coigw_judge import pipeline, runs
+    from coigw_judge import runs
+    from coigw_judge.pipeline.cluster import cluster
 
     job = _load(options)
-    with pipeline.cluster():
+    with cluster():
         stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
         _say(_scanned(stage))
         if stage.scan.rows_in:
@@ -136,9 +137,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _scan(options: argparse.Namespace) -> int:
-    from coigw_judge import pipeline, runs
+    from coigw_judge import runs
+    from coigw_judge.pipeline.cluster import cluster
 
-    with pipeline.cluster():
+    with cluster():
         print(_scanned(runs.begin(_load(options), for_fill=False)))
     return OK
 
@@ -155,10 +157,11 @@ def _scanned(stage: "object") -> str:
 
 
 def _fill(options: argparse.Namespace) -> int:
-    from coigw_judge import pipeline, runs
+    from coigw_judge import runs
+    from coigw_judge.pipeline.cluster import cluster
 
     job = _load(options)
-    with pipeline.cluster():
+    with cluster():
         stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
         _say(_scanned(stage))
         if stage.scan.rows_in:
@@ -168,10 +171,11 @@ def _fill(options: argparse.Namespace) -> int:
 
 
 def _select(options: argparse.Namespace) -> int:
-    from coigw_judge import pipeline, runs
+    from coigw_judge import runs
+    from coigw_judge.pipeline.cluster import cluster
 
     job = _load(options)
-    with pipeline.cluster():
+    with cluster():
         stage = runs.begin(job, for_fill=False)
         _say(_scanned(stage))
         manifest, folder = runs.select(stage, options.format, filled=False)
@@ -190,10 +194,11 @@ def _report(manifest: dict[str, object], folder: str) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from coigw_judge import estimate, pipeline
+    from coigw_judge import estimate
+    from coigw_judge.pipeline.cluster import cluster
 
     job = _load(options)
-    with pipeline.cluster():
+    with cluster():
         print(estimate.report(job, prompts=options.prompts))
     return OK
 

@@ -9,11 +9,12 @@ Not known here: how fast a judge is (hours come with measured rates).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coigw_judge import pipeline, runs
+from coigw_judge import runs
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.job import LoadedJob
+from coigw_judge.pipeline import passes
 from coigw_judge.plan import Subject, applies
 from coigw_judge.prompt import Prompt
 from coigw_judge.record import Record
@@ -73,7 +74,7 @@ def _encoder(job: LoadedJob) -> tuple[Encoder | None, str]:
 
 
 def _counted(stage: runs.Stage, job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder | None) -> str:
-    _, asks = pipeline.survey(stage.view())
+    _, asks = passes.survey(stage.view())
     header = f"{'rubric':<18}{'applies to':>12}{'in store':>10}{'failed':>8}{'to ask':>10}"
     if encoder is not None:
         header += f"{'tokens each':>13}{'shared':>8}{'tokens in all':>15}"

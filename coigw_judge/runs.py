@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coigw_judge import manifest as manifests
-from coigw_judge import pipeline, written
+from coigw_judge import written
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
 from coigw_judge.paths import is_uri, open_filesystem
+from coigw_judge.pipeline import filling, passes
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
@@ -63,7 +64,7 @@ def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False) -> St
     """
     store = Store(job.store)
     started = time.monotonic()
-    scan = pipeline.scan(job, store)
+    scan = passes.scan(job, store)
     scanned = time.monotonic() - started
     if scan.rows_in:
         _check_applies(job, scan)
@@ -88,9 +89,9 @@ def fill(stage: Stage, say: Say) -> None:
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
     for attempt in range(_ROUNDS):
         fresh = attempt == 0 and not stage.store.parts()
-        folder = None if fresh else pipeline.work_folder(stage.store, stage.run)
+        folder = None if fresh else filling.work_folder(stage.store, stage.run)
         view = stage.view(retry_unscored=stage.retry_unscored and attempt == 0)
-        rows, _ = (None, None) if fresh else pipeline.survey(view, folder)
+        rows, _ = (None, None) if fresh else passes.survey(view, folder)
         count = stage.scan.rows_in - stage.scan.unreadable - stage.scan.duplicates
         if rows is not None:
             count = sum(len(found) for found in rows.values())
@@ -99,7 +100,7 @@ def fill(stage: Stage, say: Say) -> None:
         if attempt == 0:
             verify_prompts(job, stage.planned)
         say(f"{count:,} of {stage.scan.rows_in:,} rows have something to ask")
-        order = pipeline.FillOrder(
+        order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
             gpus=gpus_per_replica(job),
@@ -109,11 +110,11 @@ def fill(stage: Stage, say: Say) -> None:
             rows=rows,
             known=folder,
             drop_duplicates=job.config.screen.duplicate == "drop",
-            block_rows=pipeline.BLOCK_ROWS if attempt == 0 else 1,
+            block_rows=filling.BLOCK_ROWS if attempt == 0 else 1,
         )
         progress = FillProgress(count)
         try:
-            tally = pipeline.fill(order, progress)
+            tally = filling.fill(order, progress)
         finally:
             progress.close()
         stage.seconds["startup"] += tally.pop("startup", 0.0)
@@ -154,7 +155,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
     filesystem, inner = open_filesystem(folder)
     filesystem.create_dir(inner, recursive=True)
-    counts = pipeline.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
+    counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
     written_rows = _write_folders(stage, folder, form)
     stage.seconds["select"] = time.monotonic() - started
     decided = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
@@ -182,7 +183,7 @@ def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[s
         pieces = [Split(**piece) for piece in task["pieces"]]
         return dict(written.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
 
-    return pipeline.write_decided(tasks, write)
+    return passes.write_decided(tasks, write)
 
 
 def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[str, int], filled: bool) -> str:

@@ -59,7 +59,7 @@ class Encoder:
         for probe in _RARE:
             ids = self._plain.encode(probe, add_special_tokens=False).ids
             if not ids or not self.control_ids.isdisjoint(ids):
-                raise FixJudge(f"{model_dir}: its tokenizer has no tokens for characters such as {probe!r}; they would be lost")
+                raise FixJudge(f"{model_dir}: its tokenizer would lose characters such as {probe!r}; use another model")
         self._longest = max(len(piece) for piece in self._plain.get_vocab())
         self._cache: OrderedDict[str, list[int]] = OrderedDict()
         self._chat = _ChatTemplate(model_dir, template_args or {})

@@ -25,9 +25,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    from coigw_judge import pipeline
+    from coigw_judge.pipeline.cluster import cluster
 
-    with pipeline.cluster():
+    with cluster():
         yield
 
 

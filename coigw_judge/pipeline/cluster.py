@@ -1,0 +1,93 @@
+"""A Ray cluster to work on: the one that is there, or a local one; and plain tasks on it.
+
+Not known here: what the tasks do.
+"""
+
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.data
+from ray.data import DataContext
+
+from coigw_judge import errors
+from coigw_judge.errors import CoigwError, FixStore
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names (a submitted job's does), or start a local one and end it."""
+    os.environ.setdefault("RAY_worker_niceness", "0")  # the engine is what the machine is for; Ray would put it at 15
+    # At every start of an actor pool Ray's core prints an internal warning that nobody can act on.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    started = not ray.is_initialized()
+    if started:
+        # The workers of a local cluster import what the driver can: a judge of the user's own lies on its path.
+        os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        with _without_line("Set ray log level"):
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.actor_init_retry_on_errors = True
+    context.actor_init_max_retries = 5
+    context.max_errored_blocks = -1
+    try:
+        yield
+    finally:
+        if started:
+            ray.shutdown()
+
+
+@contextmanager
+def _without_line(words: str) -> Iterator[None]:
+    """Hold back what native code writes to standard error, and pass it on without the lines that hold `words`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            for line in held:
+                if words.encode() not in line:
+                    os.write(2, line)
+
+
+def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
+    """Run `task` over items as a Ray Data graph, one task per item. A CoigwError of a task is raised here."""
+    if not items:
+        return []
+
+    def guarded(row: dict[str, Any]) -> dict[str, str]:
+        # An exception would be one errored block among many; as a value it keeps its type and message.
+        try:
+            return {"done": json.dumps(task(json.loads(row["item"]))), "error": "", "message": ""}
+        except CoigwError as error:
+            return {"done": "", "error": type(error).__name__, "message": str(error)}
+
+    dataset = ray.data.from_items([{"item": json.dumps(item)} for item in items], override_num_blocks=len(items))
+    found = []
+    for row in dataset.map(guarded, num_cpus=1).iter_rows():
+        if row["error"]:
+            raise getattr(errors, row["error"])(row["message"])
+        found.append(json.loads(row["done"]))
+    if len(found) != len(items):
+        raise FixStore(f"{len(items) - len(found)} of {len(items)} tasks failed; Ray's log says why: {_log_folder()}")
+    return found
+
+
+def _log_folder() -> str:
+    node: Any = ray._private.worker._global_node
+    return str(node.get_logs_dir_path()) if node is not None else "the cluster's session folder"
