@@ -22,10 +22,11 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
-from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, JudgeActor, Progress, Snapshot
+from coigw_judge.pipeline.judging import JudgeActor, Progress, Snapshot
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store, moment
 
+_CLOCK_SKEW_SECONDS = 600
 BLOCK_ROWS = 32
 """Rows per judge task. Small, so that a dying actor re-asks little and nobody waits long for a block's slowest row."""
 
@@ -57,9 +58,9 @@ def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(progress, show, stop), daemon=True)
     watcher.start()
-    started = moment(CLOCK_SKEW_SECONDS)
+    begun = moment(_CLOCK_SKEW_SECONDS)
     try:
-        for row in _judged_blocks(order, f"{started}.{token}", progress).iter_rows():
+        for row in _judged_blocks(order, token, begun, progress).iter_rows():
             if row["fatal"]:
                 raise FixJudge(row["fatal"])
     except (ray.exceptions.RayError, RuntimeError) as error:
@@ -86,7 +87,7 @@ def _watch(progress: Any, show: Callable[[Snapshot], None], stop: threading.Even
             show(ray.get(progress.snapshot.remote())[0])
 
 
-def _judged_blocks(order: FillOrder, token: str, progress: Any) -> Any:
+def _judged_blocks(order: FillOrder, token: str, begun: str, progress: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
     - One batch per task (`batch_size=None`): with several, a slow consumer stopped the actor's event loop.
@@ -107,7 +108,7 @@ def _judged_blocks(order: FillOrder, token: str, progress: Any) -> Any:
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return dataset.map_batches(
             JudgeActor,
-            fn_constructor_args=(order.recipe, order.judge, order.store, token, order.known, progress),
+            fn_constructor_args=(order.recipe, order.judge, order.store, token, begun, order.known, progress),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,

@@ -25,7 +25,9 @@ from coigw_judge.paths import is_uri, list_files
 from coigw_judge.record import Record, record_digest
 from coigw_judge.store import OUTCOME_COLUMNS, Known, Store, Writer, moment
 
-CLOCK_SKEW_SECONDS = 600
+_BLOCK_SECONDS = 3600
+"""No block of a few rows is worked on for longer."""
+
 _DEATHS_IN_A_ROW = 4
 """A judge that never answers between so many deaths is not started again."""
 
@@ -80,8 +82,9 @@ class JudgeActor:
     """One replica: an engine, a store writer, and the coroutines of its records. Lives in Ray Data's actor pool."""
 
     def __init__(
-        self, recipe: Recipe, config: JudgeConfig, store: str, token: str, known: str | None, progress: Any
+        self, recipe: Recipe, config: JudgeConfig, store: str, token: str, begun: str, known: str | None, progress: Any
     ) -> None:
+        """`token` must be readable in the store; `begun` is the store's moment at which this fill began."""
         started = time.monotonic()
         self._name = f"{os.getpid()}-{moment()}"
         self._progress = progress
@@ -91,8 +94,9 @@ class JudgeActor:
         self._ready: asyncio.Task[None] | None = None
         self._store = Store(store)
         self._known = known
-        self._since = moment(CLOCK_SKEW_SECONDS) if known is None else token.partition(".")[0]
-        if not self._store.sees_token(token.partition(".")[2]):
+        # A restarted actor's block began at most so long ago; older facts are its survey's business.
+        self._since = max(begun, moment(_BLOCK_SECONDS))
+        if not self._store.sees_token(token):
             self._fatal = (
                 f"store {store}: this node does not see the driver's store; use a URI or a path all nodes share"
             )
