@@ -66,7 +66,7 @@ class Template:
 
     def task(self, guidance: str | None) -> str:
         """The question that follows the fields."""
-        genre = f"## 体裁提示\n\n{guidance}" if guidance else ""
+        genre = f"## 体裁提示\n{guidance}" if guidance else ""
         parts = (self.before_genre, genre, self.after_genre)
         return "\n\n".join(part for part in parts if part)
 
@@ -122,44 +122,48 @@ def _read(path: Path) -> str:
 
 
 def describe(rubric: Rubric) -> str:
-    """The rubric in words: criteria and anchors, questions, options."""
+    """The rubric in words: criteria and anchors, questions, options.
+
+    Terse, because it stands behind the record and so is prefilled again for every request.
+    """
     low, high, step = rubric.scale.min, rubric.scale.max, rubric.scale.step
-    unit = "整数" if step == 1 else f"以 {step:g} 为一档"
+    unit = "取整数" if step == 1 else f"以 {step:g} 为一档"
     blocks: list[str] = []
     for item in rubric.items:
         match item:
             case Dimension():
-                criteria = "\n".join(f"- {name}：{text}" for name, text in item.criteria.items())
-                anchors = "\n".join(f"- {n:g} 分：{item.anchors[n]}" for n in sorted(item.anchors, reverse=True))
-                heading = f"### {item.key}（{item.title}，{low:g}–{high:g} 分，{unit}）"
-                blocks.append(f"{heading}\n\n看什么：\n{criteria}\n\n分数对照：\n{anchors}")
+                criteria = "；".join(f"{name}：{text.rstrip('。；')}" for name, text in item.criteria.items())
+                anchors = "\n".join(f"{n:g}：{item.anchors[n]}" for n in sorted(item.anchors, reverse=True))
+                blocks.append(f"## {item.key} {item.title}（{low:g}–{high:g} 分，{unit}）\n{criteria}。\n{anchors}")
             case Check():
-                blocks.append(f"### {item.key}（{item.title}，是或否）\n\n{item.question}")
+                blocks.append(f"## {item.key} {item.title}（是或否）\n{item.question}")
             case Choice():
                 options = "、".join(item.options)
-                blocks.append(f"### {item.key}（{item.title}，只选一项）\n\n{item.question}\n可选：{options}")
+                blocks.append(f"## {item.key} {item.title}（选一项）\n{item.question}\n可选：{options}")
             case Note():
-                blocks.append(f"### {item.key}（{item.title}，不超过 {item.max_chars} 字）\n\n{item.question}")
-    return "\n\n".join(blocks)
+                blocks.append(f"## {item.key} {item.title}（{item.max_chars} 字以内）\n{item.question}")
+    return "\n".join(blocks)
 
 
 def describe_reply(rubric: Rubric, reasons: Reasons) -> str:
     """The shape of the reply in words, beside the grammar that enforces it."""
-    lines = [f'  "{item.key}": {_shape(item, reasons)}' for item in rubric.items]
-    how = "只输出一个 JSON 对象，不换行、不留多余空白，键的次序与下面相同。"
-    if reasons != "none":
-        how += f"每一项先写 reason（不超过 {REASON_CHARS[reasons]} 字），再给结论。"
-    return f"{how}\n\n{{\n" + ",\n".join(lines) + "\n}"
+    kinds: dict[str, list[str]] = {}
+    for item in rubric.items:
+        kinds.setdefault(_shape(item, reasons), []).append(f'"{item.key}"')
+    parts = "；".join(f"{'、'.join(keys)} 为 {shape}" for shape, keys in kinds.items())
+    explained = reasons != "none" and any(not isinstance(item, Note) for item in rubric.items)
+    limit = f"。理由在前，各不超过 {REASON_CHARS[reasons]} 字" if explained else ""
+    return f"回复一个紧凑的 JSON，依次：{parts}{limit}。"
 
 
 def _shape(item: object, reasons: Reasons) -> str:
     match item:
         case Note():
-            return '"文字"'
+            return "文字"
         case Dimension():
             name, value = "score", "分数"
         case Choice():
-            name, value = "choice", '"所选的一项"'
+            name, value = "choice", "所选"
         case _:
-            name, value = "value", "true 或 false"
-    return value if reasons == "none" else f'{{"reason": "理由", "{name}": {value}}}'
+            name, value = "value", "true/false"
+    return value if reasons == "none" else f'{{"reason":理由,"{name}":{value}}}'

@@ -152,10 +152,12 @@ def test_the_prompt_renders_with_exactly_its_fields(rubric: Rubric, reasons: Any
         assert item.key in prompt.task
         assert item.title in prompt.task
     for dimension in rubric.dimensions:
-        assert all(text in prompt.task for text in (*dimension.criteria.values(), *dimension.anchors.values()))
+        told = (*dimension.criteria.values(), *dimension.anchors.values())
+        assert all(text.rstrip("。；") in prompt.task for text in told)
     for question in (*rubric.checks, *rubric.choices, *rubric.notes):
         assert question.question in prompt.task
-    assert ("reason" in prompt.task) == (reasons != "none")
+    explained = reasons != "none" and len(rubric.notes) < len(rubric.items)
+    assert ("reason" in prompt.task) == ("理由在前" in prompt.task) == explained
     assert "体裁提示" not in template.render(texts, None).user
 
 
