@@ -119,6 +119,7 @@ def fill(stage: Stage, say: Say) -> None:
             progress.close()
         stage.seconds["startup"] += tally.pop("startup", 0.0)
         stage.tally.update(tally)
+    filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
 
 

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from coigw_judge.job import DECISIONS
 from coigw_judge.paths import list_files, open_filesystem, write_atomic
@@ -112,7 +111,7 @@ def _as_jsonl(rows: list[dict[str, Any]]) -> bytes:
 
 
 def _as_parquet(rows: list[dict[str, Any]]) -> bytes:
-    """Rows of one type per column; a column of mixed types is kept as JSON text rather than lost."""
+    """Rows of one type per column; a column of mixed types is kept as text rather than lost."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in columns})
     buffer = io.BytesIO()
@@ -126,12 +125,12 @@ def _column(name: str, values: list[Any]) -> pa.Array:
     try:
         array = pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
-        texts = [None if v is None else json.dumps(v, ensure_ascii=True, default=str) for v in values]
-        return pa.array(texts, pa.string())
+        return pa.array([_as_text(value) for value in values], pa.string())
     return array.cast(pa.string()) if pa.types.is_null(array.type) else array
 
 
-def exists(folder: str) -> bool:
-    """Whether a run folder is there."""
-    filesystem, inner = open_filesystem(folder)
-    return bool(filesystem.get_file_info(inner).type != fs.FileType.NotFound)
+def _as_text(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode()

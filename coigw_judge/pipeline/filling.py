@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -154,4 +153,10 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
 
 def work_folder(store: Store, run: str) -> str:
     """Where a fill keeps what only it needs."""
-    return store.path("work", str(PurePosixPath(run).name))
+    return store.path("work", run)
+
+
+def clear_work(store: Store, run: str) -> None:
+    """Take away what only this fill needed."""
+    with suppress(FileNotFoundError):
+        store.filesystem.delete_dir(work_folder(store, run))
