@@ -88,9 +88,9 @@ def load_template(rubric: Rubric, reasons: Reasons) -> Template:
         wanted = ", ".join(f"{{{{{name}}}}}" for name in _OWN)
         found = ", ".join(f"{{{{{name}}}}}" for name in named) or "none"
         raise FixRubric(f"{path}: after the fields exactly {wanted} must stand, each once; found: {found}")
-    filled = {"rubric": describe(rubric), "genre": "\0", "reply": describe_reply(rubric, reasons)}
+    filled = {"rubric": describe(rubric), "genre": "\0", "reply": describe_reply(rubric)}
     before, after = _PLACEHOLDER.sub(lambda match: filled[match[1]], body).split("\0")
-    return Template(_system(), before.strip(), after.strip(), head)
+    return Template(f"{_system()}\n\n{reply_form(reasons)}", before.strip(), after.strip(), head)
 
 
 def _split_fields(text: str, rubric: Rubric, path: Path) -> tuple[tuple[FieldName, ...], str]:
@@ -127,14 +127,14 @@ def describe(rubric: Rubric) -> str:
     Terse, because it stands behind the record and so is prefilled again for every request.
     """
     low, high, step = rubric.scale.min, rubric.scale.max, rubric.scale.step
-    unit = "取整数" if step == 1 else f"以 {step:g} 为一档"
+    unit = "" if step == 1 else f"，以 {step:g} 为一档"
     blocks: list[str] = []
     for item in rubric.items:
         match item:
             case Dimension():
                 criteria = "；".join(f"{name}：{text.rstrip('。；')}" for name, text in item.criteria.items())
                 anchors = "\n".join(f"{n:g}：{item.anchors[n]}" for n in sorted(item.anchors, reverse=True))
-                blocks.append(f"## {item.key} {item.title}（{low:g}–{high:g} 分，{unit}）\n{criteria}。\n{anchors}")
+                blocks.append(f"## {item.key} {item.title}（{low:g}–{high:g} 分{unit}）\n{criteria}。\n{anchors}")
             case Check():
                 blocks.append(f"## {item.key} {item.title}（是或否）\n{item.question}")
             case Choice():
@@ -145,25 +145,17 @@ def describe(rubric: Rubric) -> str:
     return "\n".join(blocks)
 
 
-def describe_reply(rubric: Rubric, reasons: Reasons) -> str:
-    """The shape of the reply in words, beside the grammar that enforces it."""
-    kinds: dict[str, list[str]] = {}
-    for item in rubric.items:
-        kinds.setdefault(_shape(item, reasons), []).append(f'"{item.key}"')
-    parts = "；".join(f"{'、'.join(keys)} 为 {shape}" for shape, keys in kinds.items())
-    explained = reasons != "none" and any(not isinstance(item, Note) for item in rubric.items)
-    limit = f"。理由在前，各不超过 {REASON_CHARS[reasons]} 字" if explained else ""
-    return f"回复一个紧凑的 JSON，依次：{parts}{limit}。"
+def reply_form(reasons: Reasons) -> str:
+    """How every reply is written, beside the grammar that enforces it. Part of the system text: cached once."""
+    if reasons == "none":
+        return "回复的写法：一个紧凑的 JSON，键的次序如任务所列；评分项写数字，是非项写 true 或 false，其余写文字。"
+    return (
+        "回复的写法：一个紧凑的 JSON，键的次序如任务所列；"
+        '评分项写作 {"reason":理由,"score":分数}，是非项写作 {"reason":理由,"value":true 或 false}，'
+        f'单选项写作 {{"reason":理由,"choice":所选}}，札记项直接写文字。理由在前，各不超过 {REASON_CHARS[reasons]} 字。'
+    )
 
 
-def _shape(item: object, reasons: Reasons) -> str:
-    match item:
-        case Note():
-            return "文字"
-        case Dimension():
-            name, value = "score", "分数"
-        case Choice():
-            name, value = "choice", "所选"
-        case _:
-            name, value = "value", "true/false"
-    return value if reasons == "none" else f'{{"reason":理由,"{name}":{value}}}'
+def describe_reply(rubric: Rubric) -> str:
+    """Which keys the reply has, in order."""
+    return f"回复的键：{'、'.join(item.key for item in rubric.items)}"

@@ -156,8 +156,9 @@ def test_the_prompt_renders_with_exactly_its_fields(rubric: Rubric, reasons: Any
         assert all(text.rstrip("。；") in prompt.task for text in told)
     for question in (*rubric.checks, *rubric.choices, *rubric.notes):
         assert question.question in prompt.task
-    explained = reasons != "none" and len(rubric.notes) < len(rubric.items)
-    assert ("reason" in prompt.task) == ("理由在前" in prompt.task) == explained
+    assert ("reason" in prompt.system) == ("理由在前" in prompt.system) == (reasons != "none")
+    keys = prompt.task.rpartition("回复的键：")[2].split("、")
+    assert keys == [item.key for item in rubric.items] == list(rubric.reply_schema(reasons)["properties"])
     assert "体裁提示" not in template.render(texts, None).user
 
 
@@ -165,7 +166,7 @@ def test_the_prompt_renders_with_exactly_its_fields(rubric: Rubric, reasons: Any
 def test_a_record_comes_first_so_that_rubrics_share_its_prefix(rubric: Rubric) -> None:
     texts = {"answer": "甲", "query": "乙", "thought": "丙"}
     prompt = load_template(rubric, "short").render(texts, None)
-    shared = load_template(RUBRICS["genre"], "none").render(texts, None)
+    shared = load_template(RUBRICS["genre"], "short").render(texts, None)
     assert prompt.user.startswith(shared.fields[0])
     assert prompt.system == shared.system
     order = [field for field in FIELDS if field in rubric.fields]
