@@ -5,6 +5,7 @@ Not known here: anything that another module could know.
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CoigwError as error:
         print(f"coigw-judge: {error}", file=sys.stderr)
         return WRONG
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
     except KeyboardInterrupt:
         again = shlex.join(["coigw-judge", *(sys.argv[1:] if arguments is None else arguments)])
         print(f"\ncoigw-judge: interrupted; what was judged is in the store. To go on: {again}", file=sys.stderr)

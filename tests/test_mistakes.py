@@ -1,5 +1,7 @@
 """What a user can get wrong: exit 2, one or two lines that name the file, the key and the fix, before a model is loaded."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pytest
 
 from coigw_judge.cli import main
 
+ROOT = Path(__file__).parents[1]
 ROWS = [{"id": "a", "answer": "短文一篇"}]
 JOB = {"rubrics": ["answer_analysis"], "gate": {}}
 
@@ -107,3 +110,9 @@ class TestInput:
 
 def test_a_folder_that_is_no_run(tmp_path: Path, capsys):
     fails(capsys, ["show", str(tmp_path), "x"], "no run folder")
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = f"{sys.executable} -m coigw_judge.cli check | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("ok  rubric answer")
