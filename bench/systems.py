@@ -8,6 +8,7 @@ checkpoint, engine arguments, reply schema, sampling and token limits, and are w
 """
 
 import json
+import re
 import sys
 import time
 from collections import Counter
@@ -128,7 +129,7 @@ def _ask_rubric_first(engine: "LLM", job: LoadedJob, wanted: Sequence[tuple[Text
 
 def rubric_first(job: LoadedJob, texts: Texts, rubric: Rubric) -> str:
     """The same question in the same words, but before the fields, of which only those stand that the rubric reads."""
-    question = job.templates[rubric.name].task(None).replace("以上", "以下", 1)
+    question = re.sub(r"^以上", "以下", job.templates[rubric.name].task(None))
     fields = (f"【{FIELD_TITLES[field]}】\n{texts[field]}\n【{FIELD_TITLES[field]} 完】" for field in rubric.fields)
     return "\n\n".join((question, *fields))
 
