@@ -66,6 +66,7 @@ def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity) -> Pla
         fingerprints=asks,
         early_exit=bool(early),
         floor=early.floor if isinstance(early, EarlyExit) else None,
+        repeat=job.config.samples.repeat,
     )
     pairs = tuple((rubric.fingerprint(), identity.fingerprint) for rubric in job.all_rubrics)
     return Planned(plan, identity, pairs)

@@ -74,7 +74,7 @@ def _encoder(job: LoadedJob) -> tuple[Encoder | None, str]:
 
 
 def _counted(stage: runs.Stage, job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder | None) -> str:
-    _, asks = passes.survey(stage.view())
+    asks = passes.survey(stage.view()).asks
     header = f"{'rubric':<18}{'applies to':>12}{'in store':>10}{'failed':>8}{'to ask':>10}"
     if encoder is not None:
         header += f"{'tokens each':>13}{'shared':>8}{'tokens in all':>15}"

@@ -17,14 +17,16 @@ from typing import Any
 
 from coigw_judge.ask import Ask, Need
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
+from coigw_judge.facts import Fact
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, Reply
-from coigw_judge.plan import Facts, Plan, Subject
+from coigw_judge.known import Known
+from coigw_judge.plan import Plan, Subject
 from coigw_judge.prompt import Template
 from coigw_judge.record import Record, record_digest
 from coigw_judge.reply import Scored, Unscored, parse_reply
 from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
-from coigw_judge.store import Fact, Writer
+from coigw_judge.writer import Writer
 
 FLUSH_SECONDS = 5.0
 """What a killed process may lose of a judge's work, on a local disk; ten times that on an object store."""
@@ -80,7 +82,7 @@ class Filler:
     `flush_forever` as a task.
     """
 
-    def __init__(self, recipe: Recipe, judge: Judge, writer: Writer, known: Facts, flush_seconds: float) -> None:
+    def __init__(self, recipe: Recipe, judge: Judge, writer: Writer, known: Known, flush_seconds: float) -> None:
         self._recipe = recipe
         self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
         self._judge = judge
@@ -118,13 +120,14 @@ class Filler:
     async def _record(self, record: Record) -> None:
         digests = record.digests()
         subject = Subject(digests, record.genre)
-        facts = self._from_store(subject)
+        identity = record_digest(digests)
+        facts = self._from_store(identity, self._recipe.plan.first_keys(subject))
         self.tally["asks.from_store"] += len(facts)
         while needs := self._recipe.plan.next(subject, facts):
-            fresh = {need.key: found for need in needs if (found := self._usable(need.key)) is not None}
+            fresh = self._from_store(identity, [need.key for need in needs])
             self.tally["asks.from_store"] += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
-            answers = await asyncio.gather(*(self._once(need, record, record_digest(digests)) for need in missing))
+            answers = await asyncio.gather(*(self._once(need, record, identity) for need in missing))
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
         self.tally["rows"] += 1
 
@@ -132,7 +135,7 @@ class Filler:
         """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
         digests = record.digests()
         subject = Subject(digests, record.genre)
-        facts = self._from_store(subject)
+        facts = self._from_store(record_digest(digests), self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
         while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
             for need in needs:
@@ -141,13 +144,11 @@ class Filler:
         self.tally["rows"] += 1
         await self.flush()
 
-    def _from_store(self, subject: Subject) -> dict[bytes, Scored | Unscored]:
-        keys = self._recipe.plan.first_keys(subject)
-        return {key: found for key in keys if (found := self._usable(key)) is not None}
-
-    def _usable(self, key: bytes) -> Scored | Unscored | None:
-        found = self._known.get(key)
-        return None if self._recipe.retry_unscored and isinstance(found, Unscored) else found
+    def _from_store(self, record: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
+        found = self._known.find(record, keys)
+        if not self._recipe.retry_unscored:
+            return found
+        return {key: outcome for key, outcome in found.items() if isinstance(outcome, Scored)}
 
     async def _once(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""

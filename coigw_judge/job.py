@@ -141,6 +141,14 @@ class Screen(_Strict):
     duplicate: Literal["drop", "flag"] = Field(default="drop", description="a later row with the very same texts")
 
 
+class Samples(_Strict):
+    """How often the judge is asked the same."""
+
+    repeat: float = Field(
+        default=0.0, ge=0, le=1, description="share of records asked a second time: what re-asking alone changes"
+    )
+
+
 class Job(_Strict):
     """A job file (CONTRACT, A job file)."""
 
@@ -150,6 +158,7 @@ class Job(_Strict):
     gate: GateConfig = GateConfig()
     then: list[str] = Field(default=[], description="rubrics asked only of records that end as kept or review")
     screen: Screen = Screen()
+    samples: Samples = Samples()
     judge: JudgeConfig
     reasons: Reasons = Field(default="short", description="none, short (80 characters) or full (400)")
     long_text: Literal["reject"] = Field(default="reject", description="a text over the context: `unscored`, too_long")

@@ -31,7 +31,7 @@ def build(
     complete: bool,
 ) -> dict[str, Any]:
     """The manifest (CONTRACT, A run folder). `counts` are select's, `tally` is fill's."""
-    asked, made = counts["asks.asked"], int(tally.get("asks.made", 0))
+    asked, made = counts["asks.asked"] + counts["asks.repeated"], int(tally.get("asks.made", 0))
     identity = planned.identity
     return {
         "run": run,
@@ -47,6 +47,11 @@ def build(
             "skipped": counts["asks.skipped"],
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
+        },
+        "repeat": {
+            "share": job.config.samples.repeat,
+            "asked": counts["repeat.asked"],
+            "flipped": counts["repeat.flipped"],
         },
         "failures": _under(counts, "failed."),
         "flags": _under(counts, "flag."),

@@ -4,7 +4,10 @@ Not known here: what the files hold.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pyarrow import fs
 
@@ -32,10 +35,11 @@ def open_filesystem(path: str) -> tuple[fs.FileSystem, str]:
     return found, inner
 
 
-def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
-    """Write a file that readers see whole or not at all.
+@contextmanager
+def open_atomic(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
+    """A binary file to write that readers see whole, after the `with`, or not at all.
 
-    On a local disk: a temporary name, fsync, rename. On an object store: one PUT, which is atomic.
+    On a local disk: a temporary name, fsync, rename. On an object store: one upload, which is atomic.
     """
     if isinstance(filesystem, fs.LocalFileSystem):
         target = Path(path)
@@ -43,16 +47,28 @@ def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
         temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             with temporary.open("wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(target)
-        except OSError:
+        except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    else:
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(data)
+        return
+    stream = filesystem.open_output_stream(path)
+    try:
+        yield stream
+    except BaseException:
+        stream.close()  # there is no way to abandon an upload; what it made is taken away again
+        filesystem.delete_file(path)
+        raise
+    stream.close()
+
+
+def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
+    """Write a file that readers see whole or not at all."""
+    with open_atomic(filesystem, path) as file:
+        file.write(data)
 
 
 def list_files(filesystem: fs.FileSystem, folder: str, suffix: str) -> list[str]:

@@ -5,6 +5,8 @@
 It returns nothing once the gate has decided (early exit) or everything was asked; then the `then` rubrics of a
 record that ends as kept or review; then nothing for good. Because a second run walks the same steps over the
 same facts, it asks nothing.
+A small share of the records, chosen by their digests, is asked a second time from the start (sample 1), so that it
+can be told what re-asking alone changes. The second sample decides nothing.
 Not known here: texts (digests are enough), judges, stores.
 """
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Gate
+from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName, Rubric
 
@@ -35,6 +38,7 @@ class Plan:
     """A job's asks: rubrics in order, what is asked of the kept (`then`), the gate, and the ask fingerprints.
 
     `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
+    `repeat`: the share of records that are asked a second time.
     """
 
     rubrics: tuple[Rubric, ...]
@@ -43,40 +47,58 @@ class Plan:
     fingerprints: Mapping[str, str]
     early_exit: bool = True
     floor: float | None = None
+    repeat: float = 0.0
     categories: Mapping[str, str] = field(default_factory=dict)
 
     def next(self, subject: Subject, facts: Facts) -> list[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""
-        if self._awaits_genre(subject, facts):
-            return [self._need(self.rubrics[0], subject, None)]
+        return self.first(subject, facts) or self.second(subject, facts)
+
+    def first(self, subject: Subject, facts: Facts) -> list[Need]:
+        """What of `next` the decision hangs on, and the `then` rubrics."""
+        needs = self._next(subject, facts, 0)
+        if needs or not self.then:
+            return needs
         genre = self.genre(subject, facts)
-        open_needs = [n for n in self._needs(self.rubrics, subject, genre) if n.key not in facts]
-        if open_needs:
-            if not self.early_exit:
-                return open_needs
-            if not self._decided(self.card(subject, facts)):
-                return open_needs[:1]
-        if not self.then:
-            return []
         if self.card(subject, facts).decide(self.gate).decision not in ("kept", "review"):
             return []
         return [n for n in self._needs(self.then, subject, genre) if n.key not in facts]
 
-    def card(self, subject: Subject, facts: Facts) -> Scorecard:
-        """All that `facts` say of the record."""
+    def second(self, subject: Subject, facts: Facts) -> list[Need]:
+        """What of `next` only tells how steady the judge is."""
+        return self._next(subject, facts, 1) if self.repeats(subject) else []
+
+    def _next(self, subject: Subject, facts: Facts, sample: int) -> list[Need]:
+        if self._awaits_genre(subject, facts):
+            return [self._need(self.rubrics[0], subject, None)]
+        genre = self.genre(subject, facts)
+        open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
+        if not self.early_exit or not open_needs:
+            return open_needs
+        return [] if self._decided(self.card(subject, facts, sample)) else open_needs[:1]
+
+    def repeats(self, subject: Subject) -> bool:
+        """Whether the record is among those that are asked a second time."""
+        if not self.repeat:
+            return False
+        # Its last 32 bits: the first ones say in which bucket a record lies.
+        return int.from_bytes(record_digest(subject.digests)[12:], "big") < self.repeat * (1 << 32)
+
+    def card(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
+        """All that `facts` say of the record in a sample; `then` rubrics have but one."""
         genre = self.genre(subject, facts)
         asked: dict[str, Scored | Unscored | None] = {}
         lacking = []
-        for rubric in (*self.rubrics, *self.then):
+        for rubric in self.rubrics if sample else (*self.rubrics, *self.then):
             if applies(rubric, subject):
-                asked[rubric.name] = facts.get(self._need(rubric, subject, genre).key)
+                asked[rubric.name] = facts.get(self._need(rubric, subject, genre, sample).key)
             else:
                 lacking.append(rubric.name)
         return Scorecard(asked, tuple(lacking))
 
     def genre(self, subject: Subject, facts: Facts) -> str | None:
         """The input's genre, else the judge's where rubric `genre` comes first in the job."""
-        if subject.genre is not None or not self._genre_first():
+        if subject.genre is not None or not self.genre_first():
             return subject.genre
         fact = facts.get(self._need(self.rubrics[0], subject, None).key)
         return fact.choices.get(GENRE_RUBRIC) if isinstance(fact, Scored) else None
@@ -88,16 +110,18 @@ class Plan:
 
     def first_keys(self, subject: Subject) -> list[bytes]:
         """The keys that can be known before any fact is: of every rubric, or of `genre` alone where all wait for it."""
-        if subject.genre is None and self._genre_first():
+        if subject.genre is None and self.genre_first():
             return [self._need(self.rubrics[0], subject, None).key]
-        return list(self.keys(subject, {}).values())
+        again = self._needs(self.rubrics, subject, subject.genre, 1) if self.repeats(subject) else []
+        return [*self.keys(subject, {}).values(), *(need.key for need in again)]
 
     def _awaits_genre(self, subject: Subject, facts: Facts) -> bool:
-        if subject.genre is not None or not self._genre_first():
+        if subject.genre is not None or not self.genre_first():
             return False
         return self._need(self.rubrics[0], subject, None).key not in facts
 
-    def _genre_first(self) -> bool:
+    def genre_first(self) -> bool:
+        """Whether the job's first question is a record's genre."""
         return bool(self.rubrics) and self.rubrics[0].name == GENRE_RUBRIC
 
     def _decided(self, card: Scorecard) -> bool:
@@ -105,13 +129,17 @@ class Plan:
             return False
         return self.floor is None or any(score < self.floor for score in card.scores().values())
 
-    def _needs(self, rubrics: tuple[Rubric, ...], subject: Subject, genre: str | None) -> list[Need]:
-        return [self._need(rubric, subject, genre) for rubric in rubrics if applies(rubric, subject)]
+    def _needs(self, rubrics: tuple[Rubric, ...], subject: Subject, genre: str | None, sample: int = 0) -> list[Need]:
+        return [self._need(rubric, subject, genre, sample) for rubric in rubrics if applies(rubric, subject)]
 
-    def _need(self, rubric: Rubric, subject: Subject, genre: str | None) -> Need:
-        guidance = None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre, self.categories.get(genre or ""))
-        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, 0)
-        return Need(rubric.name, key, guidance)
+    def _need(self, rubric: Rubric, subject: Subject, genre: str | None, sample: int = 0) -> Need:
+        guidance = self.guidance(rubric, genre)
+        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample)
+        return Need(rubric.name, key, guidance, sample)
+
+    def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
+        """What a rubric adds for a genre; the genre rubric itself knows none."""
+        return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre, self.categories.get(genre or ""))
 
 
 def applies(rubric: Rubric, subject: Subject) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 from coigw_judge import manifest as manifests
 from coigw_judge import written
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
+from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
@@ -24,7 +25,6 @@ from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
 from coigw_judge.store import Store
-from coigw_judge.verdict import View
 
 Say = Callable[[str], None]
 _ROUNDS = 2
@@ -88,18 +88,15 @@ def fill(stage: Stage, say: Say) -> None:
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
     for attempt in range(_ROUNDS):
-        fresh = attempt == 0 and not stage.store.parts()
-        folder = None if fresh else filling.work_folder(stage.store, stage.run)
+        filling.clear_work(stage.store, stage.run)
+        work = filling.work_folder(stage.store, stage.run)
         view = stage.view(retry_unscored=stage.retry_unscored and attempt == 0)
-        rows, _ = (None, None) if fresh else passes.survey(view, folder)
-        count = stage.scan.rows_in - stage.scan.unreadable - stage.scan.duplicates
-        if rows is not None:
-            count = sum(len(found) for found in rows.values())
-        if count == 0:
+        found = passes.survey(view, work)
+        if found.path is None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
-        say(f"{count:,} of {stage.scan.rows_in:,} rows have something to ask")
+        say(f"{found.rows:,} of {stage.scan.rows_in:,} rows have something to ask")
         order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
@@ -107,12 +104,12 @@ def fill(stage: Stage, say: Say) -> None:
             store=job.store,
             scan=stage.scan,
             columns=job.config.input.columns,
-            rows=rows,
-            known=folder,
-            drop_duplicates=job.config.screen.duplicate == "drop",
+            splits=tuple(sorted(found.splits)),
+            open_rows=found.path,
+            known=(work, view.buckets),
             block_rows=filling.BLOCK_ROWS if attempt == 0 else 1,
         )
-        progress = FillProgress(count)
+        progress = FillProgress(found.rows)
         try:
             tally = filling.fill(order, progress)
         finally:

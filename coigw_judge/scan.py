@@ -1,16 +1,16 @@
 """Scan: the whole input, without a judge. From here on the totals are known.
 
-    <store>/scans/<digest>/00000.parquet   one file per split, a row for every input row, in order
-    <store>/scans/<digest>/duplicates.parquet   later rows with the very same texts, and which row represents them
-    <store>/scans/<digest>/scan.json       totals and splits; written last, so its presence says that the scan is whole
+    <store>/work/scan-<random>/00000.parquet   the rows of one split, while the scan lasts
+    <store>/scans/<digest>/00000.parquet       a row for every input row of some neighbouring splits, ordered by `home`
+    <store>/scans/<digest>/scan.json           totals and splits; written last, so where it is the scan is whole
 
-The digest covers the files' names, sizes and times, the column mapping, the limit and the screens: an unchanged
-input is scanned once. Texts are not copied; fill reads them again, split by split beside these files.
-Exact duplicates are found over all splits by digest, in passes that each hold a bounded number of rows.
+`home` is the record's digest, or of a row that is no record a digest of its place: what reads the rows bucket by
+bucket (spans.py) finds a record's duplicates in one bucket, and unreadable rows do not crowd into one. The digest in
+the path covers the files' names, sizes and times, the column mapping, the limit and the screens: an unchanged input
+is scanned once. Texts are not copied; fill reads them again.
 Not known here: Ray, rubrics, judges.
 """
 
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,44 +22,55 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from coigw_judge import spans
 from coigw_judge.errors import CountsDiffer, FixSource
+from coigw_judge.hashing import digest as digest_of
 from coigw_judge.hashing import fingerprint
-from coigw_judge.job import Job
-from coigw_judge.paths import write_atomic
+from coigw_judge.job import Job, Screen
+from coigw_judge.paths import open_atomic, write_atomic
 from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.rubric import FIELDS
 from coigw_judge.source import File, Split, read
-from coigw_judge.store import Store, record_bucket
+from coigw_judge.spans import DIGEST, Numbers, Span
+from coigw_judge.store import Store
 
-FORMAT = 1
-_DIGEST = pa.binary(16)
+FORMAT = 2
 SCHEMA = pa.schema(
     [
+        ("home", DIGEST),
+        ("split", pa.int32()),
+        ("row", pa.int64()),
         ("position", pa.int64()),
         ("id", pa.string()),
-        ("record", _DIGEST),
-        *((field, _DIGEST) for field in FIELDS),
+        ("record", DIGEST),
+        *((field, DIGEST) for field in FIELDS),
         ("genre", pa.string()),
         ("flags", pa.list_(pa.string())),
+        ("suspected", pa.string()),
         ("chars", pa.int64()),
         ("unreadable", pa.string()),
+        ("screened", pa.string()),
     ]
 )
-"""A scanned row: where it stands, digests of record and fields (null: absent), or why it is no record."""
+"""A scanned row: its split and number there, digests of record and fields (null: absent), or why it is no record.
 
-DUPLICATES = pa.schema([("split", pa.int32()), ("row", pa.int64()), ("of_split", pa.int32()), ("of_row", pa.int64())])
-_ROWS_PER_PASS = 20_000_000
+`suspected` is what in it addresses the judge; `screened` says why the job's screens drop it.
+"""
+
+ROWS_PER_FILE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A finished scan: totals, and where its files are. `kinds` counts records by the fields they have."""
+    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have."""
 
     digest: str
     splits: tuple[Split, ...]
     rows: tuple[int, ...]
+    files: int
     kinds: dict[str, int]
     unreadable: int
+    screened: int
     duplicates: int
 
     @property
@@ -91,121 +102,119 @@ def load(store: Store, digest: str) -> Scan | None:
 
 
 def scan_split(
-    store: Store, digest: str, number: int, piece: Split, columns: dict[str, str], limit: int | None
+    store: Store, work: str, number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
 ) -> dict[str, Any]:
-    """Scan one split and write its file; returns its counts: rows, kinds, unreadable."""
+    """Scan one split and write its rows into the folder `work`; returns counts: rows, kinds, unreadable, screened."""
     wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
     kinds: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
-    tables = []
-    count = unreadable = 0
-    for position, raw in read(piece, wanted):
-        if limit is not None and count >= limit:
-            break
-        record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
-        rows.append(_row(position, record))
-        count += 1
-        if isinstance(record, Record):
-            kinds["+".join(record.texts)] += 1
-        else:
-            unreadable += 1
-        if len(rows) >= 10_000:
-            tables.append(pa.Table.from_pylist(rows, schema=SCHEMA))
-            rows.clear()
-    tables.append(pa.Table.from_pylist(rows, schema=SCHEMA))
-    _write(store, digest, f"{number:05d}.parquet", pa.concat_tables(tables))
-    return {"number": number, "rows": count, "kinds": dict(kinds), "unreadable": unreadable}
+    count = unreadable = screened = 0
+    path = f"{work}/{number:05d}.parquet"
+    with open_atomic(store.filesystem, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for position, raw in read(piece, wanted):
+            if limit is not None and count >= limit:
+                break
+            record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
+            row = {"split": number, "row": count, "position": position} | _row(record, screen)
+            row.setdefault("home", digest_of([piece.name.encode("utf-8", "surrogateescape"), str(position).encode()]))
+            rows.append(row)
+            count += 1
+            if isinstance(record, Record):
+                kinds["+".join(record.texts)] += 1
+                screened += row["screened"] is not None
+            else:
+                unreadable += 1
+            if len(rows) >= 10_000:
+                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+                rows.clear()
+        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    return {"number": number, "rows": count, "kinds": dict(kinds), "unreadable": unreadable, "screened": screened}
 
 
-def _row(position: int, record: Record | Unreadable) -> dict[str, Any]:
+def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
     if isinstance(record, Unreadable):
-        return {"position": position, "id": record.id, "unreadable": record.reason}
+        return {"id": record.id, "unreadable": record.reason}
     digests = record.digests()
+    identity = record_digest(digests)
     return {
-        "position": position,
+        "home": identity,
         "id": record.id,
-        "record": record_digest(digests),
+        "record": identity,
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
         "flags": record.flags(),
+        "suspected": None,
         "chars": sum(len(text) for text in record.texts.values()),
+        "screened": None,
     }
 
 
-def finish(store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], find_duplicates: bool) -> Scan:
-    """Settle duplicates and write scan.json. `counts` are scan_split's, in any order."""
+def file_groups(rows: list[int]) -> list[range]:
+    """Which splits (numbers) are gathered into one file of rows: neighbours, about ROWS_PER_FILE rows in all."""
+    groups, start, size = [], 0, 0
+    for number, count in enumerate(rows):
+        size += count
+        if size >= ROWS_PER_FILE or number == len(rows) - 1:
+            groups.append(range(start, number + 1))
+            start, size = number + 1, 0
+    return groups
+
+
+def gather(store: Store, digest: str, number: int, work: str, splits: Iterable[int]) -> None:
+    """Put the rows of some splits, which scan_split wrote into `work`, into one file, in order of `home`."""
+    tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in splits]
+    with spans.SortedFile(store.filesystem, _path(store, digest, number), SCHEMA) as file:
+        file.append(spans.sort(pa.concat_tables(tables), "home"))
+
+
+def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
+    """Records of a span whose texts stood before."""
+    rows = _read_rows(store, digest, files, wanted, ["home", "unreadable"])
+    high, low = spans.halves(spans.as_bytes(rows.filter(pc.is_null(rows["unreadable"]))["home"]))
+    order = np.lexsort((low, high))
+    high, low = high[order], low[order]
+    return int(np.count_nonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])))
+
+
+def finish(
+    store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], files: int, duplicates: int
+) -> Scan:
+    """Write scan.json. `counts` are scan_split's, in any order; `files` is how many files `gather` made."""
     ordered = sorted(counts, key=lambda count: int(count["number"]))
-    rows = tuple(int(count["rows"]) for count in ordered)
     kinds: Counter[str] = Counter()
     for count in ordered:
         kinds.update(count["kinds"])
-    found = DUPLICATES.empty_table()
-    if find_duplicates and splits:
-        found = _find_duplicates(store, digest, len(splits), sum(rows))
-    _write(store, digest, "duplicates.parquet", found)
     scan = Scan(
         digest=digest,
         splits=tuple(splits),
-        rows=rows,
+        rows=tuple(int(count["rows"]) for count in ordered),
+        files=files,
         kinds=dict(kinds),
         unreadable=sum(int(count["unreadable"]) for count in ordered),
-        duplicates=found.num_rows,
+        screened=sum(int(count["screened"]) for count in ordered),
+        duplicates=duplicates,
     )
-    described: dict[str, Any] = {"digest": digest, "splits": [piece.as_dict() for piece in splits], "rows": list(rows)}
-    described |= {"kinds": scan.kinds, "unreadable": scan.unreadable, "duplicates": scan.duplicates}
+    described: dict[str, Any] = {"splits": [piece.as_dict() for piece in splits], "rows": list(scan.rows)}
+    for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates"):
+        described[name] = getattr(scan, name)
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)
     return scan
 
 
-def _find_duplicates(store: Store, digest: str, splits: int, total: int) -> pa.Table:
-    """Every later row whose record stood before, and the first row in input order that has it."""
-    passes = max(1, -(-total // _ROWS_PER_PASS))
-    tables = []
-    for n in range(passes):
-        keys, places = _records_of_pass(store, digest, splits, n, passes)
-        order = np.lexsort((places["row"], places["split"], keys["low"], keys["high"]))
-        keys, places = keys[order], places[order]
-        if len(keys) < 2:
-            continue
-        same = np.concatenate(([False], keys[1:] == keys[:-1]))
-        first = np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))
-        later, of = places[same], places[first[same]]
-        columns = [later["split"], later["row"], of["split"], of["row"]]
-        tables.append(pa.Table.from_arrays([pa.array(c) for c in columns], schema=DUPLICATES))
-    table = pa.concat_tables(tables) if tables else DUPLICATES.empty_table()
-    return table.sort_by([("split", "ascending"), ("row", "ascending")])
+def read_rows(store: Store, scan: Scan, wanted: Span, columns: list[str] | None = None) -> pa.Table:
+    """The scanned rows whose home is in a span, in input order."""
+    table = _read_rows(store, scan.digest, scan.files, wanted, columns)
+    order: Numbers = np.lexsort((table["row"].to_numpy(), table["split"].to_numpy()))
+    return table.take(pa.array(order)).combine_chunks()
 
 
-def _records_of_pass(store: Store, digest: str, splits: int, n: int, passes: int) -> tuple[Any, Any]:
-    all_keys, all_places = [], []
-    for number in range(splits):
-        column = _read(store, digest, number, ["record"])["record"].combine_chunks()
-        rows = np.flatnonzero(pc.is_valid(column).to_numpy(zero_copy_only=False))
-        present = column.drop_null()
-        mine = record_bucket(present, passes) == n
-        raw = np.frombuffer(present.buffers()[1], dtype="<u8")[2 * present.offset : 2 * (present.offset + len(present))]
-        keys = np.empty(int(mine.sum()), dtype=[("high", "<u8"), ("low", "<u8")])
-        keys["high"], keys["low"] = raw[::2][mine], raw[1::2][mine]
-        places = np.empty(len(keys), dtype=[("split", "<i4"), ("row", "<i8")])
-        places["split"], places["row"] = number, rows[mine]
-        all_keys.append(keys)
-        all_places.append(places)
-    return np.concatenate(all_keys), np.concatenate(all_places)
-
-
-def duplicates_of(store: Store, scan: Scan, number: int) -> dict[int, tuple[int, int]]:
-    """The duplicates in one split: row -> (split, row) of the record that represents it."""
-    if not scan.duplicates:
-        return {}
-    path = store.path("scans", scan.digest, "duplicates.parquet")
-    table = pq.read_table(path, filesystem=store.filesystem, filters=[("split", "=", number)], partitioning=None)
-    return {row["row"]: (row["of_split"], row["of_row"]) for row in table.to_pylist()}
-
-
-def read_split(store: Store, scan: Scan, number: int, columns: list[str] | None = None) -> pa.Table:
-    """The scanned rows of one split, in input order."""
-    return _read(store, scan.digest, number, columns)
+def _read_rows(store: Store, digest: str, files: int, wanted: Span, columns: list[str] | None) -> pa.Table:
+    paths = [_path(store, digest, number) for number in range(files)]
+    tables = [spans.read_span(store.filesystem, path, "home", wanted, columns) for path in paths]
+    if tables:
+        return pa.concat_tables(tables)
+    return SCHEMA.empty_table() if columns is None else SCHEMA.empty_table().select(columns)
 
 
 def records(scan: Scan, number: int, columns: dict[str, str], rows: set[int] | None) -> Iterator[tuple[int, Record]]:
@@ -235,12 +244,5 @@ def check_total(scan: Scan, decided: int) -> None:
         raise CountsDiffer(f"{scan.rows_in} rows came in and {decided} were decided; do not use this run's output")
 
 
-def _read(store: Store, digest: str, number: int, columns: list[str] | None) -> pa.Table:
-    path = store.path("scans", digest, f"{number:05d}.parquet")
-    return pq.read_table(path, columns=columns, filesystem=store.filesystem, partitioning=None)
-
-
-def _write(store: Store, digest: str, name: str, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomic(store.filesystem, store.path("scans", digest, name), buffer.getvalue())
+def _path(store: Store, digest: str, number: int) -> str:
+    return store.path("scans", digest, f"{number:05d}.parquet")

@@ -16,6 +16,7 @@ from coigw_judge.errors import FixStore
 from coigw_judge.job import Job
 from coigw_judge.paths import list_files, open_filesystem
 from coigw_judge.record import Record, record_digest, to_record
+from coigw_judge.spans import around
 from coigw_judge.store import Store
 
 _RAW_COLUMNS = (
@@ -73,7 +74,7 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
     """What the judge said of these texts under the run's rubrics and judge, one entry per rubric."""
     pairs = [(rubric, manifest["judge"]["fingerprint"]) for rubric in manifest["rubrics"].values()]
     identity = record_digest(record.digests())
-    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs)
+    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(identity))
     return [
         {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt")}
         for row in table.to_pylist()

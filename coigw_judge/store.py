@@ -1,100 +1,55 @@
-"""Facts on disk: what the judge said to one request, once and for good.
+"""Facts on disk, once and for good.
 
-    <store>/parts/*.parquet      facts, append-only; written beside and renamed, so a reader never sees half of one
-    <store>/asks/<digest>.json   ask fingerprints by job configuration, so that select needs no tokenizer
-    <store>/scans/<digest>/      what scan found (scan.py writes and reads it)
+    <store>/parts/*.parquet            facts as they come in, append-only (writer.py says what the names mean)
+    <store>/compacted/<id>/*.parquet   many parts made into few, sorted by record (compaction.py)
+    <store>/compactions/<id>.json      which compacted parts there are and what they replace; written last
+    <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
+    <store>/scans/<digest>/            what scan found (scan.py writes and reads it)
+    <store>/work/<run>/                what only one run needs, for as long as it lasts
 
-A fact's identity is its request's key (ask.py). Where a key stands twice the earliest scored fact wins
-(`created_at`, then part name), so that verdicts never flip by themselves.
+Every file is written beside and renamed, so a reader never sees half of one; nothing is ever changed. A part that
+another one replaces stays for a day and is passed over; a reader that finds one gone lists again.
+A fact's identity is its request's key (ask.py); where a key stands twice, facts.earliest says which counts, so
+verdicts never flip by themselves.
 Not known here: which requests a record needs, whether a fact is good enough, Ray.
 """
 
-import io
 import json
+import re
 import secrets
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import fs
 
+from coigw_judge import spans
 from coigw_judge.errors import FixStore
+from coigw_judge.facts import OUTCOME_COLUMNS, SCHEMA, earliest, of_pairs, with_columns
 from coigw_judge.paths import list_files, open_filesystem, write_atomic
-from coigw_judge.reply import Scored, Unscored
+from coigw_judge.spans import ALL, Span
 
-_TEXTS = pa.map_(pa.string(), pa.string())
-SCHEMA = pa.schema(
-    [
-        ("key", pa.binary(16)),
-        ("record", pa.binary(16)),
-        ("rubric", pa.string()),
-        ("rubric_fingerprint", pa.string()),
-        ("judge_fingerprint", pa.string()),
-        ("sample", pa.int32()),
-        ("scores", pa.map_(pa.string(), pa.float64())),
-        ("reasons", _TEXTS),
-        ("checks", pa.map_(pa.string(), pa.bool_())),
-        ("choices", _TEXTS),
-        ("notes", _TEXTS),
-        ("expected", pa.map_(pa.string(), pa.float64())),
-        ("raw", pa.string()),
-        ("finish_reason", pa.string()),
-        ("cause", pa.string()),
-        ("detail", pa.string()),
-        ("attempt", pa.int32()),
-        ("prompt_tokens", pa.int64()),
-        ("cached_tokens", pa.int64()),
-        ("generated_tokens", pa.int64()),
-        ("seconds", pa.float64()),
-        ("created_at", pa.timestamp("us", tz="UTC")),
-        ("run", pa.string()),
-    ]
-)
-"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; tokens and seconds are over all attempts."""
-
-OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause")
-_MAPS = ("scores", "reasons", "checks", "choices", "notes")
+PART_NAME = re.compile(r"(\d{15})-([0-9a-f]{8})-(\d{6,})(?:\.\.(\d{6,}))?\.parquet")
+_LISTINGS = 3
+_ALWAYS = ("key", "record", "rubric_fingerprint", "judge_fingerprint", "created_at", "cause")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """One request's outcome and what it cost. Fields as in SCHEMA."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of facts. Of a compacted one, `span` says which records it holds, in order; others have no order."""
 
-    key: bytes
-    record: bytes
-    rubric: str
-    rubric_fingerprint: str
-    judge_fingerprint: str
-    sample: int
-    outcome: Scored | Unscored
-    finish_reason: str | None
-    attempt: int
-    prompt_tokens: int
-    cached_tokens: int
-    generated_tokens: int
-    seconds: float
+    path: str
+    size: int
+    span: Span | None = None
 
-    def row(self, run: str, created_at: datetime) -> dict[str, Any]:
-        """The fact as a row of SCHEMA."""
-        row: dict[str, Any] = {name: getattr(self, name, None) for name in SCHEMA.names}
-        outcome = self.outcome
-        for name in _MAPS:
-            row[name] = dict(getattr(outcome, name, {}))
-        row |= {"raw": _storable(outcome.raw), "run": run, "created_at": created_at}
-        if isinstance(outcome, Unscored):
-            row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
-        return row
-
-
-def _storable(text: str) -> str:
-    """A text as UTF-8 can hold it: a judge's reply may carry half a character."""
-    return text.encode("utf-8", "replace").decode()
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return PurePosixPath(self.path).name
 
 
 class Store:
@@ -108,46 +63,93 @@ class Store:
         """A path inside the store, for `filesystem`."""
         return "/".join((self._inner.rstrip("/"), *names))
 
-    def parts(self) -> list[str]:
-        """The parts as they are now, sorted by name. One listing."""
-        return list_files(self.filesystem, self.path("parts"), ".parquet")
+    def parts(self) -> list[Part]:
+        """The parts that count now, loose ones in order of their names, then compacted ones. One listing each."""
+        compactions = self.compactions()
+        replaced = {name for each in compactions for name in each["replaces"]}
+        loose = [part for part in self.loose_files() if f"parts/{part.name}" not in replaced]
+        compacted = [
+            Part(self.path(part["name"]), part["size"], Span(part["low"], part["high"]))
+            for each in compactions
+            for part in each["parts"]
+            if part["name"] not in replaced
+        ]
+        return [*without_rolled_up(loose), *compacted]
+
+    def loose_files(self) -> list[Part]:
+        """All files of parts/ in order of their names, those that others replace included."""
+        selector = fs.FileSelector(self.path("parts"), allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        found = [info for info in infos if info.type == fs.FileType.File and info.path.endswith(".parquet")]
+        return sorted(
+            (Part(i.path, i.size) for i in found if not i.base_name.startswith(".")), key=lambda part: part.name
+        )
+
+    def compactions(self) -> list[dict[str, Any]]:
+        """What each compaction made and replaced, the oldest first."""
+        found = []
+        for path in list_files(self.filesystem, self.path("compactions"), ".json"):
+            described = self._read_json(path)
+            if described is not None:
+                found.append({"id": PurePosixPath(path).stem, **described})
+        return found
+
+    def folders(self, name: str) -> list[str]:
+        """The names of the folders in one of the store's."""
+        selector = fs.FileSelector(self.path(name), allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
 
     def read(
         self,
         columns: Sequence[str] = OUTCOME_COLUMNS,
         *,
         fingerprints: Iterable[tuple[str, str]] | None = None,
-        bucket: int = 0,
-        buckets: int = 1,
+        wanted: Span = ALL,
         since: str = "",
+        parts: Sequence[Part] | None = None,
     ) -> pa.Table:
         """Facts, each key once, sorted by key.
 
-        `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `bucket` of `buckets`
-        keeps the records whose digest falls there (record_bucket); `since` (moment) leaves older parts out.
-        Raises FixStore for a part that is no part.
+        `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `wanted` keeps the records
+        of a span; `since` (writer.moment) leaves out older parts and all compacted ones, which are older by rule;
+        `parts` names the parts to read (default: those that count now). Raises FixStore for a part that is no part.
         """
-        extra = ("key", "record", "rubric_fingerprint", "judge_fingerprint", "created_at", "cause")
-        wanted = list(dict.fromkeys((*columns, *extra)))
-        pairs = None if fingerprints is None else {f"{rubric}/{judge}" for rubric, judge in fingerprints}
-        tables = [
-            _select(self._read_part(part, wanted), pairs, bucket, buckets)
-            for part in self.parts()
-            if PurePosixPath(part).name >= since
-        ]
-        schema = pa.schema([SCHEMA.field(name) for name in wanted])
-        table = pa.concat_tables(tables) if tables else schema.empty_table()
-        return _earliest(table).select(list(columns))
+        pairs = None if fingerprints is None else frozenset(f"{rubric}/{judge}" for rubric, judge in fingerprints)
+        for _ in range(_LISTINGS):
+            chosen = self.parts() if parts is None else parts
+            if since:
+                chosen = [part for part in chosen if part.span is None and part.name >= since]
+            try:
+                tables = [self.read_part(part, columns, pairs, wanted) for part in chosen]
+            except FileNotFoundError as error:  # replaced, and deleted since the listing
+                gone = error
+                continue
+            empty = pa.schema([SCHEMA.field(name) for name in dict.fromkeys((*columns, *_ALWAYS))]).empty_table()
+            return earliest(pa.concat_tables([empty, *tables])).select(list(columns))
+        raise FixStore(f"{self.root}: its parts vanish while they are read ({gone}); who deletes them?")
 
-    def _read_part(self, part: str, columns: list[str]) -> pa.Table:
+    def read_part(
+        self, part: Part, columns: Sequence[str], pairs: frozenset[str] | None = None, wanted: Span = ALL
+    ) -> pa.Table:
+        """A part's facts as they stand, and what tells which of them count. Raises FixStore, FileNotFoundError."""
+        names = list(dict.fromkeys((*columns, *_ALWAYS)))
+        if part.span is not None and (part.span.low >= wanted.high or part.span.high <= wanted.low):
+            return pa.schema([SCHEMA.field(name) for name in names]).empty_table()
         try:
-            table = pq.read_table(part, columns=columns, filesystem=self.filesystem, partitioning=None)
+            if part.span is not None:
+                table = spans.read_span(self.filesystem, part.path, "record", wanted, names)
+            else:
+                with pq.ParquetFile(self.filesystem.open_input_file(part.path)) as file:
+                    table = file.read(columns=names)
+        except FileNotFoundError:
+            raise
         except (OSError, pa.ArrowInvalid) as error:
-            raise _no_part(part, " ".join(str(error).split())) from error
-        for field in table.schema:
-            if field.type != SCHEMA.field(field.name).type:
-                raise _no_part(part, f"{field.name} is {field.type}, not {SCHEMA.field(field.name).type}")
-        return table
+            raise no_part(part.path, " ".join(str(error).split())) from error
+        trouble = foreign(table.schema)
+        if trouble:
+            raise no_part(part.path, trouble)
+        return spans.within(of_pairs(with_columns(table, names), pairs), "record", wanted)
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
         """Keep what a configuration's ask fingerprints are."""
@@ -156,11 +158,21 @@ class Store:
 
     def read_asks(self, configuration: str) -> dict[str, Any] | None:
         """The ask fingerprints kept for a configuration; None where it never ran."""
+        return self._read_json(self.path("asks", f"{configuration}.json"))
+
+    def all_asks(self) -> list[dict[str, Any]]:
+        """The ask fingerprints of all configurations that ever ran."""
+        paths = list_files(self.filesystem, self.path("asks"), ".json")
+        return [found for path in paths if (found := self._read_json(path)) is not None]
+
+    def _read_json(self, path: str) -> dict[str, Any] | None:
         try:
-            with self.filesystem.open_input_stream(self.path("asks", f"{configuration}.json")) as stream:
+            with self.filesystem.open_input_stream(path) as stream:
                 found: dict[str, Any] = json.loads(stream.read())
         except FileNotFoundError:
             return None
+        except ValueError as error:
+            raise FixStore(f"{path}: is not JSON ({error}); delete it, what it says can be found out again") from error
         return found
 
     def place_token(self) -> str:
@@ -177,111 +189,47 @@ class Store:
         except FileNotFoundError:
             return False
 
+    def clear(self, folder: str) -> None:
+        """Take a folder of work away; it is fine if it is not there."""
+        with suppress(FileNotFoundError):
+            self.filesystem.delete_dir(folder)
+
     def drop_token(self, token: str) -> None:
         """Take the token away again."""
         self.filesystem.delete_file(self.path("tokens", token))
 
 
-class Writer:
-    """Appends facts for one process. Nothing is durable before `flush`; the caller flushes every few seconds.
-
-    Part names sort by time and are unique: milliseconds, the writer's random name, a counter.
-    """
-
-    def __init__(self, store: Store, run: str) -> None:
-        self._store = store
-        self._run = run
-        self._name = secrets.token_hex(4)
-        self._parts = 0
-        self._rows: list[dict[str, Any]] = []
-
-    def append(self, fact: Fact) -> None:
-        """Take a fact; it is on disk after the next flush."""
-        self._rows.append(fact.row(self._run, datetime.now(UTC)))
-
-    def flush(self) -> int:
-        """Write the facts taken since the last flush as one part; returns how many. They stay if writing fails."""
-        rows = list(self._rows)
-        if not rows:
-            return 0
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), buffer, compression="zstd")
-        name = f"{moment()}-{self._name}-{self._parts:06d}.parquet"
-        write_atomic(self._store.filesystem, self._store.path("parts", name), buffer.getvalue())
-        self._parts += 1
-        del self._rows[: len(rows)]
-        return len(rows)
+def without_rolled_up(parts: Sequence[Part]) -> list[Part]:
+    """Loose parts without those that a later part of the same writer holds, as its name says (writer.py)."""
+    ranges: dict[str, list[tuple[int, int]]] = {}
+    numbered = []
+    for part in parts:
+        match = PART_NAME.fullmatch(part.name)
+        if match is None:
+            numbered.append((part, "", 0, 0))
+            continue
+        first, last = int(match[3]), int(match[4] or match[3])
+        numbered.append((part, match[2], first, last))
+        if match[4]:
+            ranges.setdefault(match[2], []).append((first, last))
+    return [
+        part
+        for part, writer, first, last in numbered
+        if not any(a <= first and last <= b and (a, b) != (first, last) for a, b in ranges.get(writer, ()))
+    ]
 
 
-def moment(seconds_ago: float = 0) -> str:
-    """How names of parts begin that are written from now on, or from some seconds ago (clocks of nodes differ)."""
-    return f"{time.time_ns() // 1_000_000 - int(seconds_ago * 1000):015d}"
+def foreign(schema: pa.Schema) -> str:
+    """Why a file with this schema holds no facts, or an empty string."""
+    for field in schema:
+        if field.name not in SCHEMA.names:
+            return f"{field.name} is no column of a fact"
+        if field.type != SCHEMA.field(field.name).type:
+            return f"{field.name} is {field.type}, not {SCHEMA.field(field.name).type}"
+    missing = [name for name in _ALWAYS if name not in schema.names]
+    return f"column {missing[0]} is missing" if missing else ""
 
 
-class Known(Mapping[bytes, Scored | Unscored]):
-    """Facts by key, looked up by bisection in an Arrow table; an outcome is made when it is asked for."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table.sort_by("key").combine_chunks() if table.num_rows else table
-        self._keys = np.array(self._table["key"].to_pylist(), dtype="S16")
-
-    def __getitem__(self, key: bytes) -> Scored | Unscored:
-        at = int(np.searchsorted(self._keys, np.bytes_(key)))
-        if at < len(self._keys):
-            row = self._table.slice(at, 1).to_pylist()[0]
-            if row["key"] == key:
-                return outcome(row)
-        raise KeyError(key)
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._table["key"].to_pylist())
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
-def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
-    """A fact's row (at least OUTCOME_COLUMNS) as an outcome."""
-    if row["cause"] is not None:
-        return Unscored(cause=row["cause"], raw=row.get("raw") or "", detail=row.get("detail") or "")
-    return Scored(**{name: dict(row[name]) for name in _MAPS}, raw=row.get("raw") or "")
-
-
-def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:
-    """All facts of a table by key."""
-    return {row["key"]: outcome(row) for row in table.to_pylist()}
-
-
-def record_bucket(digests: pa.ChunkedArray | pa.Array, buckets: int) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """The bucket of every 16-byte digest: its first eight bytes, modulo. Nulls are not allowed."""
-    array = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
-    raw = np.frombuffer(array.buffers()[1], dtype="<u8")[2 * array.offset : 2 * (array.offset + len(array))]
-    return raw[::2] % np.uint64(buckets)
-
-
-def _no_part(part: str, reason: str) -> FixStore:
+def no_part(part: str, reason: str) -> FixStore:
+    """The error for a file that holds no facts."""
     return FixStore(f"{part}: is not a readable part of a store ({reason}); move it away and run again")
-
-
-def _select(table: pa.Table, pairs: set[str] | None, bucket: int, buckets: int) -> pa.Table:
-    if pairs is not None:
-        stated = pc.binary_join_element_wise(table["rubric_fingerprint"], table["judge_fingerprint"], "/")
-        table = table.filter(pc.is_in(stated, value_set=pa.array(sorted(pairs), pa.string())))
-    if buckets > 1 and table.num_rows:
-        table = table.filter(pa.array(record_bucket(table["record"], buckets) == bucket))
-    return table
-
-
-def _earliest(table: pa.Table) -> pa.Table:
-    """Each key once: a scored fact before a failure (--retry-unscored asks again), the first by time, then by part.
-
-    Parts come in name order and the sort is stable.
-    """
-    sortable = table.append_column("failed", pc.is_valid(table["cause"]))
-    order = pc.sort_indices(sortable, sort_keys=[(name, "ascending") for name in ("key", "failed", "created_at")])
-    ordered = table.take(order)
-    if ordered.num_rows < 2:
-        return ordered
-    keys = ordered["key"].combine_chunks()
-    first = np.concatenate(([True], pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)))
-    return ordered.filter(pa.array(first))

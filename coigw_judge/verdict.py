@@ -1,140 +1,84 @@
-"""From scan and facts to verdicts, bucket by bucket; and, by the same walk, to what is still to ask.
+"""What is made of a bucket: verdicts, one for every row; and what is still to ask.
 
-A bucket holds the records whose digest falls into it, with all their facts, so memory is bounded by a bucket
-and never by the store. Fill's survey and select both go through `walk` and `plan.next`; they can not disagree.
+Both read the bucket through bucket.read, so what select calls done is never asked. Columns are put together by the
+hundred thousand rows: what a decision rests on comes per pattern (bucket.Standing), the rest is taken from the
+facts' own columns.
 Not known here: Ray, judges, the texts of records.
 """
 
-import io
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from coigw_judge.gate import Decision
+from coigw_judge import bucket as buckets
+from coigw_judge import spans
+from coigw_judge.bucket import Bucket, Standing, View
+from coigw_judge.card import Scorecard
+from coigw_judge.gate import Decision, Gate
 from coigw_judge.job import Decided
-from coigw_judge.paths import open_filesystem, write_atomic
-from coigw_judge.plan import Plan, Subject
-from coigw_judge.reply import Scored, Unscored
-from coigw_judge.rubric import FIELDS
-from coigw_judge.scan import Scan, read_split
-from coigw_judge.source import row_id
-from coigw_judge.store import OUTCOME_COLUMNS, Store, outcomes, record_bucket
+from coigw_judge.known import write_known
+from coigw_judge.paths import open_atomic, open_filesystem
+from coigw_judge.plan import Plan
+from coigw_judge.reply import Unscored
+from coigw_judge.spans import Numbers
 
-ROWS_PER_BUCKET = 50_000
 _TEXTS = pa.map_(pa.string(), pa.string())
+_NUMBERS = pa.map_(pa.string(), pa.float64())
 _STRINGS = pa.list_(pa.string())
+OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
+"""Rows that have something to ask: survey's file, in input order."""
+
+_ROW_GROUP = 4096
+"""Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count."""
-
-    store: str
-    scan: Scan
-    plan: Plan
-    pairs: tuple[tuple[str, str], ...]
-    drop_duplicates: bool = True
-    retry_unscored: bool = False
-
-    @property
-    def buckets(self) -> int:
-        """Into how many buckets the rows are dealt."""
-        return max(1, -(-self.scan.rows_in // ROWS_PER_BUCKET))
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One input row in a walk. `subject` is None where the row is unreadable; `duplicate_of` names its first."""
-
-    split: int
-    row: int
-    row_id: str
-    scanned: dict[str, Any]
-    subject: Subject | None
-    duplicate_of: str | None
-    facts: dict[bytes, Scored | Unscored]
-
-
-def walk(view: View, bucket: int, columns: tuple[str, ...] = OUTCOME_COLUMNS) -> Iterator[Seen]:
-    """Every row of a bucket in input order, with the facts of the whole bucket by key."""
-    store = Store(view.store)
-    table = store.read(columns, fingerprints=view.pairs, bucket=bucket, buckets=view.buckets)
-    facts = outcomes(table)
-    if view.retry_unscored:
-        facts = {key: fact for key, fact in facts.items() if isinstance(fact, Scored)}
-    first: dict[bytes, str] = {}
-    for number, piece in enumerate(view.scan.splits):
-        scanned = read_split(store, view.scan, number)
-        for row, values in _rows_of(scanned, bucket, view.buckets):
-            name = row_id(piece.name, values["position"])
-            digest = values["record"]
-            subject = None
-            if digest is not None:
-                subject = Subject({f: values[f] for f in FIELDS if values[f] is not None}, values["genre"])
-            of = first.setdefault(digest, name) if digest is not None else name
-            yield Seen(number, row, name, values, subject, of if of != name else None, facts)
-
-
-def _rows_of(scanned: pa.Table, bucket: int, buckets: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows of a bucket with their numbers. Rows that are no records have no digest; they go to bucket 0."""
-    rows = np.arange(scanned.num_rows)
-    if buckets > 1:
-        present = scanned["record"].is_valid().to_numpy()
-        home = np.zeros(scanned.num_rows, dtype=np.uint64)
-        home[present] = record_bucket(scanned["record"].drop_null(), buckets)
-        rows = np.flatnonzero(home == bucket)
-        scanned = scanned.take(pa.array(rows))
-    for batch in pa.Table.to_batches(scanned, max_chunksize=5000):
-        for row, values in zip(rows, batch.to_pylist(), strict=False):
-            yield int(row), values
-        rows = rows[batch.num_rows :]
-
-
-def survey(view: View, bucket: int, known_path: str | None = None) -> dict[str, Any]:
+def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     """What a bucket still needs.
 
-    Returns `split` and `row` of the records with open asks, and `asks`: per rubric how many of its requests apply,
-    are in the store (`known`), failed there, and are open at the most. The facts of those records are written to
-    `known_path`, so that a fill knows what half-done records have.
+    Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
+    store (`known`), failed there, and are open at the most. Into the folder `work` go the numbers of those rows
+    (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the very same texts only
+    the first is to be asked: the others share its facts.
     """
-    splits, rows = [], []
+    found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
-    half_done: set[bytes] = set()
-    for seen in walk(view, bucket):
-        if seen.subject is None or (seen.duplicate_of and view.drop_duplicates):
-            continue
-        needs = view.plan.next(seen.subject, seen.facts)
-        keys = view.plan.keys(seen.subject, seen.facts)
-        for rubric, key in keys.items():
-            fact = seen.facts.get(key)
-            asks[f"{rubric}.applies"] += 1
-            asks[f"{rubric}.known"] += fact is not None
-            asks[f"{rubric}.failed"] += isinstance(fact, Unscored)
-            asks[f"{rubric}.open"] += fact is None and bool(needs)
-        if needs:
-            splits.append(seen.split)
-            rows.append(seen.row)
-            half_done.update(key for key in keys.values() if key in seen.facts)
-    if known_path is not None and half_done:
-        _write_known(view, bucket, half_done, known_path)
-    return {"split": splits, "row": rows, "asks": dict(asks)}
+    for each in found.standings:
+        for rubric, fact in each.card.facts.items():
+            asks[f"{rubric}.applies"] += each.count
+            asks[f"{rubric}.known"] += each.count * (fact is not None)
+            asks[f"{rubric}.failed"] += each.count * isinstance(fact, Unscored)
+            asks[f"{rubric}.open"] += each.count * (fact is None and bool(each.open))
+    needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
+    wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
+    _, one_each = np.unique(found.first[found.judged[wanted]], return_index=True)
+    wanted = np.sort(wanted[one_each])
+    if work is not None and len(wanted):
+        _write_open(view, found, wanted, work, bucket)
+    return {"rows": len(wanted), "asks": dict(asks)}
 
 
-def _write_known(view: View, bucket: int, keys: set[bytes], path: str) -> None:
-    store = Store(view.store)
-    table = store.read(OUTCOME_COLUMNS, fingerprints=view.pairs, bucket=bucket, buckets=view.buckets)
-    mask = [key in keys for key in table["key"].to_pylist()]
-    _write_table(path, table.filter(pa.array(mask)))
+def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
+    filesystem, inner = open_filesystem(work)
+    rows = found.rows.select(OPEN.names).take(pa.array(found.judged[wanted]))
+    with open_atomic(filesystem, f"{inner}/open-{bucket:05d}.parquet") as file:
+        pq.write_table(rows.cast(OPEN), file, compression="zstd")
+    places = np.unique(np.concatenate([at[wanted] for at in found.fact_of.values()]))
+    places = places[places >= 0]
+    if len(places):
+        write_known(filesystem, inner, bucket, found.facts.take(pa.array(places)))
 
 
 def verdict_schema(plan: Plan) -> pa.Schema:
-    """The columns of verdicts/*.parquet for a plan's rubrics."""
+    """The columns of verdicts/*.parquet for a plan's rubrics (CONTRACT, A run folder).
+
+    Beside those: `file`, `position`, `chars`; `record`, the digest of the texts in hex; `suspected`, what in the record
+    addresses the judge; `repeat_decision` and `repeat_scores`, what a second sample alone gives where one was asked.
+    """
     rubrics = (*plan.rubrics, *plan.then)
     scores = [(f"{r.name}.{d.key}", pa.float64()) for r in rubrics for d in r.dimensions]
     checks = [(f"{r.name}.{c.key}", pa.bool_()) for r in rubrics for c in r.checks]
@@ -143,7 +87,8 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     before += [("reasons", _STRINGS), ("total", pa.float64())]
     after = [("judge_reasons", _TEXTS), ("notes", _TEXTS), ("genre", pa.string())]
     after += [(name, _STRINGS) for name in ("asked", "skipped", "not_applicable", "flags")]
-    after += [("file", pa.string()), ("position", pa.int64()), ("chars", pa.int64())]
+    after += [("file", pa.string()), ("position", pa.int64()), ("chars", pa.int64()), ("record", pa.string())]
+    after += [("suspected", pa.string()), ("repeat_decision", pa.string()), ("repeat_scores", _NUMBERS)]
     return pa.schema([*before, *scores, *checks, *choices, *after])
 
 
@@ -151,92 +96,215 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`.
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`.
     """
-    counts: Counter[str] = Counter()
+    found = buckets.read(view, bucket, ("reasons", "notes"))
     schema = verdict_schema(view.plan)
-    rows: list[dict[str, Any]] = []
-    tables = []
-    for seen in walk(view, bucket):
-        rows.append(_verdict(view, seen, counts))
-        if len(rows) >= 5000:
-            tables.append(pa.Table.from_pylist(rows, schema=schema))
-            rows.clear()
-    tables.append(pa.Table.from_pylist(rows, schema=schema))
-    _write_table(f"{folder}/part-{bucket:05d}.parquet", pa.concat_tables(tables))
+    columns = _settled_columns(view, found) | _judged_columns(view, found)
+    table = pa.table([columns[name] for name in schema.names], schema=schema)
+    filesystem, inner = open_filesystem(folder)
+    with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
+    counts = _count(view.plan.gate, found.standings)
+    for name, column in (("decision", table["decision"]), ("flag", table["flags"].combine_chunks().flatten())):
+        for value in pc.value_counts(column).to_pylist():
+            counts[f"{name}.{value['values']}"] += value["counts"]
     return dict(counts)
 
 
-def _verdict(view: View, seen: Seen, counts: Counter[str]) -> dict[str, Any]:
-    scanned = seen.scanned
-    row: dict[str, Any] = {"row_id": seen.row_id, "id": scanned["id"], "genre": scanned["genre"]}
-    row |= {"file": view.scan.splits[seen.split].name, "position": scanned["position"], "chars": scanned["chars"]}
-    row |= {"flags": scanned["flags"] or [], "asked": [], "skipped": [], "not_applicable": []}
-    if seen.subject is None:
-        row |= {"decision": "unreadable", "reasons": [scanned["unreadable"]]}
-    elif seen.duplicate_of and view.drop_duplicates:
-        row |= {"decision": "duplicate", "reasons": [f"same texts as {seen.duplicate_of}"]}
-    else:
-        row |= _judged(view, seen, seen.subject, counts)
-        if seen.duplicate_of:
-            row["flags"] = [*row["flags"], "duplicate"]
-    counts[f"decision.{row['decision']}"] += 1
-    counts.update(f"flag.{flag}" for flag in row["flags"])
-    return row
+def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+    """What does not rest on facts."""
+    rows = found.rows
+    names = pa.array([piece.name for piece in view.scan.splits], pa.string())
+    duplicate = found.first != np.arange(rows.num_rows)
+    return {
+        "row_id": _row_ids(view, rows),
+        "id": rows["id"],
+        "file": names.take(rows["split"].combine_chunks()),
+        "position": rows["position"],
+        "chars": rows["chars"],
+        "record": spans.as_hex(rows["record"]),
+        "suspected": rows["suspected"],
+        "flags": _flags(rows["flags"].to_pylist(), () if view.drop_duplicates else np.flatnonzero(duplicate).tolist()),
+    }
 
 
-def _judged(view: View, seen: Seen, subject: Subject, counts: Counter[str]) -> dict[str, Any]:
-    """The part of a verdict that rests on facts."""
-    card = view.plan.card(subject, seen.facts)
-    open_needs = view.plan.next(subject, seen.facts)
-    final, decision = card.final(view.plan.gate, complete=not open_needs)
-    asked = [rubric for rubric, fact in card.facts.items() if fact is not None]
-    failed = card.failed()
-    _count_reasons(final, decision, counts)
-    counts["asks.asked"] += len(asked)
-    counts["asks.failed"] += len(failed)
-    counts["asks.skipped"] += 0 if open_needs else len(card.facts) - len(asked)
-    counts.update(f"failed.{rubric}.{fact.cause}" for rubric, fact in failed.items())
+def _flags(flags: list[list[str] | None], duplicate: Sequence[int]) -> pa.Array:
+    for row in duplicate:
+        flags[row] = [*(flags[row] or []), "duplicate"]
+    return pa.array([each or [] for each in flags], _STRINGS)
+
+
+def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+    """What rests on facts; for rows that the judge has no say in, why that is so."""
+    per_pattern = [_decided(view.plan.gate, each) for each in found.standings]
+    spread = _Spread(found)
+    columns: dict[str, pa.Array] = {}
+    for name, kind in _PER_PATTERN.items():
+        not_judged: Any = None if kind in (pa.string(), pa.float64()) else []
+        columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
+    columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
+    columns["genre"] = spread.rows(found.genres)
+    for rubric in (*view.plan.rubrics, *view.plan.then):
+        at = found.fact_of[rubric.name, 0]
+        for kind_name, items in (
+            ("scores", rubric.dimensions),
+            ("checks", rubric.checks),
+            ("choices", rubric.choices),
+        ):
+            for item in items:
+                values = buckets.looked_up(found.facts[kind_name], item.key)
+                columns[f"{rubric.name}.{item.key}"] = spread.facts(values, at)
+    asked = [(rubric.name, found.fact_of[rubric.name, 0]) for rubric in (*view.plan.rubrics, *view.plan.then)]
+    columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
+    columns["notes"] = spread.maps(found.facts["notes"], asked)
+    return columns
+
+
+_PER_PATTERN: Mapping[str, pa.DataType] = {
+    "decision": pa.string(),
+    "action": pa.string(),
+    "reasons": _STRINGS,
+    "total": pa.float64(),
+    "asked": _STRINGS,
+    "skipped": _STRINGS,
+    "not_applicable": _STRINGS,
+    "repeat_decision": pa.string(),
+    "repeat_scores": _NUMBERS,
+}
+
+
+class _Spread:
+    """Brings what is known per pattern, per judged row or per fact to the rows of a bucket."""
+
+    def __init__(self, found: Bucket) -> None:
+        self._found = found
+        self._judged = np.full(found.rows.num_rows, -1, np.int64)
+        self._judged[found.judged] = np.arange(len(found.judged))
+
+    def patterns(self, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        """Values per pattern, and last the one for rows that are not judged."""
+        at = np.full(self._found.rows.num_rows, len(values) - 1, np.int64)
+        at[self._found.judged] = self._found.pattern
+        return pa.array(values, kind).take(pa.array(at))
+
+    def rows(self, values: pa.Array) -> pa.Array:
+        """Values per judged row; null for the others but what the scan has."""
+        at = pa.array(self._judged, mask=self._judged < 0)
+        return pc.coalesce(values.take(at), self._found.rows["genre"].combine_chunks())
+
+    def facts(self, values: pa.Array, at: Numbers) -> pa.Array:
+        """Values per fact, where `at` has the place of each judged row's fact."""
+        places = self._places(at)
+        return values.take(pa.array(places, mask=places < 0))
+
+    def _places(self, at: Numbers) -> Numbers:
+        places = np.full(self._found.rows.num_rows, -1, np.int64)
+        places[self._found.judged] = at
+        return places
+
+    def maps(self, values: pa.ChunkedArray, asked: Sequence[tuple[str, Numbers]]) -> pa.Array:
+        """One map per row out of its facts' maps, the keys as `rubric.item`."""
+        array = values.combine_chunks() if values.num_chunks else pa.array([], _TEXTS)
+        keys, texts, owners, order = [], [], [], []
+        for rank, (rubric, at) in enumerate(asked):
+            places = self._places(at)
+            rows = np.flatnonzero(places >= 0)
+            taken = array.take(pa.array(places[rows]))
+            lengths = np.diff(taken.offsets.to_numpy())
+            keys.append(pc.binary_join_element_wise(f"{rubric}.", taken.keys, ""))
+            texts.append(taken.items)
+            owners.append(np.repeat(rows, lengths))
+            order.append(np.full(int(lengths.sum()), rank))
+        owner = np.concatenate(owners)
+        sorted_by_row = pa.array(np.lexsort((np.concatenate(order), owner)))
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=self._found.rows.num_rows))))
+        return pa.MapArray.from_arrays(
+            pa.array(offsets, pa.int32()),
+            pa.concat_arrays(keys).take(sorted_by_row),
+            pa.concat_arrays(texts).take(sorted_by_row),
+        )
+
+
+def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Decision and reasons of the rows that were settled without the judge: unreadable, screened, duplicate."""
+    rows = found.rows
+    if len(found.judged) == rows.num_rows:
+        return decision, reasons
+    unreadable, screened = (rows[name].combine_chunks() for name in ("unreadable", "screened"))
+    named = pc.if_else(pc.is_valid(screened), "screened", "duplicate")
+    named = pc.if_else(pc.is_valid(unreadable), "unreadable", named)
+    same = pc.binary_join_element_wise("same texts as ", _row_ids(view, rows.take(pa.array(found.first))), "")
+    why = pc.coalesce(unreadable, screened, same)
+    one_each = pa.ListArray.from_arrays(pa.array(np.arange(rows.num_rows + 1), pa.int32()), why)
+    at = np.arange(rows.num_rows) + rows.num_rows
+    at[found.judged] -= rows.num_rows
+    take = pa.array(at)
+    decided = pa.concat_arrays([decision, named]).take(take)
+    return decided, pa.concat_arrays([reasons, one_each.cast(_STRINGS)]).take(take)
+
+
+def _row_ids(view: View, rows: pa.Table) -> pa.Array:
+    """source.row_id, for all rows."""
+    names = pa.array([piece.name for piece in view.scan.splits], pa.string()).take(rows["split"].combine_chunks())
+    return pc.binary_join_element_wise(names, rows["position"].combine_chunks().cast(pa.string()), ":")
+
+
+def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
+    """The part of a verdict that all records of a pattern share."""
+    card = standing.card
+    final, decision = card.final(gate, complete=not standing.open)
     reasons = [reason.text for reason in decision.reasons if reason.kind != "unknown"]
     if final == "unscored":
-        reasons += [_why_unscored(rubric, fact) for rubric, fact in failed.items()]
+        reasons += [_why_unscored(rubric, fact) for rubric, fact in card.failed().items()]
     elif final == "pending":
-        reasons += [f"{need.rubric} was not asked yet" for need in open_needs]
+        reasons += [f"{need.rubric} was not asked yet" for need in standing.open]
+    again = standing.again
     return {
         "decision": final,
         "action": card.action(final),
         "reasons": reasons,
         "total": decision.total,
-        "judge_reasons": card.reasons(),
-        "notes": card.notes(),
-        "genre": view.plan.genre(subject, seen.facts),
-        "asked": asked,
-        "skipped": [] if open_needs else [rubric for rubric, fact in card.facts.items() if fact is None],
+        "asked": _asked(card),
+        "skipped": [] if standing.open else [rubric for rubric, fact in card.facts.items() if fact is None],
         "not_applicable": list(card.not_applicable),
-        **card.scores(),
-        **card.checks(),
-        **card.choices(),
+        "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
+        "repeat_scores": [] if again is None else list(again.scores().items()),
     }
+
+
+def _asked(card: Scorecard) -> list[str]:
+    return [rubric for rubric, fact in card.facts.items() if fact is not None]
 
 
 def _why_unscored(rubric: str, fact: Unscored) -> str:
     return f"{rubric} unscored: {fact.cause}" + (f" ({fact.detail})" if fact.detail else "")
 
 
-def _count_reasons(final: Decided, decision: Decision, counts: Counter[str]) -> None:
+def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
+    """What a manifest says of the judged rows, each pattern as often as it occurs."""
+    counts: Counter[str] = Counter()
+    for each in standings:
+        final, decision = each.card.final(gate, complete=not each.open)
+        asked, failed = len(_asked(each.card)), each.card.failed()
+        counts["asks.asked"] += each.count * asked
+        counts["asks.failed"] += each.count * len(failed)
+        counts["asks.skipped"] += 0 if each.open else each.count * (len(each.card.facts) - asked)
+        for rubric, fact in failed.items():
+            counts[f"failed.{rubric}.{fact.cause}"] += each.count
+        for kind in _kinds(final, decision):
+            counts[f"gate.{kind}"] += each.count
+        if each.again is not None and not each.open_again:
+            again = each.again.final(gate, complete=True)[0]
+            counts["repeat.asked"] += each.count
+            counts["repeat.flipped"] += each.count * (again != final)
+            counts["asks.repeated"] += each.count * len(_asked(each.again))
+    return counts
+
+
+def _kinds(final: Decided, decision: Decision) -> set[str]:
     """Which halves of the gate decided. `total_only` and `each_only`: that half alone kept the row from being kept."""
     if final not in ("dropped", "review"):
-        return
+        return set()
     kinds = {reason.kind for reason in decision.reasons}
-    counts.update(f"gate.{kind}" for kind in kinds)
-    for kind in ("total", "each"):
-        if kinds == {kind}:
-            counts[f"gate.{kind}_only"] += 1
-
-
-def _write_table(path: str, table: pa.Table) -> None:
-    filesystem, inner = open_filesystem(path)
-    filesystem.create_dir(str(PurePosixPath(inner).parent), recursive=True)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write_atomic(filesystem, inner, buffer.getvalue())
+    return {*kinds, *(f"{kind}_only" for kind in ("total", "each") if kinds == {kind})}

@@ -9,10 +9,12 @@ from typing import Any
 from coigw_judge import source
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import digest
+from coigw_judge.job import Screen
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
-from coigw_judge.scan import Scan, finish, scan_split
+from coigw_judge.scan import Scan, count_duplicates, file_groups, finish, gather, scan_split
+from coigw_judge.spans import ALL
 from coigw_judge.store import Store
 
 Row = dict[str, Any] | str
@@ -74,7 +76,7 @@ def walk(
 
 
 def scan_rows(
-    folder: Path, files: list[list[Row]], find_duplicates: bool = True, limit: int | None = None, columns: Any = None
+    folder: Path, files: list[list[Row]], limit: int | None = None, columns: Any = None, screen: Screen | None = None
 ) -> tuple[Store, Scan]:
     """Scan files of rows, a text standing for a line as it is; every file is one split."""
     store = Store(str(folder / "store"))
@@ -84,8 +86,14 @@ def scan_rows(
         (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         names.append(f"{number}.jsonl")
     pieces = [piece for file in source.list_files(names, folder) for piece in source.split(file)]
-    counts = [scan_split(store, "d", n, piece, columns or {}, limit) for n, piece in enumerate(pieces)]
-    return store, finish(store, "d", pieces, counts[::-1], find_duplicates)
+    work = store.path("work")
+    how = (columns or {}, limit, screen or Screen())
+    counts = [scan_split(store, work, n, piece, *how) for n, piece in enumerate(pieces)]
+    groups = file_groups([count["rows"] for count in counts])
+    for number, group in enumerate(groups):
+        gather(store, "d", number, work, group)
+    duplicates = count_duplicates(store, "d", len(groups), ALL)
+    return store, finish(store, "d", pieces, counts[::-1], len(groups), duplicates)
 
 
 def stable(text: str) -> bytes:

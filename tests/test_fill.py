@@ -9,14 +9,18 @@ import pytest
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixStore, JudgeUnavailable
+from coigw_judge.facts import DECIDING_COLUMNS, SCHEMA
 from coigw_judge.fill import Filler, Recipe, make_recipe
 from coigw_judge.gate import Gate
 from coigw_judge.job import load_job
 from coigw_judge.judges import Reply
+from coigw_judge.known import Known
 from coigw_judge.plan import Plan
 from coigw_judge.record import Record
-from coigw_judge.store import Store, Writer
+from coigw_judge.store import Store
+from coigw_judge.writer import Writer
 
+NOTHING = Known(SCHEMA.empty_table())
 GOOD = '{"quality":{"reason":"好","score":8},"creativity":{"reason":"新","score":9}}'
 
 
@@ -58,7 +62,7 @@ def recipe(write_job) -> Recipe:
 
 def run(recipe: Recipe, judge: Any, store: Store, blocks: list[list[Record]], known: Any = None) -> Filler:
     async def all_blocks() -> Filler:
-        filler = Filler(recipe, judge, Writer(store, "run"), known or {}, flush_seconds=0.2)
+        filler = Filler(recipe, judge, Writer(store, "run"), known or NOTHING, flush_seconds=0.2)
         flusher = asyncio.create_task(filler.flush_forever())
         try:
             await asyncio.gather(*(filler.block(block) for block in blocks))
@@ -111,10 +115,8 @@ def test_equal_texts_share_one_request(recipe, tmp_path):
 def test_known_facts_are_not_asked(recipe, tmp_path):
     store, judge = Store(str(tmp_path / "facts")), FakeJudge(good)
     run(recipe, judge, store, [records(3)])
-    from coigw_judge.store import Known
-
     again = FakeJudge(good)
-    filler = run(recipe, again, store, [records(4)], Known(store.read()))
+    filler = run(recipe, again, store, [records(4)], Known(store.read(DECIDING_COLUMNS)))
     assert len(again.asked) == 2 and filler.tally["asks.from_store"] == 6
 
 
@@ -130,7 +132,7 @@ def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path, monkey
     monkeypatch.setattr(Writer, "flush", failing)
 
     async def fill() -> None:
-        filler = Filler(recipe, FakeJudge(good), Writer(store, "run"), {}, flush_seconds=0.1)
+        filler = Filler(recipe, FakeJudge(good), Writer(store, "run"), NOTHING, flush_seconds=0.1)
         flusher = asyncio.create_task(filler.flush_forever())
         with pytest.raises(FixStore, match="No space left on device"):
             await asyncio.wait_for(filler.block(records(2)), 5)
@@ -151,7 +153,7 @@ def test_a_dead_judge_ends_the_block_and_the_others_facts_stay(recipe, tmp_path)
     store = Store(str(tmp_path / "facts"))
 
     async def fill() -> None:
-        filler = Filler(recipe, FakeJudge(dying), Writer(store, "run"), {}, flush_seconds=60)
+        filler = Filler(recipe, FakeJudge(dying), Writer(store, "run"), NOTHING, flush_seconds=60)
         with pytest.raises(JudgeUnavailable, match="the engine died"):
             await filler.block(records(3))
         await filler.flush()

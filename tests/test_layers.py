@@ -10,11 +10,12 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
-    {"errors", "hashing", "paths", "rubric", "record", "source"},
+    {"errors", "hashing", "paths", "spans", "index", "rubric", "record", "source"},
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan"},
     {"gate", "card", "plan"},
     {
-        *("job", "store", "scan", "asks", "fill", "verdict", "written", "manifest", "progress"),
+        *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm"),
     },
     {

@@ -16,11 +16,12 @@ from coigw_judge.errors import CountsDiffer, FixSource
 from coigw_judge.job import load_job
 from coigw_judge.record import record_digest, to_record
 from coigw_judge.scan import Scan, scan_digest
+from coigw_judge.spans import ALL, span
 from coigw_judge.store import Store
 
 
 def scanned(store: Store, scan: Scan) -> list[dict[str, Any]]:
-    return [row for n in range(len(scan.splits)) for row in scanning.read_split(store, scan, n).to_pylist()]
+    return scanning.read_rows(store, scan, ALL).to_pylist()
 
 
 FILES: list[list[Row]] = [
@@ -67,27 +68,21 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
     st.lists(st.lists(st.sampled_from("甲乙丙丁") | st.just("broken"), max_size=8), min_size=1, max_size=4),
     st.sampled_from([1, 3, 1000]),
 )
-def test_the_first_in_input_order_represents_its_duplicates(
-    tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], rows_per_pass: int
+def test_rows_come_back_in_input_order_from_any_number_of_files_and_buckets(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], rows_per_file: int
 ) -> None:
     folder = tmp_path_factory.mktemp("duplicates")
     files: list[list[Row]] = [[text if text == "broken" else {"answer": text} for text in file] for file in texts]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "_ROWS_PER_PASS", rows_per_pass)
+        patch.setattr(scanning, "ROWS_PER_FILE", rows_per_file)
         store, scan = scan_rows(folder, files)
-    first: dict[str, tuple[int, int]] = {}
-    wanted: dict[tuple[int, int], tuple[int, int]] = {}
-    for split, file in enumerate(texts):
-        for row, text in enumerate(file):
-            if text != "broken" and first.setdefault(text, (split, row)) != (split, row):
-                wanted[split, row] = first[text]
-    found = {
-        (split, row): of
-        for split in range(len(scan.splits))
-        for row, of in scanning.duplicates_of(store, scan, split).items()
-    }
-    assert found == wanted
-    assert scan.duplicates == len(wanted)
+    wanted = [(split, row) for split, file in enumerate(texts) for row, _ in enumerate(file)]
+    assert [(row["split"], row["row"]) for row in scanned(store, scan)] == wanted
+    parts = [scanning.read_rows(store, scan, span(n, 3)).to_pylist() for n in range(3)]
+    assert sorted((row["split"], row["row"]) for part in parts for row in part) == wanted
+    records = [text for file in texts for text in file if text != "broken"]
+    assert scan.duplicates == len(records) - len(set(records))
+    assert sum(scanning.count_duplicates(store, "d", scan.files, span(n, 3)) for n in range(3)) == scan.duplicates
 
 
 def test_duplicates_are_of_the_same_texts_in_the_same_fields(tmp_path: Path) -> None:
@@ -110,12 +105,6 @@ def test_all_sixteen_bytes_of_a_digest_count(tmp_path: Path, monkeypatch: pytest
         by_answer = {to_record({"answer": text}, {}).digests()["answer"]: bytes(key) for text, key in made.items()}
         monkeypatch.setattr(scanning, "record_digest", lambda digests, keys=by_answer: keys[digests["answer"]])
         assert scan_rows(tmp_path, [[{"answer": "甲"}, {"answer": "乙"}, {"answer": "甲"}]])[1].duplicates == 1
-
-
-def test_duplicates_may_be_left_alone(tmp_path: Path) -> None:
-    store, scan = scan_rows(tmp_path, [[{"answer": "甲"}] * 3], find_duplicates=False)
-    assert scan.duplicates == 0
-    assert scanning.duplicates_of(store, scan, 0) == {}
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:

@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import stable
 
-from coigw_judge import store as storing
+from coigw_judge import paths
 from coigw_judge.errors import FixStore
+from coigw_judge.facts import DECIDING_COLUMNS, SCHEMA, Fact, outcome, outcomes
+from coigw_judge.known import Known, write_known
 from coigw_judge.reply import Scored, Unscored
-from coigw_judge.store import SCHEMA, Fact, Known, Store, Writer, outcome, outcomes, record_bucket
+from coigw_judge.spans import span
+from coigw_judge.store import Store
+from coigw_judge.writer import Writer, moment
 
 FULL = Scored(
     scores={"quality": 8.5},
@@ -64,9 +68,19 @@ def values(store: Store, **how: Any) -> dict[bytes, float | str]:
     return {k: f.scores["quality"] if isinstance(f, Scored) else f.cause for k, f in found.items()}
 
 
-def known_scores(scores: dict[bytes, int]) -> Known:
-    rows = [{**fact(answer=scored(score)).row("run", NOON), "key": key} for key, score in scores.items()]
-    return Known(pa.Table.from_pylist(rows, schema=SCHEMA).select(storing.OUTCOME_COLUMNS))
+RECORD = b"\x80" + b"r" * 15
+"""In the second of two buckets."""
+
+
+def known_scores(scores: dict[bytes, int], folder: Path | None = None) -> Known:
+    """Facts of RECORD, in memory or in files that are mapped."""
+    rows = [{**fact(answer=scored(score)).row("run", NOON), "key": key} for key, score in sorted(scores.items())]
+    table = pa.Table.from_pylist(rows, schema=SCHEMA).select(DECIDING_COLUMNS)
+    if folder is None:
+        return Known(table)
+    store = Store(str(folder))
+    write_known(store.filesystem, store.path(), 1, table)
+    return Known(table.slice(0, 0), store.filesystem, store.path(), 2)
 
 
 @pytest.fixture
@@ -102,8 +116,7 @@ def test_an_empty_store_reads_as_no_facts(store: Store) -> None:
     assert store.parts() == []
     assert Writer(store, "run").flush() == 0
     assert store.parts() == []
-    assert len(Known(store.read())) == 0
-    assert stable("k") not in Known(store.read())
+    assert Known(store.read(DECIDING_COLUMNS)).find(stable("r"), [stable("k")]) == {}
 
 
 def test_each_flush_is_one_part_and_names_sort_by_time(store: Store) -> None:
@@ -112,11 +125,12 @@ def test_each_flush_is_one_part_and_names_sort_by_time(store: Store) -> None:
         writer.append(fact(str(n)))
         writer.flush()
     assert len(store.parts()) == 4
-    assert store.parts() == sorted(store.parts())
-    mine = [name for name in store.parts() if f"-{one._name}-" in name]
+    names = [part.name for part in store.parts()]
+    assert names == sorted(names)
+    mine = [name for name in names if f"-{one._name}-" in name]
     assert [name[-14:-8] for name in mine] == ["000000", "000001", "000002"]
-    assert all(Path(name).name >= storing.moment(60) for name in store.parts())
-    assert not any(Path(name).name >= storing.moment(-60) for name in store.parts())
+    assert all(name >= moment(60) for name in names)
+    assert not any(name >= moment(-60) for name in names)
 
 
 def test_facts_stay_with_the_writer_until_they_are_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +141,7 @@ def test_facts_stay_with_the_writer_until_they_are_written(store: Store, monkeyp
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(storing, "write_atomic", full)
+        patch.setattr(paths.os, "fsync", full)
         with pytest.raises(OSError, match="no space"):
             writer.flush()
     assert store.parts() == []
@@ -139,14 +153,14 @@ def test_facts_stay_with_the_writer_until_they_are_written(store: Store, monkeyp
 def test_what_came_while_a_flush_was_writing_waits_for_the_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = Writer(store, "run")
     writer.append(fact("a"))
-    write = storing.write_atomic
+    sync = paths.os.fsync
 
-    def slow(*arguments: Any) -> None:
+    def slow(descriptor: int) -> None:
         writer.append(fact("b"))
-        write(*arguments)
+        sync(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storing, "write_atomic", slow)
+        patch.setattr(paths.os, "fsync", slow)
         assert writer.flush() == 1
     assert list(values(store)) == [stable("a")]
     assert writer.flush() == 1
@@ -236,20 +250,11 @@ def test_a_file_that_is_no_part_is_refused_by_name(store: Store, content: str) -
         store.read()
 
 
-@given(st.integers(1, 7), st.sets(st.text(max_size=3), max_size=20))
-def test_buckets_part_the_records(buckets: int, keys: set[str]) -> None:
-    digests = pa.array([stable(key) for key in keys], pa.binary(16))
-    found = record_bucket(digests, buckets).tolist()
-    assert all(0 <= bucket < buckets for bucket in found)
-    assert record_bucket(digests.slice(len(keys) // 2), buckets).tolist() == found[len(keys) // 2 :]
-    assert record_bucket(pa.chunked_array([digests.slice(0, 1), digests.slice(1)]), buckets).tolist() == found
-
-
 def test_reading_by_bucket_gives_every_fact_once_beside_its_record(store: Store) -> None:
     rows = [(fact(f"{n}", scored(n), record=stable(f"record {n % 6}")), NOON) for n in range(18)]
     part(store, "1.parquet", *rows[:9])
     part(store, "2.parquet", *rows[9:])
-    pieces = [store.read(["key", "record"], bucket=n, buckets=4) for n in range(4)]
+    pieces = [store.read(["key", "record"], wanted=span(n, 4)) for n in range(4)]
     keys = [key for piece in pieces for key in piece["key"].to_pylist()]
     assert sorted(keys) == sorted(stable(f"{n}") for n in range(18))
     homes = [set(piece["record"].to_pylist()) for piece in pieces]
@@ -265,9 +270,9 @@ def test_only_facts_of_the_rubrics_and_judges_in_question_are_read(store: Store)
 
 
 def test_older_parts_may_be_left_out(store: Store) -> None:
-    part(store, f"{storing.moment(3600)}-a-0.parquet", (fact("old"), NOON))
-    part(store, f"{storing.moment()}-a-1.parquet", (fact("new"), NOON))
-    assert store.read(since=storing.moment(60))["key"].to_pylist() == [stable("new")]
+    part(store, f"{moment(3600)}-a-0.parquet", (fact("old"), NOON))
+    part(store, f"{moment()}-a-1.parquet", (fact("new"), NOON))
+    assert store.read(since=moment(60))["key"].to_pylist() == [stable("new")]
 
 
 @settings(max_examples=30)
@@ -275,19 +280,20 @@ def test_older_parts_may_be_left_out(store: Store) -> None:
     st.dictionaries(st.binary(min_size=16, max_size=16), st.integers(0, 10), max_size=8),
     st.binary(min_size=16, max_size=16),
 )
-def test_known_facts_are_looked_up_by_their_key(facts: dict[bytes, int], other: bytes) -> None:
-    known = known_scores(facts)
-    assert dict(known) == {key: scored(score) for key, score in facts.items()}
-    assert len(known) == len(facts)
-    assert (other in known) == (other in facts)
-    assert known.get(other) == (scored(facts[other]) if other in facts else None)
+def test_known_facts_are_looked_up_by_their_key(
+    tmp_path_factory: pytest.TempPathFactory, facts: dict[bytes, int], other: bytes
+) -> None:
+    wanted = {key: scored(score) for key, score in facts.items()}
+    for known in (known_scores(facts), known_scores(facts, tmp_path_factory.mktemp("known"))):
+        assert known.find(RECORD, [*facts, other]) == wanted
+        assert known.find(RECORD, []) == {}
 
 
-def test_keys_that_end_in_zeros_are_told_apart() -> None:
+def test_keys_that_end_in_zeros_are_told_apart(tmp_path: Path) -> None:
     keys = [b"a" + b"\0" * 15, b"a" * 16, b"\0" * 16, b"\xff" * 15 + b"\0"]
-    known = known_scores({key: n for n, key in enumerate(keys)})
-    assert [known[key].scores["quality"] for key in keys] == [0, 1, 2, 3]
-    assert b"a" + b"\0" * 14 + b"b" not in known
+    for known in (known_scores(facts := {key: n for n, key in enumerate(keys)}), known_scores(facts, tmp_path)):
+        found = known.find(RECORD, [*keys, b"a" + b"\0" * 14 + b"b"])
+        assert {key: outcome.scores["quality"] for key, outcome in found.items()} == facts
 
 
 def test_half_a_character_in_a_reply_does_not_stop_the_flush(store: Store) -> None:

@@ -8,16 +8,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from small import Row, genre_rubric, plan, rubric, scan_rows, stable
+from small import Row, genre_rubric, plan, rubric, scan_rows
 
-from coigw_judge import scan as scanning
-from coigw_judge import verdict
+from coigw_judge import bucket as buckets
+from coigw_judge.bucket import View
+from coigw_judge.facts import DECIDING_COLUMNS, Fact
 from coigw_judge.gate import Gate
+from coigw_judge.known import Known
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.record import Record, record_digest, to_record
 from coigw_judge.reply import Scored, Unscored
-from coigw_judge.store import Fact, Store, Writer
-from coigw_judge.verdict import View, decide_bucket, survey, verdict_schema
+from coigw_judge.store import Store
+from coigw_judge.verdict import decide_bucket, survey, verdict_schema
+from coigw_judge.writer import Writer
 
 ANSWER = rubric("answer", dimensions=("quality", "creativity"))
 PAIR = rubric("pair", reads=("query", "answer"), checks=("ok",))
@@ -115,6 +118,18 @@ def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], Counter[str]
     return pq.read_table(folder / "verdicts").to_pylist(), counts
 
 
+def open_rows(view: View, folder: Path) -> list[tuple[int, int]]:
+    """Split and row of what all buckets' surveys name."""
+    found = []
+    for bucket in range(view.buckets):
+        told = survey(view, bucket, str(folder))
+        path = folder / f"open-{bucket:05d}.parquet"
+        rows = pq.read_table(path).to_pylist() if path.exists() else []
+        assert told["rows"] == len(rows)
+        found += [(row["split"], row["row"]) for row in rows]
+    return sorted(found)
+
+
 def by_id(rows: list[dict[str, Any]]) -> dict[Any, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
@@ -127,7 +142,7 @@ def test_every_row_has_one_verdict_and_its_reasons(tmp_path: Path) -> None:
         "kept": ("kept", "accept", []),
         "dropped": ("dropped", "refine", ["answer.quality 6 < 7", "total 15 < 16"]),
         "review": ("review", None, ["total 15 < 16"]),
-        "unscored": ("unscored", None, ["answer unscored: malformed"]),
+        "unscored": ("unscored", None, ["answer unscored: malformed (no item)"]),
         "pending": ("pending", None, ["pair was not asked yet"]),
         "untouched": ("pending", None, ["answer was not asked yet"]),
         None: ("unreadable", None, found[None][2]),
@@ -205,8 +220,8 @@ def test_the_number_of_buckets_changes_nothing(
     whole = view(tmp_path)
     assert whole.buckets == 1
     rows, counts = decide(whole, tmp_path / "whole")
-    surveyed = survey(whole, 0)
-    monkeypatch.setattr(verdict, "ROWS_PER_BUCKET", rows_per_bucket)
+    surveyed, named = survey(whole, 0), open_rows(whole, tmp_path / "open")
+    monkeypatch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
     assert whole.buckets > 1
     parted, counted = decide(whole, tmp_path / "parted")
     assert {row["row_id"]: row for row in parted} == {row["row_id"]: row for row in rows}
@@ -214,24 +229,14 @@ def test_the_number_of_buckets_changes_nothing(
     assert counted == counts
     parts = [survey(whole, bucket) for bucket in range(whole.buckets)]
     assert sum((Counter(part["asks"]) for part in parts), Counter()) == +Counter(surveyed["asks"])
-    places = [place for part in parts for place in zip(part["split"], part["row"], strict=True)]
-    assert sorted(places) == sorted(zip(surveyed["split"], surveyed["row"], strict=True))
+    assert open_rows(whole, tmp_path / "open parted") == named
     assert {len(list((tmp_path / name / "verdicts").iterdir())) for name in ("whole", "parted")} == {1, whole.buckets}
 
 
-@pytest.mark.parametrize("buckets", [1, 3])
-def test_rows_keep_their_numbers_however_many_there_are(buckets: int) -> None:
-    rows = [{"position": n, "record": None if n % 5 == 0 else stable(str(n))} for n in range(12_000)]
-    scanned = pa.Table.from_pylist(rows, schema=scanning.SCHEMA)
-    found = [each for bucket in range(buckets) for each in verdict._rows_of(scanned, bucket, buckets)]
-    assert all(number == row["position"] for number, row in found)
-    assert sorted(number for number, _ in found) == list(range(12_000))
-
-
 def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: Path) -> None:
-    found = survey(view(tmp_path), 0)
-    assert list(zip(found["split"], found["row"], strict=True)) == [(0, 4), (0, 5)]
-    asks = found["asks"]
+    seen = view(tmp_path)
+    assert open_rows(seen, tmp_path / "open") == [(0, 4), (0, 5)]
+    asks = survey(seen, 0)["asks"]
     told = {
         name: [asks[f"{name}.{what}"] for what in ("applies", "known", "failed", "open")]
         for name in ("answer", "pair", "later")
@@ -240,27 +245,28 @@ def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: P
 
 
 def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
-    path = tmp_path / "known" / "0.parquet"
     seen = view(tmp_path)
-    survey(seen, 0, str(path))
-    rows = pq.read_table(path).to_pylist()
-    assert [dict(row["scores"]) for row in rows] == [{"quality": 9, "creativity": 9}]
-    record = to_record(ROWS[4], {})
-    assert isinstance(record, Record)
-    assert rows[0]["key"] == PLAN.keys(Subject(record.digests(), None), {})["answer"]
+    survey(seen, 0, str(tmp_path / "work"))
+    store = Store(seen.store)
+    known = Known(store.read(DECIDING_COLUMNS).slice(0, 0), store.filesystem, str(tmp_path / "work"), seen.buckets)
+    for row, wanted in ((ROWS[4], {"answer": (9, 9)}), (ROWS[5], {}), (ROWS[0], {})):
+        record = to_record(row, {})
+        assert isinstance(record, Record)
+        keys = PLAN.keys(Subject(record.digests(), None), {})
+        found = known.find(record_digest(record.digests()), list(keys.values()))
+        told = {name: tuple(found[key].scores.values()) for name, key in keys.items() if key in found}
+        assert told == wanted, row
 
 
 def test_a_survey_after_all_is_asked_finds_nothing(tmp_path: Path) -> None:
     done = {name: {"answer": good(9), "pair": OK, "later": NOTED} for name in ("pending", "untouched")}
-    found = survey(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "known.parquet"))
-    assert found["split"] == found["row"] == []
-    assert not (tmp_path / "known.parquet").exists()
+    assert survey(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "work"))["rows"] == 0
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_failure_counts_as_known_until_it_is_to_be_asked_again(tmp_path: Path) -> None:
     seen = view(tmp_path, retry_unscored=True)
-    again = survey(seen, 0)
-    assert set(zip(again["split"], again["row"], strict=True)) == {(0, 2), (0, 3), (0, 4), (0, 5)}
+    assert open_rows(seen, tmp_path / "open") == [(0, 2), (0, 3), (0, 4), (0, 5)]
     found = by_id(decide(seen, tmp_path)[0])
     assert found["unscored"]["decision"] == "pending"
 
@@ -309,4 +315,4 @@ def test_an_input_without_records_has_verdicts_without_facts(tmp_path: Path, fil
     rows, counts = decide(seen, tmp_path)
     assert [row["decision"] for row in rows] == ["unreadable"] * sum(map(len, files))
     assert counts["asks.asked"] == 0
-    assert survey(seen, 0)["row"] == []
+    assert survey(seen, 0)["rows"] == 0

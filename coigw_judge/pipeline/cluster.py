@@ -65,10 +65,13 @@ def _without_line(words: str) -> Iterator[None]:
                     os.write(2, line)
 
 
-def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], dict[str, Any]]) -> list[dict[str, Any]]:
-    """Run `task` over items as a Ray Data graph, one task per item. A CoigwError of a task is raised here."""
-    if not items:
-        return []
+def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:
+    """Run `task` over items as a Ray Data graph, one task per item; a single one runs here, without Ray.
+
+    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here.
+    """
+    if len(items) <= 1:
+        return [task(item) for item in items]
 
     def guarded(row: dict[str, Any]) -> dict[str, str]:
         # An exception would be one errored block among many; as a value it keeps its type and message.

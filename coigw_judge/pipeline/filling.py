@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
@@ -23,7 +23,8 @@ from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
 from coigw_judge.pipeline.judging import JudgeActor, Progress, Snapshot
 from coigw_judge.scan import Scan
-from coigw_judge.store import Store, moment
+from coigw_judge.store import Store
+from coigw_judge.writer import moment
 
 _CLOCK_SKEW_SECONDS = 600
 BLOCK_ROWS = 32
@@ -32,7 +33,11 @@ BLOCK_ROWS = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillOrder:
-    """What a fill is told: recipe, judge, where, and which rows (None: all) of which scan."""
+    """What a fill is told: recipe, judge, where, and which rows of which scan.
+
+    `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
+    (verdict.OPEN). `known` is the folder of what half-done records have, and into how many buckets it is dealt.
+    """
 
     recipe: Recipe
     judge: JudgeConfig
@@ -40,9 +45,9 @@ class FillOrder:
     store: str
     scan: Scan
     columns: dict[str, str]
-    rows: dict[int, np.ndarray[Any, Any]] | None
-    known: str | None
-    drop_duplicates: bool
+    splits: tuple[int, ...]
+    open_rows: str
+    known: tuple[str, int]
     block_rows: int = BLOCK_ROWS
 
 
@@ -95,8 +100,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, progress: Any) -> A
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
     - Fixed replicas by default: tasks given to a busy actor stay there when the pool grows.
     """
-    numbers = sorted(order.rows) if order.rows is not None else range(len(order.scan.splits))
-    items = [{"number": number} for number in numbers]
+    items = [{"number": number} for number in order.splits]
     least, most = (order.judge.replicas,) * 2 if isinstance(order.judge.replicas, int) else order.judge.replicas
     calls = blocks_at_once(order)
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
@@ -137,12 +141,11 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         store = Store(order.store)
         for number in batch["number"].to_pylist():
-            wanted = None if order.rows is None else set(order.rows[number].tolist())
-            skip = scanning.duplicates_of(store, order.scan, number) if order.drop_duplicates else {}
+            listed = pq.read_table(order.open_rows, filesystem=store.filesystem, filters=[("split", "=", number)])
+            wanted = set(listed["row"].to_pylist())
             rows: list[dict[str, Any]] = []
-            for row, record in scanning.records(order.scan, number, order.columns, wanted):
-                if row not in skip:
-                    rows.append({"genre": record.genre, **dict(record.texts.items())})
+            for _, record in scanning.records(order.scan, number, order.columns, wanted):
+                rows.append({"genre": record.genre, **dict(record.texts.items())})
                 if len(rows) == 4 * order.block_rows:
                     yield pa.Table.from_pylist(rows, schema=schema)
                     rows = []
@@ -158,5 +161,4 @@ def work_folder(store: Store, run: str) -> str:
 
 def clear_work(store: Store, run: str) -> None:
     """Take away what only this fill needed."""
-    with suppress(FileNotFoundError):
-        store.filesystem.delete_dir(work_folder(store, run))
+    store.clear(work_folder(store, run))

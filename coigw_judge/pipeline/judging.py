@@ -14,16 +14,18 @@ from typing import Any
 
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from coigw_judge.errors import FixInput, FixJudge, JudgeUnavailable
+from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import open_judge
-from coigw_judge.paths import is_uri, list_files
+from coigw_judge.known import Known
+from coigw_judge.paths import is_uri
 from coigw_judge.record import Record, record_digest
-from coigw_judge.store import OUTCOME_COLUMNS, Known, Store, Writer, moment
+from coigw_judge.store import Store
+from coigw_judge.writer import Writer, moment
 
 _BLOCK_SECONDS = 3600
 """No block of a few rows is worked on for longer."""
@@ -82,9 +84,19 @@ class JudgeActor:
     """One replica: an engine, a store writer, and the coroutines of its records. Lives in Ray Data's actor pool."""
 
     def __init__(
-        self, recipe: Recipe, config: JudgeConfig, store: str, token: str, begun: str, known: str | None, progress: Any
+        self,
+        recipe: Recipe,
+        config: JudgeConfig,
+        store: str,
+        token: str,
+        begun: str,
+        known: tuple[str, int],
+        progress: Any,
     ) -> None:
-        """`token` must be readable in the store; `begun` is the store's moment at which this fill began."""
+        """`token` must be readable in the store; `begun` is the moment (writer.py) at which this fill began.
+
+        `known` is the folder of what half-done records have, and into how many buckets it is dealt (known.py).
+        """
         started = time.monotonic()
         self._name = f"{os.getpid()}-{moment()}"
         self._progress = progress
@@ -148,11 +160,9 @@ class JudgeActor:
 
     def _known_facts(self) -> Known:
         """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
-        tables = [self._store.read(OUTCOME_COLUMNS, since=self._since)]
-        if self._known is not None:
-            for path in list_files(self._store.filesystem, self._known, ".parquet"):
-                tables.append(pq.read_table(path, filesystem=self._store.filesystem, partitioning=None))
-        return Known(pa.concat_tables(tables))
+        folder, buckets = self._known
+        recent = self._store.read(DECIDING_COLUMNS, since=self._since)
+        return Known(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:
         self._progress.report.remote(self._name, {**self._filler.tally, "startup": self._startup})

@@ -3,21 +3,28 @@
 Not known here: how a row is scanned or decided (scan.py, verdict.py).
 """
 
+import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from coigw_judge import errors, source, verdict
+from coigw_judge import compaction, errors, source, spans, verdict
 from coigw_judge import scan as scanning
+from coigw_judge import sweep as sweeping
+from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput
-from coigw_judge.job import LoadedJob
+from coigw_judge.facts import DECIDING_COLUMNS
+from coigw_judge.job import LoadedJob, Screen
+from coigw_judge.paths import list_files, open_atomic, open_filesystem
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
 from coigw_judge.source import Split
-from coigw_judge.store import Store
-from coigw_judge.verdict import View
+from coigw_judge.store import Part, Store
 
 
 def scan(job: LoadedJob, store: Store) -> Scan:
@@ -28,17 +35,50 @@ def scan(job: LoadedJob, store: Store) -> Scan:
     if found is not None:
         return found
     check_columns(job, files)
-    columns, limit = job.config.input.columns, job.config.limit
+    work = store.path("work", f"scan-{secrets.token_hex(4)}")
+    try:
+        return _scan(job.config.limit, job.config.input.columns, job.config.screen, store, digest, work, files)
+    finally:
+        store.clear(work)
+
+
+def _scan(
+    limit: int | None,
+    columns: dict[str, str],
+    screen: Screen,
+    store: Store,
+    digest: str,
+    work: str,
+    files: list[source.File],
+) -> Scan:
     splits = [piece for file in files for piece in source.split(file)]
+
+    def scan_one(item: dict[str, Any]) -> dict[str, Any]:
+        piece = Split(**{name: value for name, value in item.items() if name not in ("number", "limit")})
+        return scanning.scan_split(Store(store.root), work, item["number"], piece, columns, item["limit"], screen)
+
     counts: list[dict[str, Any]] = []
     for wave in _waves(splits, limit):
-        numbered = [{"number": number, **splits[number].as_dict()} for number in wave]
-        counts += run_tasks(numbered, lambda item: _scan_one(store.root, digest, item, columns, limit))
+        counts += run_tasks([{"number": n, "limit": limit, **splits[n].as_dict()} for n in wave], scan_one)
         if limit is not None and sum(count["rows"] for count in counts) >= limit:
             break
+    counts.sort(key=lambda count: int(count["number"]))
     if limit is not None:
-        splits, counts = _cut(store, digest, splits, counts, columns, limit)
-    return scanning.finish(store, digest, splits, counts, job.config.screen.duplicate == "drop")
+        counts = _cut(counts, limit, lambda n, rows: scan_one({"number": n, "limit": rows, **splits[n].as_dict()}))
+        splits = splits[: len(counts)]
+    groups = scanning.file_groups([count["rows"] for count in counts])
+    run_tasks(
+        [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
+        lambda item: scanning.gather(Store(store.root), digest, item["number"], work, item["splits"]),
+    )
+    buckets = max(1, -(-sum(count["rows"] for count in counts) // ROWS_PER_BUCKET))
+    duplicates = run_tasks(
+        [{"bucket": n} for n in range(buckets)],
+        lambda item: scanning.count_duplicates(
+            Store(store.root), digest, len(groups), spans.span(item["bucket"], buckets)
+        ),
+    )
+    return scanning.finish(store, digest, splits, counts, len(groups), sum(duplicates))
 
 
 def _waves(splits: list[Split], limit: int | None) -> Iterator[range]:
@@ -50,26 +90,18 @@ def _waves(splits: list[Split], limit: int | None) -> Iterator[range]:
 
 
 def _cut(
-    store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], columns: dict[str, str], limit: int
-) -> tuple[list[Split], list[dict[str, Any]]]:
+    counts: list[dict[str, Any]], limit: int, scan_again: Callable[[int, int], dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Keep the first `limit` rows in listing order; the split in which they end is scanned again, shorter."""
     kept, left = [], limit
-    for count in sorted(counts, key=lambda c: int(c["number"])):
+    for count in counts:
         if left <= 0:
             break
         if count["rows"] > left:
-            number = int(count["number"])
-            count = scanning.scan_split(store, digest, number, splits[number], columns, left)
+            count = scan_again(int(count["number"]), left)
         left -= count["rows"]
         kept.append(count)
-    return splits[: len(kept)], kept
-
-
-def _scan_one(
-    root: str, digest: str, item: dict[str, Any], columns: dict[str, str], limit: int | None
-) -> dict[str, Any]:
-    number = int(item.pop("number"))
-    return scanning.scan_split(Store(root), digest, number, Split(**item), columns, limit)
+    return kept
 
 
 def check_columns(job: LoadedJob, files: list[source.File]) -> None:
@@ -89,34 +121,105 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
             )
 
 
-def survey(view: View, known_folder: str | None = None) -> tuple[dict[int, np.ndarray[Any, Any]], Counter[str]]:
-    """What is still to ask: per split the row numbers, and per rubric the counts of verdict.survey."""
-    todo: dict[int, list[np.ndarray[Any, Any]]] = {}
+@dataclass(frozen=True, slots=True)
+class Open:
+    """What is still to ask: how many rows of which splits, where their numbers stand, and counts per rubric."""
+
+    splits: dict[int, int]
+    path: str | None
+    asks: Counter[str]
+
+    @property
+    def rows(self) -> int:
+        """Rows that have something to ask."""
+        return sum(self.splits.values())
+
+
+def survey(view: View, work: str | None = None) -> Open:
+    """What is still to ask. Into the folder `work` go the open rows' numbers, sorted, and the facts that they have."""
     asks: Counter[str] = Counter()
-    for found in run_tasks(
-        [{"bucket": b} for b in range(view.buckets)], lambda item: _survey_one(view, item, known_folder)
-    ):
-        splits, rows = np.array(found["split"], dtype=np.int64), np.array(found["row"], dtype=np.int64)
-        asks.update(found["asks"])
-        for number in np.unique(splits):
-            todo.setdefault(int(number), []).append(rows[splits == number])
-    return {number: np.sort(np.concatenate(rows)) for number, rows in todo.items()}, asks
+    rows = 0
+    with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
+        for found in run_tasks(
+            [{"bucket": b} for b in range(view.buckets)], lambda item: verdict.survey(ready, item["bucket"], work)
+        ):
+            asks.update(found["asks"])
+            rows += found["rows"]
+    if work is None or not rows:
+        return Open({}, None, asks)
+    return _open_rows(work, asks)
 
 
-def _survey_one(view: View, item: dict[str, Any], folder: str | None) -> dict[str, Any]:
-    bucket = int(item["bucket"])
-    path = None if folder is None else f"{folder}/known-{bucket:05d}.parquet"
-    return verdict.survey(view, bucket, path)
+def _open_rows(work: str, asks: Counter[str]) -> Open:
+    """Put the buckets' lists of open rows into one, in input order: 12 bytes a row, in the driver's memory."""
+    filesystem, inner = open_filesystem(work)
+    tables = [
+        pq.read_table(filesystem.open_input_file(path))
+        for path in list_files(filesystem, inner, ".parquet")
+        if path.rpartition("/")[2].startswith("open-")
+    ]
+    rows = pa.concat_tables(tables).sort_by([("split", "ascending"), ("row", "ascending")])
+    with open_atomic(filesystem, f"{inner}/open.parquet") as file:
+        pq.write_table(rows, file, compression="zstd", row_group_size=spans.ROW_GROUP)
+    per_split = {each["values"]: each["counts"] for each in rows["split"].value_counts().to_pylist()}
+    return Open(per_split, f"{inner}/open.parquet", asks)
 
 
 def select(view: View, folder: str) -> Counter[str]:
     """Decide every row; verdicts go to `folder`. Returns the counts of verdict.decide_bucket, summed."""
     counts: Counter[str] = Counter()
-    for found in run_tasks(
-        [{"bucket": b} for b in range(view.buckets)], lambda item: verdict.decide_bucket(view, item["bucket"], folder)
-    ):
-        counts.update(found)
+    with _facts_at_hand(view, (*DECIDING_COLUMNS, "reasons", "notes")) as ready:
+        for found in run_tasks(
+            [{"bucket": b} for b in range(view.buckets)],
+            lambda item: verdict.decide_bucket(ready, item["bucket"], folder),
+        ):
+            counts.update(found)
     return counts
+
+
+def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
+    """What every gate of a grid would keep, in one pass over the facts."""
+    with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
+        found = run_tasks(
+            [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count(ready, item["bucket"])
+        )
+    return sweeping.yields(view.plan.gate, grid, found)
+
+
+@contextmanager
+def _facts_at_hand(view: View, columns: Sequence[str]) -> Iterator[View]:
+    """The view with its facts in files that can be read bucket by bucket.
+
+    Compacted parts can as they are. Loose parts hold records of all buckets: where there is more than one bucket they
+    are sorted into a few files for the time of this pass, so that each is read once and not once per bucket.
+    """
+    store = Store(view.store)
+    parts = store.parts()
+    loose = [part for part in parts if part.span is None]
+    if view.buckets == 1 or not loose:
+        yield replace(view, parts=tuple(parts))
+        return
+    work = store.path("work", f"facts-{secrets.token_hex(4)}")
+    pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in view.pairs)
+
+    def sort(item: dict[str, Any]) -> dict[str, Any]:
+        chosen = [Part(**part) for part in item["parts"]]
+        path = f"{work}/{item['number']:05d}.parquet"
+        return {"path": path, "size": compaction.sort_parts(Store(view.store), chosen, path, columns, pairs)}
+
+    groups = compaction.groups(loose)
+    try:
+        made = run_tasks(
+            [
+                {"number": n, "parts": [{"path": part.path, "size": part.size} for part in group]}
+                for n, group in enumerate(groups)
+            ],
+            sort,
+        )
+        sorted_parts = [Part(each["path"], each["size"], spans.ALL) for each in made]
+        yield replace(view, parts=(*sorted_parts, *(part for part in parts if part.span is not None)))
+    finally:
+        store.clear(work)
 
 
 def write_decided(tasks: list[dict[str, Any]], write: Callable[[dict[str, Any]], dict[str, Any]]) -> Counter[str]:

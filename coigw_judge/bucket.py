@@ -1,0 +1,272 @@
+"""One bucket of records joined with its facts, and where every record of it stands.
+
+Decisions are pure functions of what is known of a record, and most records share what matters with many others:
+the same rubrics apply, the same scores were given. So the join is done in columns (keys hashed, looked up and
+compared by the hundred thousand), records are sorted into patterns, and `plan` and `card`, which fill runs on every
+record, run here on one record of each pattern. Survey, select and sweep all read their bucket through `read`, so
+they can not disagree; memory is bounded by a bucket and never by the store.
+Not known here: what is done with a standing, Ray.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coigw_judge import spans
+from coigw_judge.ask import Need, request_keys
+from coigw_judge.card import Scorecard
+from coigw_judge.facts import DECIDING_COLUMNS, outcome
+from coigw_judge.index import KeyIndex
+from coigw_judge.plan import GENRE_RUBRIC, Plan, Subject
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.rubric import FIELDS, Rubric
+from coigw_judge.scan import Scan, read_rows
+from coigw_judge.spans import Numbers, Span
+from coigw_judge.store import Part, Store
+
+ROWS_PER_BUCKET = 100_000
+INAPPLICABLE = -2
+NOT_REPEATED = -3
+_NO_ROW = np.empty(0, np.int64)
+
+Sampled = tuple[str, int]
+"""A rubric's name and a sample number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count.
+
+    `parts` are the files of facts to read (None: those that count when a bucket is read).
+    """
+
+    store: str
+    scan: Scan
+    plan: Plan
+    pairs: tuple[tuple[str, str], ...]
+    drop_duplicates: bool = True
+    retry_unscored: bool = False
+    parts: tuple[Part, ...] | None = None
+
+    @property
+    def buckets(self) -> int:
+        """Into how many buckets the rows are dealt."""
+        return max(1, -(-self.scan.rows_in // ROWS_PER_BUCKET))
+
+    def span(self, bucket: int) -> Span:
+        """The digests of a bucket."""
+        return spans.span(bucket, self.buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the records of one pattern stand. `again` is the scorecard of the second sample, where one is due."""
+
+    card: Scorecard
+    open: tuple[Need, ...]
+    open_again: tuple[Need, ...]
+    again: Scorecard | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket's rows in input order, its facts in order of their keys, and who has which.
+
+    `first` is for every row the first row with the same texts (itself where there is none before). `judged` are the
+    rows that the judge decides on; per judged row, `fact_of` has a fact's place in `facts` (or ABSENT, INAPPLICABLE,
+    NOT_REPEATED), `genres` the genre, and `pattern` its place in `standings`.
+    """
+
+    rows: pa.Table
+    facts: pa.Table
+    first: Numbers
+    judged: Numbers
+    fact_of: Mapping[Sampled, Numbers]
+    genres: pa.Array
+    pattern: Numbers
+    standings: list[Standing]
+
+
+def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
+    """Join a bucket. `columns` are read of the facts beside those that decide."""
+    store, wanted = Store(view.store), view.span(bucket)
+    rows = read_rows(store, view.scan, wanted)
+    facts = store.read(
+        tuple(dict.fromkeys((*DECIDING_COLUMNS, *columns))),
+        fingerprints=view.pairs,
+        wanted=wanted,
+        parts=view.parts,
+    ).combine_chunks()
+    if view.retry_unscored:
+        facts = facts.filter(pc.is_null(facts["cause"]))
+    first = _first_with_same_texts(rows)
+    open_to_judge = pc.and_(pc.is_null(rows["unreadable"]), pc.is_null(rows["screened"])).to_numpy()
+    if view.drop_duplicates:
+        open_to_judge &= first == np.arange(rows.num_rows)
+    judged = np.flatnonzero(open_to_judge)
+    join = _Join(view.plan, rows.take(pa.array(judged)), facts)
+    pattern, standings = join.standings()
+    return Bucket(rows, facts, first, judged, join.fact_of, join.genres, pattern, standings)
+
+
+def _first_with_same_texts(rows: pa.Table) -> Numbers:
+    """For each row, in input order, the first with its home; rows that are no records have homes of their own."""
+    if not rows.num_rows:
+        return _NO_ROW
+    high, low = spans.halves(spans.as_bytes(rows["home"]))
+    order = np.lexsort((low, high))  # stable, so equal ones stay in input order
+    new = np.concatenate(([True], (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])))
+    first = np.empty(len(order), np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    return first
+
+
+class _Join:
+    """Judged rows beside the facts that answer their requests."""
+
+    def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table) -> None:
+        self._plan = plan
+        self._rows = rows
+        self._facts = facts
+        self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
+        self._digests = {field: spans.as_bytes(rows[field]) for field in FIELDS}
+        self._present = {field: pc.is_valid(rows[field]).to_numpy() for field in FIELDS}
+        self._keys: dict[Sampled, Numbers] = {}
+        self.fact_of: dict[Sampled, Numbers] = {}
+        self.genres: pa.Array = rows["genre"].combine_chunks()
+        self._groups = _groups(self.genres)
+        if plan.genre_first():
+            self._learn_genres()
+        for rubric in (*plan.rubrics, *plan.then):
+            self._look_up(rubric, 0)
+        if plan.repeat:
+            for rubric in plan.rubrics:
+                self._look_up(rubric, 1)
+
+    def _learn_genres(self) -> None:
+        """Where the input gives no genre, take the judge's; it decides which guidance the other rubrics show."""
+        self._look_up(self._plan.rubrics[0], 0)
+        at = self.fact_of[GENRE_RUBRIC, 0]
+        choices = looked_up(self._facts["choices"], GENRE_RUBRIC).take(pa.array(at, mask=at < 0))
+        self.genres = pc.coalesce(self.genres, choices)
+        self._groups = _groups(self.genres)
+
+    def _look_up(self, rubric: Rubric, sample: int) -> None:
+        """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together."""
+        places = np.full(self._rows.num_rows, INAPPLICABLE, np.int64)
+        keys = np.zeros((self._rows.num_rows, 16), np.uint8)
+        wanted = np.flatnonzero(np.all([self._present[field] for field in rubric.reads], axis=0))
+        if sample:
+            chosen = self._repeated()[wanted]
+            places[wanted[~chosen]] = NOT_REPEATED
+            wanted = wanted[chosen]
+        if len(self._facts):
+            for guidance, rows in self._by_guidance(rubric, wanted):
+                for fields, alike in self._by_presence(rubric, rows):
+                    shown = [self._digests[f][alike] if present else None for f, present in fields]
+                    keys[alike] = request_keys(self._plan.fingerprints[rubric.name], shown, guidance, sample)
+        places[wanted] = self._index.find(*spans.halves(keys[wanted]))
+        self._keys[rubric.name, sample] = keys
+        self.fact_of[rubric.name, sample] = places
+
+    def _repeated(self) -> Numbers:
+        """Plan.repeats, for all rows."""
+        tails = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, 12:]).view(">u4")[:, 0]
+        return np.asarray(tails.astype(np.float64) < self._plan.repeat * (1 << 32))
+
+    def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
+        names, codes = self._groups
+        shown = [self._plan.guidance(rubric, name) for name in names]
+        distinct = list(dict.fromkeys(shown))
+        group = np.array([distinct.index(text) for text in shown], np.int64)[codes[rows]]
+        return [(text, rows[group == n]) for n, text in enumerate(distinct) if np.any(group == n)]
+
+    def _by_presence(self, rubric: Rubric, rows: Numbers) -> list[tuple[list[tuple[Any, bool]], Numbers]]:
+        optional = [field for field in rubric.fields if field not in rubric.reads]
+        bits = sum((self._present[field][rows].astype(np.int64) << n for n, field in enumerate(optional)), 0 * rows)
+        found = []
+        for value in np.unique(bits).tolist():
+            there = {field: bool(value >> n & 1) for n, field in enumerate(optional)}
+            found.append(([(field, there.get(field, True)) for field in rubric.fields], rows[bits == value]))
+        return found
+
+    def standings(self) -> tuple[Numbers, list[Standing]]:
+        """The pattern of every row, and where one record of each pattern stands."""
+        if not self._rows.num_rows:
+            return _NO_ROW, []
+        codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
+        if self._plan.genre_first():
+            codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
+        representative, pattern, counts = _distinct(codes)
+        return pattern, [
+            self._standing(int(row), int(count)) for row, count in zip(representative, counts, strict=True)
+        ]
+
+    def _codes(self, rubric: str, at: Numbers) -> Numbers:
+        """Per row a number that is equal where the rubric's facts say the same of a decision."""
+        known = np.flatnonzero(at >= 0)
+        if not len(known):
+            return at
+        facts = self._facts.take(pa.array(at[known]))
+        described = next(r for r in (*self._plan.rubrics, *self._plan.then) if r.name == rubric)
+        columns = [facts["cause"], facts["detail"]]
+        columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
+        columns += [looked_up(facts["checks"], c.key) for c in described.checks]
+        _, alike, _ = _distinct([_numbered(column) for column in columns])
+        codes = at.copy()
+        codes[known] = alike
+        return codes
+
+    def _standing(self, row: int, count: int) -> Standing:
+        values = self._rows.slice(row, 1).to_pylist()[0]
+        subject = Subject({f: values[f] for f in FIELDS if values[f] is not None}, values["genre"])
+        facts: dict[bytes, Scored | Unscored] = {}
+        for sampled, places in self.fact_of.items():
+            if places[row] >= 0:
+                fact = self._facts.slice(int(places[row]), 1).to_pylist()[0]
+                assert fact["key"] == self._keys[sampled][row].tobytes(), "a look-up found another key"
+                facts[fact["key"]] = outcome(fact)
+        plan = self._plan
+        first = plan.first(subject, facts)
+        return Standing(
+            card=plan.card(subject, facts),
+            open=tuple(first),
+            open_again=tuple(plan.second(subject, facts)),
+            again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
+            count=count,
+        )
+
+
+def _groups(values: pa.Array) -> tuple[list[str | None], Numbers]:
+    """The distinct values, and for every row the place of its own among them."""
+    encoded = pc.dictionary_encode(values, null_encoding="encode")
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def looked_up(maps: pa.ChunkedArray, key: str) -> pa.Array:
+    """What each of many maps has under a key; null where it has nothing."""
+    array = maps.combine_chunks()
+    return pc.map_lookup(array, key, "first") if len(array) else pa.nulls(0, array.type.item_type)
+
+
+def _numbered(values: pa.Array | pa.ChunkedArray) -> Numbers:
+    """Per value a number that is equal where the values are; null is a value too."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    indices = pc.dictionary_encode(array, null_encoding="encode").indices
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+def _distinct(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+    """Distinct rows of some columns of numbers: where each stands first, which one every row is, how many are so."""
+    combined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        # Both are at most the number of rows, so the product does not overflow; it is numbered anew at once.
+        _, combined = np.unique(combined * len(values) + codes, return_inverse=True)
+    _, first, pattern, counts = np.unique(combined, return_index=True, return_inverse=True, return_counts=True)
+    return first, pattern, counts

@@ -1,0 +1,144 @@
+"""Spans of digests: how tables far larger than memory are sorted and joined piece by piece.
+
+A digest is uniform, so its first 32 bits deal rows into even buckets: bucket b of n is the span of digests whose
+first 32 bits, as a share of 2**32, lie in [b/n, (b+1)/n). Spans and not remainders, because in a file that is
+sorted by digest a span is a few neighbouring row groups, found in the file's footer: n buckets read such a file
+once, not n times.
+Not known here: what the other columns mean.
+"""
+
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from coigw_judge.paths import open_atomic
+
+DIGEST = pa.binary(16)
+ROW_GROUP = 16_384
+"""Rows of a row group: what a reader of a span reads beyond it, at both ends."""
+
+Numbers = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The digests whose first 32 bits, read as a big-endian number, are in [low, high)."""
+
+    low: int
+    high: int
+
+
+ALL = Span(0, 1 << 32)
+
+
+def span(bucket: int, buckets: int) -> Span:
+    """The `bucket`-th of `buckets` equal spans; together they hold every digest once."""
+    return Span(-(-(bucket << 32) // buckets), -(-((bucket + 1) << 32) // buckets))
+
+
+def around(digest: bytes) -> Span:
+    """The smallest span that holds a digest."""
+    head = int.from_bytes(digest[:4], "big")
+    return Span(head, head + 1)
+
+
+def as_bytes(digests: pa.Array | pa.ChunkedArray) -> Numbers:
+    """Digests as an array of bytes, shape (n, 16), without a copy. Nulls come out as whatever lies there."""
+    array = digests.combine_chunks() if isinstance(digests, pa.ChunkedArray) else digests
+    if len(array) == 0:
+        return np.empty((0, 16), np.uint8)
+    raw = np.frombuffer(array.buffers()[1], np.uint8)
+    return raw[16 * array.offset : 16 * (array.offset + len(array))].reshape(-1, 16)
+
+
+def as_digests(raw: Numbers) -> pa.Array:
+    """Bytes of shape (n, 16) as an Arrow array of digests."""
+    packed = np.ascontiguousarray(raw, np.uint8)
+    return pa.FixedSizeBinaryArray.from_buffers(DIGEST, len(packed), [None, pa.py_buffer(packed)])
+
+
+def as_hex(digests: pa.ChunkedArray) -> pa.Array:
+    """Digests as texts of 32 hex digits; null stays null."""
+    array = digests.combine_chunks()
+    offsets = pa.array(np.arange(len(array) + 1) * 32, pa.int32())
+    digits = pa.py_buffer(binascii.hexlify(as_bytes(array).tobytes()))
+    texts = pa.StringArray.from_buffers(len(array), offsets.buffers()[1], digits)
+    return pc.if_else(pc.is_valid(array), texts, pa.scalar(None, pa.string()))
+
+
+def halves(raw: Numbers) -> tuple[Numbers, Numbers]:
+    """Bytes of shape (n, 16) as two native uint64 arrays whose order, high before low, is that of the digests."""
+    words = np.ascontiguousarray(raw, np.uint8).view(">u8").astype(np.uint64)
+    return words[:, 0], words[:, 1]
+
+
+def heads(digests: pa.Array | pa.ChunkedArray) -> Numbers:
+    """The first 32 bits of every digest, as uint32."""
+    raw = np.ascontiguousarray(as_bytes(digests)[:, :4])
+    return raw.view(">u4").astype(np.uint32)[:, 0]
+
+
+def within(table: pa.Table, by: str, wanted: Span) -> pa.Table:
+    """The rows whose digest in column `by` falls into a span, in their order."""
+    if wanted == ALL or not table.num_rows:
+        return table
+    head = heads(table[by])
+    return table.filter(pa.array((head >= wanted.low) & (head.astype(np.uint64) < wanted.high)))
+
+
+def sort(table: pa.Table, by: str) -> pa.Table:
+    """The table in order of the digests in column `by`; equal ones keep their order."""
+    if table.num_rows < 2:
+        return table
+    high, low = halves(as_bytes(table[by]))
+    return table.take(pa.array(np.lexsort((low, high))))
+
+
+class SortedFile:
+    """A Parquet file being written in order of a digest; a reader sees it whole (after `with`) or not at all."""
+
+    def __init__(self, filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> None:
+        self._opened = open_atomic(filesystem, path)
+        self._schema = schema
+        self.rows = 0
+
+    def __enter__(self) -> "SortedFile":
+        self._writer = pq.ParquetWriter(self._opened.__enter__(), self._schema, compression="zstd")
+        return self
+
+    def append(self, table: pa.Table) -> None:
+        """Append rows that are in order, and not before those appended so far."""
+        self._writer.write_table(table, row_group_size=ROW_GROUP)
+        self.rows += table.num_rows
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self._writer.close()
+        self._opened.__exit__(*error)
+
+
+def read_span(
+    filesystem: fs.FileSystem, path: str, by: str, wanted: Span, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a file sorted by column `by` that fall into a span. Columns that the file lacks are left out."""
+    with pq.ParquetFile(filesystem.open_input_file(path)) as file:
+        at = file.schema_arrow.names.index(by)
+        groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n).column(at), wanted)]
+        table = file.read_row_groups(groups, columns=None if columns is None else [*columns, by])
+    found = within(table, by, wanted)
+    return found if columns is None else found.select([name for name in columns if name in found.schema.names])
+
+
+def _overlaps(column: Any, wanted: Span) -> bool:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    least, most = (int.from_bytes(value[:4], "big") for value in (statistics.min, statistics.max))
+    return bool(least < wanted.high and most >= wanted.low)

@@ -1,0 +1,140 @@
+"""`select --sweep`: what a grid of gates would keep, from one pass over the facts.
+
+A pass counts how many records share which scores (bucket.Standing); the gates are then tried on those patterns, so
+a grid of fifty gates reads the store once. Where a fact that a gate needs was never asked (an earlier, stricter
+gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not.
+Not known here: Ray, the gate's other keys, which stay as the job has them.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from coigw_judge import bucket as buckets
+from coigw_judge.bucket import View
+from coigw_judge.card import Scorecard
+from coigw_judge.errors import FixJob
+from coigw_judge.gate import Gate
+from coigw_judge.reply import Scored, Unscored
+
+Grid = Mapping[str, tuple[float, ...]]
+"""Values of `total` and `each` to try."""
+
+_RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
+_MOST_GATES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """What a gate would do: rows kept for certain, rows that could be kept as well, rows in review for certain."""
+
+    total: float | None
+    each: float | None
+    kept: int
+    possible: int
+    review: int
+    judged: int
+
+
+def parse_grid(text: str) -> Grid:
+    """Read `total=44:56,each=6:9`: first and last value, and optionally a step (1). Raises FixJob."""
+    grid: dict[str, tuple[float, ...]] = {}
+    for piece in text.split(","):
+        match = _RANGE.fullmatch(piece.strip())
+        if match is None or match[1] in grid:
+            raise FixJob(f"--sweep {text}: {piece!r} is no range; write total=44:56,each=6:9 (or each=6:9:0.5)")
+        first, step = float(match[2]), float(match[4] or 1)
+        last = first if match[3] is None else float(match[3])
+        if step <= 0 or last < first:
+            raise FixJob(f"--sweep {text}: {piece!r} is empty; write first:last[:step], first <= last, step > 0")
+        grid[match[1]] = tuple(first + step * n for n in range(int((last - first) / step + 1e-9) + 1))
+    gates = len(grid.get("total", (0,))) * len(grid.get("each", (0,)))
+    if gates > _MOST_GATES:
+        raise FixJob(f"--sweep {text}: {gates} gates are more than {_MOST_GATES}; take larger steps")
+    return grid
+
+
+def count(view: View, bucket: int) -> dict[str, int]:
+    """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
+    counts: Counter[str] = Counter()
+    for each in buckets.read(view, bucket).standings:
+        counts[_as_json(each.card)] += each.count
+    return dict(counts)
+
+
+def yields(gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]]) -> list[Yield]:
+    """Try every gate of the grid on what `count` found in all buckets. What the grid does not name stays the gate's."""
+    patterns: Counter[str] = Counter()
+    for found in counted:
+        patterns.update(found)
+    cards = [(_from_json(text), rows) for text, rows in patterns.items()]
+    gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
+    return [_yield(_changed(gate, total, each), cards) for total, each in gates]
+
+
+def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:
+    gate = gate if total is None else replace(gate, total=total)
+    return gate if each is None else replace(gate, each=each)
+
+
+def _yield(gate: Gate, cards: list[tuple[Scorecard, int]]) -> Yield:
+    kept = possible = review = 0
+    for card, rows in cards:
+        decision = card.decide(gate)
+        if decision.decision == "kept":
+            kept += rows
+        elif decision.decision == "review":
+            review += rows
+        elif decision.decision == "pending" and not card.failed():
+            # In the review band already: it can not be kept any more, whatever the rest says.
+            possible += rows * all(reason.kind == "unknown" for reason in decision.reasons)
+    each = gate.each if isinstance(gate.each, (int, float)) else None
+    return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
+
+
+def _as_json(card: Scorecard) -> str:
+    facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
+    unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
+    return json.dumps([facts, unasked, card.not_applicable], ensure_ascii=False, sort_keys=True)
+
+
+def _told(fact: Scored | Unscored) -> dict[str, Any]:
+    if isinstance(fact, Unscored):
+        return {"failed": fact.cause}
+    return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
+
+
+def _from_json(text: str) -> Scorecard:
+    facts, unasked, not_applicable = json.loads(text)
+    known: dict[str, Scored | Unscored | None] = {
+        rubric: Unscored(cause=fact["failed"]) if "failed" in fact else Scored(**fact) for rubric, fact in facts.items()
+    }
+    return Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable))
+
+
+def as_text(found: list[Yield], rows_in: int) -> str:
+    """A table: a line per `total`, a column per `each`; a range where facts are pending."""
+    totals = list(dict.fromkeys(each.total for each in found))
+    eaches = list(dict.fromkeys(each.each for each in found))
+    cells = {(each.total, each.each): _cell(each) for each in found}
+    width = max(8, *(len(cell) + 2 for cell in cells.values()))
+    lines = [f"kept of {found[0].judged:,} judged rows ({rows_in:,} in all), by gate", ""]
+    lines.append(f"{'total':>8} |" + "".join(f"{'each ' + _shown(each):>{width}}" for each in eaches))
+    lines.append("-" * 8 + "-+" + "-" * (width * len(eaches)))
+    for total in totals:
+        lines.append(f"{_shown(total):>8} |" + "".join(f"{cells[total, each]:>{width}}" for each in eaches))
+    if any(each.possible for each in found):
+        lines += ["", "a-b: facts that this gate needs were never asked; the next fill under it asks exactly those"]
+    return "\n".join(lines)
+
+
+def _cell(found: Yield) -> str:
+    return f"{found.kept:,}" + (f"-{found.kept + found.possible:,}" if found.possible else "")
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
