@@ -28,12 +28,19 @@ from coigw_judge.rubric import (
     Note,
     Reasons,
     Rubric,
+    Scale,
     find_file,
 )
 
 FIELD_TITLES: dict[FieldName, str] = {"answer": "文章", "query": "题目", "thought": "思路"}
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 _OWN = ("rubric", "genre", "reply")
+
+USUAL = Scale()
+"""The scale that the system text names; a dimension's heading gives any other."""
+
+REPLY = "回复 JSON："
+"""What {{reply}} becomes: a last word behind the rubric; the keys stand in its headings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,7 @@ class Template:
 
     def task(self, guidance: str | None) -> str:
         """The question that follows the fields."""
-        genre = f"## 体裁提示\n{guidance}" if guidance else ""
+        genre = f"体裁提示：{guidance}" if guidance else ""
         parts = (self.before_genre, genre, self.after_genre)
         return "\n\n".join(part for part in parts if part)
 
@@ -88,7 +95,7 @@ def load_template(rubric: Rubric, reasons: Reasons) -> Template:
         wanted = ", ".join(f"{{{{{name}}}}}" for name in _OWN)
         found = ", ".join(f"{{{{{name}}}}}" for name in named) or "none"
         raise FixRubric(f"{path}: after the fields exactly {wanted} must stand, each once; found: {found}")
-    filled = {"rubric": describe(rubric), "genre": "\0", "reply": describe_reply(rubric)}
+    filled = {"rubric": describe(rubric), "genre": "\0", "reply": REPLY}
     before, after = _PLACEHOLDER.sub(lambda match: filled[match[1]], body).split("\0")
     return Template(f"{_system()}\n\n{reply_form(reasons)}", before.strip(), after.strip(), head)
 
@@ -122,40 +129,50 @@ def _read(path: Path) -> str:
 
 
 def describe(rubric: Rubric) -> str:
-    """The rubric in words: criteria and anchors, questions, options.
+    """The rubric in words, an item under each heading: criteria and anchors, questions, options.
 
-    Terse, because it stands behind the record and so is prefilled again for every request.
+    Terse, because it stands behind the record and so is prefilled again for every request. What headings
+    leave out (the usual scale, that a bare question is a yes/no one) the system text says: see reply_form.
     """
-    low, high, step = rubric.scale.min, rubric.scale.max, rubric.scale.step
-    unit = "" if step == 1 else f"，以 {step:g} 为一档"
     blocks: list[str] = []
     for item in rubric.items:
+        heading = f"# {item.key} {item.title}"
         match item:
             case Dimension():
                 criteria = "；".join(f"{name}：{text.rstrip('。；')}" for name, text in item.criteria.items())
                 anchors = "\n".join(f"{n:g}：{item.anchors[n]}" for n in sorted(item.anchors, reverse=True))
-                blocks.append(f"## {item.key} {item.title}（{low:g}–{high:g} 分{unit}）\n{criteria}。\n{anchors}")
+                blocks.append(f"{heading}{_unusual(rubric.scale)}\n{criteria}。\n{anchors}")
             case Check():
-                blocks.append(f"## {item.key} {item.title}（是或否）\n{item.question}")
+                blocks.append(f"{heading}\n{item.question}")
             case Choice():
-                options = "、".join(item.options)
-                blocks.append(f"## {item.key} {item.title}（选一项）\n{item.question}\n可选：{options}")
+                blocks.append(f"{heading}（选一项）\n{item.question}\n可选：{'、'.join(item.options)}")
             case Note():
-                blocks.append(f"## {item.key} {item.title}（{item.max_chars} 字以内）\n{item.question}")
+                blocks.append(f"{heading}（{item.max_chars} 字以内）\n{item.question}")
     return "\n".join(blocks)
 
 
+def _unusual(scale: Scale) -> str:
+    """A scale in words where it is not the one that the system text names."""
+    if scale == USUAL:
+        return ""
+    unit = "" if scale.step == 1 else f"，以 {scale.step:g} 为一档"
+    return f"（{scale.min:g}–{scale.max:g} 分{unit}）"
+
+
 def reply_form(reasons: Reasons) -> str:
-    """How every reply is written, beside the grammar that enforces it. Part of the system text: cached once."""
+    """How headings are read and every reply is written, beside the grammar that enforces it.
+
+    Part of the system text, so cached once.
+    """
     if reasons == "none":
-        return "回复的写法：一个紧凑的 JSON，键的次序如任务所列；评分项写数字，是非项写 true 或 false，其余写文字。"
+        score, check, choice, last = "写数字", "写 true 或 false", "写所选", ""
+    else:
+        score, check, choice = (
+            f'写作 {{"reason":理由,{value}}}' for value in ('"score":分数', '"value":true 或 false', '"choice":所选')
+        )
+        last = f"理由在前，各不超过 {REASON_CHARS[reasons]} 字。"
     return (
-        "回复的写法：一个紧凑的 JSON，键的次序如任务所列；"
-        '评分项写作 {"reason":理由,"score":分数}，是非项写作 {"reason":理由,"value":true 或 false}，'
-        f'单选项写作 {{"reason":理由,"choice":所选}}，札记项直接写文字。理由在前，各不超过 {REASON_CHARS[reasons]} 字。'
+        "回复的写法：一个紧凑的 JSON，每节一键，依次取标题里的英文名。"
+        f"列有锚点的为评分项（标题不另注的，打 {USUAL.min:g} 到 {USUAL.max:g} 的整数），{score}；"
+        f"标“选一项”的{choice}；标字数的直接写文字；其余为是非项，{check}。{last}"
     )
-
-
-def describe_reply(rubric: Rubric) -> str:
-    """Which keys the reply has, in order."""
-    return f"回复的键：{'、'.join(item.key for item in rubric.items)}"

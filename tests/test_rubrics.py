@@ -157,9 +157,21 @@ def test_the_prompt_renders_with_exactly_its_fields(rubric: Rubric, reasons: Any
     for question in (*rubric.checks, *rubric.choices, *rubric.notes):
         assert question.question in prompt.task
     assert ("reason" in prompt.system) == ("理由在前" in prompt.system) == (reasons != "none")
-    keys = prompt.task.rpartition("回复的键：")[2].split("、")
+    keys = re.findall(r"^# ([a-z_]+) ", prompt.task, re.MULTILINE)  # the reply's keys are read off the headings
     assert keys == [item.key for item in rubric.items] == list(rubric.reply_schema(reasons)["properties"])
     assert "体裁提示" not in template.render(texts, None).user
+
+
+@pytest.mark.parametrize("reasons", REASONS)
+def test_what_headings_leave_out_the_system_text_says(reasons: Any) -> None:
+    for rubric in RUBRICS.values():
+        prompt = load_template(rubric, reasons).render(dict.fromkeys(FIELDS, "文"), None)
+        for heading in (f"# {item.key} {item.title}\n" for item in (*rubric.dimensions, *rubric.checks)):
+            assert heading in prompt.task
+        for item in (*rubric.choices, *rubric.notes):
+            assert f"# {item.key} {item.title}（" in prompt.task
+        said = ("键", "0 到 10 的整数", "选一项", "字数", "true 或 false")
+        assert all(words in prompt.system for words in said)
 
 
 @every
@@ -270,7 +282,7 @@ def test_an_eleventh_rubric_needs_no_code(files: Path) -> None:
     assert check_rubric(rubric) == "ok  rubric rhythm (节奏): reads query, answer; gives 1 dimensions, 1 checks"
     template = load_template(rubric, "full")
     assert isinstance(template, Template)
-    assert "以 0.5 为一档" in template.render({"answer": "甲", "query": "乙"}, None).task
+    assert "# pace 快慢（1–5 分，以 0.5 为一档）\n" in template.render({"answer": "甲", "query": "乙"}, None).task
     assert rubric.reply_schema("none")["properties"]["pace"] == {"enum": [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5]}
     parsed = parse_reply(
         '{"pace": {"reason": "停在该停处", "score": 4.5}, "aloud": {"reason": "能", "value": true}}', rubric
