@@ -9,11 +9,17 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coigw_judge import manifest as manifests
-from coigw_judge.errors import CoigwError, CountsDiffer
+from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
+from coigw_judge.paths import resolve
+
+if TYPE_CHECKING:
+    from coigw_judge.store import Store
 
 OK, DIFFERENT, WRONG, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,9 +58,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _job_command(commands, "scan", _scan, "read the whole input without a judge; totals and duplicates")
     _job_command(commands, "fill", _fill, "ask the judge what is not in the store yet", fills=True)
-    _job_command(
+    select = _job_command(
         commands, "select", _select, "decide from the store alone (re-gating); asks the judge nothing", selects=True
     )
+    select.add_argument(
+        "--sweep", metavar="GRID", help="only print what a grid of gates would keep, for instance total=44:56,each=6:9"
+    )
+    select.add_argument("--json", action="store_true", help="with --sweep: as JSON (default: a table)")
     plan = _job_command(commands, "plan", _plan, "dry run: what would be asked, and what it would take")
     plan.add_argument(
         "--prompts", type=int, default=0, metavar="N", help="print N requests as the judge would see them (default: 0)"
@@ -70,10 +80,30 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _override_options(check)
     check.set_defaults(command=_check)
+    _store_commands(commands.add_parser("store", help="look after the facts: stats, verify, compact"))
     embedded = commands.add_parser("embedded", help="build the embedded judge (untrained, for trying things out)")
     embedded.add_argument("--dir", type=Path, default=None, help="where (default: a cache folder)")
     embedded.set_defaults(command=_embedded)
     return parser
+
+
+def _store_commands(parser: argparse.ArgumentParser) -> None:
+    tasks = parser.add_subparsers(title="tasks", required=True, metavar="TASK")
+    texts: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+        "stats": (_store_stats, "what is in a store: facts, failures, tokens, per rubric, model and day"),
+        "verify": (_store_verify, "read every part whole: torn, foreign, lost or doubled ones, and what to do"),
+        "compact": (_store_compact, "many small parts into few; safe beside a running job"),
+    }
+    for name, (command, text) in texts.items():
+        task = tasks.add_parser(name, help=text, description=text)
+        task.add_argument("store", metavar="DIR", help="a store: a folder or a URI")
+        task.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
+        task.set_defaults(command=command)
+    task.add_argument(
+        "--all",
+        action="store_true",
+        help="also parts of the last two hours; only where no job is filling the store (default: leave them)",
+    )
 
 
 def _job_command(
@@ -176,12 +206,20 @@ def _fill(options: argparse.Namespace) -> int:
 
 def _select(options: argparse.Namespace) -> int:
     from coigw_judge import runs
+    from coigw_judge import sweep as sweeping
+    from coigw_judge.pipeline import passes
     from coigw_judge.pipeline.cluster import cluster
 
     job = _load(options)
+    grid = None if options.sweep is None else sweeping.parse_grid(options.sweep)
     with cluster():
         stage = runs.begin(job, for_fill=False)
         _say(_scanned(stage))
+        if grid is not None:
+            found = passes.sweep(stage.view(), grid)
+            as_json = json.dumps([asdict(each) for each in found])
+            print(as_json if options.json else sweeping.as_text(found, stage.scan.rows_in))
+            return OK
         manifest, folder = runs.select(stage, options.format, filled=False)
     return _report(manifest, folder)
 
@@ -223,6 +261,43 @@ def _check(options: argparse.Namespace) -> int:
         lines += checks.check_job(_load(options))
     print("\n".join(lines))
     return OK
+
+
+def _store_stats(options: argparse.Namespace) -> int:
+    from coigw_judge import upkeep
+
+    store = _opened(options.store)
+    rows = upkeep.stats(store)
+    print(json.dumps(rows, ensure_ascii=False) if options.json else upkeep.stats_as_text(store, rows))
+    return OK
+
+
+def _store_verify(options: argparse.Namespace) -> int:
+    from coigw_judge import upkeep
+
+    found = upkeep.verify(_opened(options.store))
+    print(json.dumps(found.as_json(), ensure_ascii=False) if options.json else found.as_text())
+    return OK if found.sound else DIFFERENT
+
+
+def _store_compact(options: argparse.Namespace) -> int:
+    from coigw_judge import compaction
+
+    found = compaction.compact(_opened(options.store), all_parts=options.all)
+    print(json.dumps(found) if options.json else compaction.as_text(found))
+    return OK
+
+
+def _opened(path: str) -> "Store":
+    """A store that is there; a path that holds none is a mistake, not an empty store."""
+    from coigw_judge.store import Store
+
+    store = Store(resolve(path, Path.cwd()))
+    if not store.exists():
+        raise FixStore(
+            f"{path}: is no store (it has no parts/, compacted/ or scans/); give the folder that a job names"
+        )
+    return store
 
 
 def _embedded(options: argparse.Namespace) -> int:

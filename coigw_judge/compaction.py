@@ -1,4 +1,4 @@
-"""Compaction: many parts into few, sorted by record, so that a bucket of records is a few row groups of them.
+"""Compaction: many parts into few, sorted by home, so that a bucket of records is a few row groups of them.
 
     1  the parts are read in groups, each sorted into one file of a working folder
     2  span by span these files are merged into parts of about PART_FACTS facts, in <store>/compacted/<id>/
@@ -25,7 +25,7 @@ from coigw_judge import spans
 from coigw_judge.facts import SCHEMA
 from coigw_judge.paths import write_atomic
 from coigw_judge.spans import Span
-from coigw_judge.store import Part, Store
+from coigw_judge.store import Part, Store, without_rolled_up
 from coigw_judge.writer import KEPT_SECONDS, moment
 
 SETTLED_SECONDS = 2 * 3600
@@ -54,10 +54,10 @@ def groups(parts: Sequence[Part]) -> list[list[Part]]:
 def sort_parts(
     store: Store, parts: Sequence[Part], path: str, columns: Sequence[str], pairs: frozenset[str] | None = None
 ) -> int:
-    """Write the facts of some parts into one file in order of their records; returns how many. Raises FixStore."""
+    """Write the facts of some parts into one file in order of their homes; returns how many. Raises FixStore."""
     tables = [store.read_part(part, columns, pairs) for part in parts]
-    table = spans.sort(pa.concat_tables(tables), "record")
-    with spans.SortedFile(store.filesystem, path, table.schema) as file:
+    table = spans.sort(pa.concat_tables(tables), "home")
+    with spans.sorted_file(store.filesystem, path, table.schema) as file:
         file.append(table)
     return int(table.num_rows)
 
@@ -84,7 +84,7 @@ def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
         made = _merge(store, sources, counts["facts"], identity)
     finally:
         store.clear(work)
-    described = {"replaces": [_relative(store, part) for part in chosen], "parts": made}
+    described = {"replaces": _replaced_by(store, chosen), "parts": made}
     data = json.dumps(described, indent=1).encode()
     write_atomic(store.filesystem, store.path("compactions", f"{identity}.json"), data)
     return counts | {"parts_after": len(made)}
@@ -113,11 +113,11 @@ def _merge(store: Store, sources: list[str], facts: int, identity: str) -> list[
     for first in range(0, slices, per_part):
         numbers = range(first, min(first + per_part, slices))
         name = f"compacted/{identity}/{len(made):05d}.parquet"
-        with spans.SortedFile(store.filesystem, store.path(name), SCHEMA) as file:
+        with spans.sorted_file(store.filesystem, store.path(name), SCHEMA) as file:
             for number in numbers:
                 wanted = spans.span(number, slices)
-                tables = [spans.read_span(store.filesystem, path, "record", wanted, SCHEMA.names) for path in sources]
-                file.append(_without_copies(spans.sort(pa.concat_tables(tables), "record")))
+                tables = [spans.read_span(store.filesystem, path, "home", wanted, SCHEMA.names) for path in sources]
+                file.append(_without_copies(spans.sort(pa.concat_tables(tables), "home")))
             rows = file.rows
         whole = Span(spans.span(numbers[0], slices).low, spans.span(numbers[-1], slices).high)
         size = store.filesystem.get_file_info(store.path(name)).size
@@ -135,6 +135,15 @@ def _without_copies(table: pa.Table) -> pa.Table:
     same = [values[order][1:] == values[order][:-1] for values in (high, low, created)]
     copies = order[1:][np.all(same, axis=0)]
     return table if not len(copies) else table.take(pa.array(np.setdiff1d(np.arange(table.num_rows), copies)))
+
+
+def _replaced_by(store: Store, chosen: Sequence[Part]) -> list[str]:
+    """The chosen parts, and the small ones that a rolled-up part among them replaced before."""
+    gone = {part.name for part in chosen}
+    rest = [part for part in store.loose_files() if part.name not in gone]
+    loose = [part for part in chosen if part.span is None]
+    visible = {part.name for part in without_rolled_up([*loose, *rest])}
+    return [_relative(store, part) for part in (*chosen, *(part for part in rest if part.name not in visible))]
 
 
 def _relative(store: Store, part: Part) -> str:
@@ -163,3 +172,16 @@ def _delete(store: Store, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def as_text(counts: dict[str, Any]) -> str:
+    """What a compaction did, in a line or two."""
+    if counts["parts_before"]:
+        done = f"{counts['facts']:,} facts: {counts['parts_before']:,} parts are now {counts['parts_after']:,}"
+    else:
+        done = "nothing to compact"
+    young = (
+        f"; {counts['left']:,} parts of the last two hours were left (--all takes them too)" if counts["left"] else ""
+    )
+    gone = f"\n{counts['deleted']:,} files that were replaced a day ago are deleted" if counts["deleted"] else ""
+    return done + young + gone

@@ -20,6 +20,7 @@ SCHEMA = pa.schema(
     [
         ("key", spans.DIGEST),
         ("record", spans.DIGEST),
+        ("home", spans.DIGEST),
         ("rubric", pa.string()),
         ("rubric_fingerprint", pa.string()),
         ("judge_fingerprint", pa.string()),
@@ -43,7 +44,11 @@ SCHEMA = pa.schema(
         ("run", pa.string()),
     ]
 )
-"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; tokens and seconds are over all attempts."""
+"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; tokens and seconds are over all attempts.
+
+`home` is the digest of the answer: what a fact is sorted by and looked for under. It is not the record, because
+records that share an answer share the facts of every rubric that sees no more than they share.
+"""
 
 OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause")
 """What makes a Scored or Unscored."""
@@ -60,6 +65,7 @@ class Fact:
 
     key: bytes
     record: bytes
+    home: bytes
     rubric: str
     rubric_fingerprint: str
     judge_fingerprint: str

@@ -25,12 +25,13 @@ from coigw_judge.plan import Plan, Subject
 from coigw_judge.prompt import Template
 from coigw_judge.record import Record, record_digest
 from coigw_judge.reply import Scored, Unscored, parse_reply
-from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
+from coigw_judge.rubric import REASON_CHARS, FieldName, Note, Reasons, Rubric
 from coigw_judge.writer import Writer
 
 FLUSH_SECONDS = 5.0
 """What a killed process may lose of a judge's work, on a local disk; ten times that on an object store."""
 
+Digests = Mapping[FieldName, bytes]
 _NO_RETRY = ("too_long", "refused", "engine_died")
 _REMEMBERED = 20_000
 
@@ -120,14 +121,13 @@ class Filler:
     async def _record(self, record: Record) -> None:
         digests = record.digests()
         subject = Subject(digests, record.genre)
-        identity = record_digest(digests)
-        facts = self._from_store(identity, self._recipe.plan.first_keys(subject))
+        facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         self.tally["asks.from_store"] += len(facts)
         while needs := self._recipe.plan.next(subject, facts):
-            fresh = self._from_store(identity, [need.key for need in needs])
+            fresh = self._from_store(digests["answer"], [need.key for need in needs])
             self.tally["asks.from_store"] += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
-            answers = await asyncio.gather(*(self._once(need, record, identity) for need in missing))
+            answers = await asyncio.gather(*(self._once(need, record, digests) for need in missing))
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
         self.tally["rows"] += 1
 
@@ -135,26 +135,26 @@ class Filler:
         """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
         digests = record.digests()
         subject = Subject(digests, record.genre)
-        facts = self._from_store(record_digest(digests), self._recipe.plan.first_keys(subject))
+        facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
         while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
             for need in needs:
-                self._append(need, record_digest(digests), outcome, Reply(), Counter(), 0, 0.0)
+                self._append(need, digests, outcome, Reply(), Counter(), 0, 0.0)
             facts |= {need.key: outcome for need in needs}
         self.tally["rows"] += 1
         await self.flush()
 
-    def _from_store(self, record: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
-        found = self._known.find(record, keys)
+    def _from_store(self, home: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
+        found = self._known.find(home, keys)
         if not self._recipe.retry_unscored:
             return found
         return {key: outcome for key, outcome in found.items() if isinstance(outcome, Scored)}
 
-    async def _once(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+    async def _once(self, need: Need, record: Record, digests: Digests) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
         task = self._asked.get(need.key)
         if task is None:
-            task = asyncio.create_task(self._settle(need, record, digest))
+            task = asyncio.create_task(self._settle(need, record, digests))
             self._asked[need.key] = task
             if len(self._asked) > _REMEMBERED:
                 oldest = next(iter(self._asked))
@@ -162,7 +162,7 @@ class Filler:
                     del self._asked[oldest]
         return await asyncio.shield(task)  # another record may wait for it too
 
-    async def _settle(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+    async def _settle(self, need: Need, record: Record, digests: Digests) -> Scored | Unscored:
         """Ask until there are scores or the budget of tries is spent; append the fact."""
         rubric = self._rubrics[need.rubric]
         started = time.monotonic()
@@ -176,13 +176,13 @@ class Filler:
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
-        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started)
+        self._append(need, digests, outcome, reply, spent, attempt, time.monotonic() - started)
         return outcome
 
     def _append(
         self,
         need: Need,
-        digest: bytes,
+        digests: Digests,
         outcome: Scored | Unscored,
         reply: Reply,
         spent: Counter[str],
@@ -192,7 +192,8 @@ class Filler:
         self._writer.append(
             Fact(
                 key=need.key,
-                record=digest,
+                record=record_digest(digests),
+                home=digests["answer"],
                 rubric=need.rubric,
                 rubric_fingerprint=self._recipe.rubric_fingerprints[need.rubric],
                 judge_fingerprint=self._recipe.judge_fingerprint,

@@ -52,10 +52,10 @@ class Known:
         self._mapped: dict[int, tuple[KeyIndex, pa.Table] | None] = {}
         self._copies: tempfile.TemporaryDirectory[str] | None = None
 
-    def find(self, record: bytes, keys: Sequence[bytes]) -> dict[bytes, Scored | Unscored]:
-        """What is known of a record's requests: outcomes by key, without those that are not known."""
+    def find(self, home: bytes, keys: Sequence[bytes]) -> dict[bytes, Scored | Unscored]:
+        """What is known of some requests of a record, by key. `home` is the digest of its answer."""
         found = {key: self._recent[key] for key in keys if key in self._recent}
-        mapped = self._bucket(int.from_bytes(record[:4], "big") * self._buckets >> 32)
+        mapped = self._bucket(int.from_bytes(home[:4], "big") * self._buckets >> 32)
         if mapped is None or not keys:
             return found
         index, facts = mapped

@@ -4,10 +4,10 @@
     <store>/scans/<digest>/00000.parquet       a row for every input row of some neighbouring splits, ordered by `home`
     <store>/scans/<digest>/scan.json           totals and splits; written last, so where it is the scan is whole
 
-`home` is the record's digest, or of a row that is no record a digest of its place: what reads the rows bucket by
-bucket (spans.py) finds a record's duplicates in one bucket, and unreadable rows do not crowd into one. The digest in
-the path covers the files' names, sizes and times, the column mapping, the limit and the screens: an unchanged input
-is scanned once. Texts are not copied; fill reads them again.
+`home` is the answer's digest, as it is for facts, or of a row that is no record a digest of its place: what reads
+rows and facts bucket by bucket (spans.py) finds a record's facts and its duplicates in one bucket, and unreadable
+rows do not crowd into one. The digest in the path covers the files' names, sizes and times, the column mapping, the
+limit and the screens: an unchanged input is scanned once. Texts are not copied; fill reads them again.
 Not known here: Ray, rubrics, judges.
 """
 
@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import spans
@@ -135,11 +134,10 @@ def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
     if isinstance(record, Unreadable):
         return {"id": record.id, "unreadable": record.reason}
     digests = record.digests()
-    identity = record_digest(digests)
     return {
-        "home": identity,
+        "home": digests["answer"],
         "id": record.id,
-        "record": identity,
+        "record": record_digest(digests),
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
         "flags": record.flags(),
@@ -163,14 +161,14 @@ def file_groups(rows: list[int]) -> list[range]:
 def gather(store: Store, digest: str, number: int, work: str, splits: Iterable[int]) -> None:
     """Put the rows of some splits, which scan_split wrote into `work`, into one file, in order of `home`."""
     tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in splits]
-    with spans.SortedFile(store.filesystem, _path(store, digest, number), SCHEMA) as file:
+    with spans.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
         file.append(spans.sort(pa.concat_tables(tables), "home"))
 
 
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
     """Records of a span whose texts stood before."""
-    rows = _read_rows(store, digest, files, wanted, ["home", "unreadable"])
-    high, low = spans.halves(spans.as_bytes(rows.filter(pc.is_null(rows["unreadable"]))["home"]))
+    rows = _read_rows(store, digest, files, wanted, ["record"])
+    high, low = spans.halves(spans.as_bytes(rows["record"].drop_null()))
     order = np.lexsort((low, high))
     high, low = high[order], low[order]
     return int(np.count_nonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])))

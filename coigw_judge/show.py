@@ -73,8 +73,9 @@ def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
 def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
     """What the judge said of these texts under the run's rubrics and judge, one entry per rubric."""
     pairs = [(rubric, manifest["judge"]["fingerprint"]) for rubric in manifest["rubrics"].values()]
-    identity = record_digest(record.digests())
-    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(identity))
+    digests = record.digests()
+    identity = record_digest(digests)
+    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
     return [
         {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt")}
         for row in table.to_pylist()

@@ -8,7 +8,8 @@ Not known here: what the other columns mean.
 """
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,26 +103,23 @@ def sort(table: pa.Table, by: str) -> pa.Table:
 
 
 class SortedFile:
-    """A Parquet file being written in order of a digest; a reader sees it whole (after `with`) or not at all."""
+    """A Parquet file being written in order of a digest."""
 
-    def __init__(self, filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> None:
-        self._opened = open_atomic(filesystem, path)
-        self._schema = schema
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
         self.rows = 0
-
-    def __enter__(self) -> "SortedFile":
-        self._writer = pq.ParquetWriter(self._opened.__enter__(), self._schema, compression="zstd")
-        return self
 
     def append(self, table: pa.Table) -> None:
         """Append rows that are in order, and not before those appended so far."""
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self.rows += table.num_rows
 
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._writer.close()
-        self._opened.__exit__(*error)
+
+@contextmanager
+def sorted_file(filesystem: fs.FileSystem, path: str, schema: pa.Schema) -> Iterator[SortedFile]:
+    """A file to write in order; readers see it whole, after the `with`, or not at all."""
+    with open_atomic(filesystem, path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield SortedFile(writer)
 
 
 def read_span(

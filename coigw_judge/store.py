@@ -1,7 +1,7 @@
 """Facts on disk, once and for good.
 
     <store>/parts/*.parquet            facts as they come in, append-only (writer.py says what the names mean)
-    <store>/compacted/<id>/*.parquet   many parts made into few, sorted by record (compaction.py)
+    <store>/compacted/<id>/*.parquet   many parts made into few, sorted by home (compaction.py)
     <store>/compactions/<id>.json      which compacted parts there are and what they replace; written last
     <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
     <store>/scans/<digest>/            what scan found (scan.py writes and reads it)
@@ -35,12 +35,12 @@ from coigw_judge.spans import ALL, Span
 
 PART_NAME = re.compile(r"(\d{15})-([0-9a-f]{8})-(\d{6,})(?:\.\.(\d{6,}))?\.parquet")
 _LISTINGS = 3
-_ALWAYS = ("key", "record", "rubric_fingerprint", "judge_fingerprint", "created_at", "cause")
+_ALWAYS = ("key", "home", "rubric_fingerprint", "judge_fingerprint", "created_at", "cause")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of facts. Of a compacted one, `span` says which records it holds, in order; others have no order."""
+    """A file of facts. Of a compacted one, `span` says which homes it holds, in order; others have no order."""
 
     path: str
     size: int
@@ -67,14 +67,14 @@ class Store:
         """The parts that count now, loose ones in order of their names, then compacted ones. One listing each."""
         compactions = self.compactions()
         replaced = {name for each in compactions for name in each["replaces"]}
-        loose = [part for part in self.loose_files() if f"parts/{part.name}" not in replaced]
+        loose = without_rolled_up(self.loose_files())
         compacted = [
             Part(self.path(part["name"]), part["size"], Span(part["low"], part["high"]))
             for each in compactions
             for part in each["parts"]
             if part["name"] not in replaced
         ]
-        return [*without_rolled_up(loose), *compacted]
+        return [*(part for part in loose if f"parts/{part.name}" not in replaced), *compacted]
 
     def loose_files(self) -> list[Part]:
         """All files of parts/ in order of their names, those that others replace included."""
@@ -94,6 +94,12 @@ class Store:
                 found.append({"id": PurePosixPath(path).stem, **described})
         return found
 
+    def exists(self) -> bool:
+        """Whether there is anything of a store here."""
+        names = ("parts", "compacted", "scans", "asks")
+        infos = self.filesystem.get_file_info([self.path(name) for name in names])
+        return any(info.type == fs.FileType.Directory for info in infos)
+
     def folders(self, name: str) -> list[str]:
         """The names of the folders in one of the store's."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
@@ -111,8 +117,8 @@ class Store:
     ) -> pa.Table:
         """Facts, each key once, sorted by key.
 
-        `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `wanted` keeps the records
-        of a span; `since` (writer.moment) leaves out older parts and all compacted ones, which are older by rule;
+        `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `wanted` keeps those
+        of a span of homes; `since` (writer.moment) leaves out older parts, and compacted ones, which are older by rule;
         `parts` names the parts to read (default: those that count now). Raises FixStore for a part that is no part.
         """
         pairs = None if fingerprints is None else frozenset(f"{rubric}/{judge}" for rubric, judge in fingerprints)
@@ -138,7 +144,7 @@ class Store:
             return pa.schema([SCHEMA.field(name) for name in names]).empty_table()
         try:
             if part.span is not None:
-                table = spans.read_span(self.filesystem, part.path, "record", wanted, names)
+                table = spans.read_span(self.filesystem, part.path, "home", wanted, names)
             else:
                 with pq.ParquetFile(self.filesystem.open_input_file(part.path)) as file:
                     table = file.read(columns=names)
@@ -149,7 +155,7 @@ class Store:
         trouble = foreign(table.schema)
         if trouble:
             raise no_part(part.path, trouble)
-        return spans.within(of_pairs(with_columns(table, names), pairs), "record", wanted)
+        return spans.within(of_pairs(with_columns(table, names), pairs), "home", wanted)
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
         """Keep what a configuration's ask fingerprints are."""

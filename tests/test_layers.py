@@ -15,7 +15,7 @@ GROUPS = (
     {"gate", "card", "plan"},
     {
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
-        *("bucket", "verdict", "sweep", "written", "manifest", "progress"),
+        *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm"),
     },
     {

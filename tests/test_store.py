@@ -35,6 +35,7 @@ def fact(key: str = "k", answer: Scored | Unscored = FULL, **more: Any) -> Fact:
     plain: dict[str, Any] = {
         "key": stable(key),
         "record": stable(f"record of {key}"),
+        "home": stable(f"home of {key}"),
         "rubric": "answer",
         "rubric_fingerprint": "rubric1",
         "judge_fingerprint": "judge1",
@@ -68,12 +69,12 @@ def values(store: Store, **how: Any) -> dict[bytes, float | str]:
     return {k: f.scores["quality"] if isinstance(f, Scored) else f.cause for k, f in found.items()}
 
 
-RECORD = b"\x80" + b"r" * 15
+HOME = b"\x80" + b"h" * 15
 """In the second of two buckets."""
 
 
 def known_scores(scores: dict[bytes, int], folder: Path | None = None) -> Known:
-    """Facts of RECORD, in memory or in files that are mapped."""
+    """Facts of one home, in memory or in files that are mapped."""
     rows = [{**fact(answer=scored(score)).row("run", NOON), "key": key} for key, score in sorted(scores.items())]
     table = pa.Table.from_pylist(rows, schema=SCHEMA).select(DECIDING_COLUMNS)
     if folder is None:
@@ -251,13 +252,13 @@ def test_a_file_that_is_no_part_is_refused_by_name(store: Store, content: str) -
 
 
 def test_reading_by_bucket_gives_every_fact_once_beside_its_record(store: Store) -> None:
-    rows = [(fact(f"{n}", scored(n), record=stable(f"record {n % 6}")), NOON) for n in range(18)]
+    rows = [(fact(f"{n}", scored(n), home=stable(f"home {n % 6}")), NOON) for n in range(18)]
     part(store, "1.parquet", *rows[:9])
     part(store, "2.parquet", *rows[9:])
-    pieces = [store.read(["key", "record"], wanted=span(n, 4)) for n in range(4)]
+    pieces = [store.read(["key", "home"], wanted=span(n, 4)) for n in range(4)]
     keys = [key for piece in pieces for key in piece["key"].to_pylist()]
     assert sorted(keys) == sorted(stable(f"{n}") for n in range(18))
-    homes = [set(piece["record"].to_pylist()) for piece in pieces]
+    homes = [set(piece["home"].to_pylist()) for piece in pieces]
     assert sum(map(len, homes)) == len(set().union(*homes)) == 6
 
 
@@ -285,14 +286,14 @@ def test_known_facts_are_looked_up_by_their_key(
 ) -> None:
     wanted = {key: scored(score) for key, score in facts.items()}
     for known in (known_scores(facts), known_scores(facts, tmp_path_factory.mktemp("known"))):
-        assert known.find(RECORD, [*facts, other]) == wanted
-        assert known.find(RECORD, []) == {}
+        assert known.find(HOME, [*facts, other]) == wanted
+        assert known.find(HOME, []) == {}
 
 
 def test_keys_that_end_in_zeros_are_told_apart(tmp_path: Path) -> None:
     keys = [b"a" + b"\0" * 15, b"a" * 16, b"\0" * 16, b"\xff" * 15 + b"\0"]
     for known in (known_scores(facts := {key: n for n, key in enumerate(keys)}), known_scores(facts, tmp_path)):
-        found = known.find(RECORD, [*keys, b"a" + b"\0" * 14 + b"b"])
+        found = known.find(HOME, [*keys, b"a" + b"\0" * 14 + b"b"])
         assert {key: outcome.scores["quality"] for key, outcome in found.items()} == facts
 
 

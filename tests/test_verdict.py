@@ -84,6 +84,7 @@ def put(store: Store, some: Plan, rows: Iterable[Row], facts: dict[str, dict[str
                 Fact(
                     key=key,
                     record=record_digest(record.digests()),
+                    home=record.digests()["answer"],
                     rubric=name,
                     rubric_fingerprint=f"r:{name}",
                     judge_fingerprint="j",
@@ -253,7 +254,7 @@ def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
         record = to_record(row, {})
         assert isinstance(record, Record)
         keys = PLAN.keys(Subject(record.digests(), None), {})
-        found = known.find(record_digest(record.digests()), list(keys.values()))
+        found = known.find(record.digests()["answer"], list(keys.values()))
         told = {name: tuple(found[key].scores.values()) for name, key in keys.items() if key in found}
         assert told == wanted, row
 

@@ -1,0 +1,105 @@
+"""The join in columns says of every record what plan and card say of it alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import Row, genre_rubric, plan, rubric, scan_rows
+
+from coigw_judge import bucket as buckets
+from coigw_judge.bucket import View
+from coigw_judge.facts import Fact
+from coigw_judge.gate import Gate
+from coigw_judge.plan import Plan, Subject
+from coigw_judge.record import Record, record_digest, to_record
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.verdict import decide_bucket
+from coigw_judge.writer import Writer
+
+GENRE = genre_rubric("诗歌", "散文")
+GUIDED = rubric("guided", dimensions=("quality",), by_genre={"诗歌": "看断行", "散文": "看闲笔"})
+PAIR = rubric("pair", reads=("query", "answer"), checks=("ok",))
+LOOSE = rubric("loose", reads=("answer",), reads_if_present=("thought",), dimensions=("quality",))
+LATER = rubric("later", notes=("summary",))
+GATE = Gate(total=13, each=6, over=("guided.quality", "loose.quality"), require=("pair.ok",), review_each=1, tops={"guided.quality": 10, "loose.quality": 10})
+
+rows = st.fixed_dictionaries(
+    {"answer": st.sampled_from(["甲", "乙", "丙", "丁", "戊", " "])},
+    optional={"query": st.sampled_from(["题", "目"]), "thought": st.just("思"), "genre": st.sampled_from(["诗歌", "散文", "小说"])},
+)
+scores = st.integers(4, 9).map(lambda n: Scored(scores={"quality": float(n)}))
+failed = st.sampled_from([Unscored(cause="malformed", detail="x"), Unscored(cause="truncated")])
+answers = {
+    "genre": st.sampled_from(["诗歌", "散文"]).map(lambda name: Scored(choices={"genre": name})) | failed,
+    "guided": scores | failed,
+    "loose": scores | failed,
+    "pair": st.booleans().map(lambda ok: Scored(checks={"ok": ok})) | failed,
+    "later": st.just(Scored(notes={"summary": "概"})),
+}
+
+
+def fill(some: Plan, view: View, records: list[Record], data: st.DataObject) -> dict[bytes, Any]:
+    """Answer some of what the plan asks of each record, as a fill that was cut off would."""
+    from coigw_judge.store import Store
+
+    facts: dict[bytes, Any] = {}
+    writer = Writer(Store(view.store), "run")
+    for record in records:
+        subject = Subject(record.digests(), record.genre)
+        for _ in range(data.draw(st.integers(0, 8))):
+            for need in some.next(subject, facts):
+                facts[need.key] = data.draw(answers[need.rubric])
+                writer.append(
+                    Fact(
+                        key=need.key, record=record_digest(subject.digests), home=subject.digests["answer"], rubric=need.rubric, rubric_fingerprint=need.rubric,
+                        judge_fingerprint="j", sample=need.sample, outcome=facts[need.key], finish_reason="stop", attempt=0,
+                        prompt_tokens=1, cached_tokens=0, generated_tokens=1, seconds=0.1,
+                    )
+                )  # fmt: skip
+    writer.flush()
+    return facts
+
+
+@settings(max_examples=40)
+@given(st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 3]), st.data())
+def test_joined_in_columns_or_alone_every_record_stands_the_same(
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, per_bucket: int, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("bucket")
+    asked = (GENRE, GUIDED, LOOSE, PAIR) if genre_first else (GUIDED, LOOSE, PAIR)
+    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat)
+    store, scan = scan_rows(folder, [given_rows])
+    pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
+    view = View(store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False)
+    records = [record for row in given_rows if isinstance(record := to_record(row, {}), Record)]
+    facts = fill(some, view, records, data)
+    deciding = {key: replace(fact, notes={}) if isinstance(fact, Scored) else fact for key, fact in facts.items()}
+    seen = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(buckets, "ROWS_PER_BUCKET", per_bucket)
+        for number in range(view.buckets):
+            found = buckets.read(view, number)
+            decide_bucket(view, number, str(folder / "verdicts"))
+            for at, row in enumerate(found.judged.tolist()):
+                record = to_record(given_rows[found.rows["row"][row].as_py()], {})
+                subject = Subject(record.digests(), record.genre)
+                standing = found.standings[found.pattern[at]]
+                names = [need.rubric for need in (*standing.open, *standing.open_again)]
+                assert standing.card == some.card(subject, deciding)
+                assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
+                assert (standing.again is not None) == some.repeats(subject)
+                assert standing.again is None or standing.again == some.card(subject, deciding, 1)
+                assert found.genres[at].as_py() == some.genre(subject, facts)
+                seen += 1
+            assert sum(each.count for each in found.standings) == len(found.judged)
+    assert seen == len(records)
+
+
+def test_patterns_are_few_where_records_are_many(tmp_path: Path) -> None:
+    some = plan(GUIDED, gate=Gate(each=6, over=("guided.quality",), tops={"guided.quality": 10}))
+    store, scan = scan_rows(tmp_path, [[{"answer": f"第{n}篇"} for n in range(500)]])
+    view = View(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
+    assert len(buckets.read(view, 0).standings) == 1
