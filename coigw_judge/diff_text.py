@@ -1,0 +1,241 @@
+"""A report of `diff` for a terminal, in 100 columns. Every number in it stands in the report.
+
+Not known here: how anything was counted.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coigw_judge import manifest as manifests
+from coigw_judge.job import DECISIONS
+from coigw_judge.show import cells, fold, printable
+
+WIDTH = 100
+_MOST_GROUPS = 30
+_MOST_DIFFERENCES = 40
+_NAME = 34
+_TITLES = {"unchanged": "records whose texts are the same", "changed": "records whose texts changed"}
+_FINDINGS = {
+    "nothing judged in both": "No record was judged in both runs, so nothing can be said about flips.",
+    "no noise floor": (
+        "No noise floor is known: neither run re-asked records that it decided. With `samples: {repeat: 0.02}` "
+        "a job re-asks 2% of its records, and the flips that re-asking alone makes can be told from the others."
+    ),
+    "above": "The flips exceed what re-asking alone makes: the 95% intervals do not overlap.",
+    "below": (
+        "The flips are fewer than re-asking everything makes (the 95% intervals do not overlap): "
+        "they show no effect beyond noise."
+    ),
+    "not told apart": "The flips can not be told from what re-asking alone makes: the 95% intervals overlap.",
+}
+
+
+def as_text(report: Mapping[str, Any], ids: int = 10) -> str:
+    """The whole report, with up to `ids` ids for every kind of flip."""
+    parts = [
+        _head(report),
+        _differs(report),
+        _join(report["join"]),
+        ["Decisions of joined rows: A down, B across", *_transitions(report["transitions"])],
+        _flips(report, "unchanged", ids),
+        _noise(report),
+        _shifts(report["unchanged"], report["noise"]),
+        _flips(report, "changed", ids) if report["join"]["changed"] else [],
+        _yields(report["yield"]),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _head(report: Mapping[str, Any]) -> list[str]:
+    rows = report["join"]["rows"]
+    runs = {side.upper(): report["runs"][side] for side in ("a", "b")}
+    lines = [f"{name}: {_safe(run['folder'])} ({rows[name.lower()]:,} rows)" for name, run in runs.items()]
+    meaningless = [name for name, run in runs.items() if run["meaningless"]]
+    if meaningless:
+        lines += _said(f"! {' and '.join(meaningless)}: {manifests.MEANINGLESS}")
+    for name, run in runs.items():
+        if not run["complete"]:
+            lines += _said(f"! {name} is incomplete: its rows did not add up when it was written")
+    return lines
+
+
+def _differs(report: Mapping[str, Any]) -> list[str]:
+    found = report["differs"]
+    if not found:
+        return _said(
+            "Nothing that the manifests record differs: rubrics, judge, gate, rows and job are the same. "
+            "(A rubric's by_genre is not recorded there.)",
+            indent="",
+        )
+    rows = [[_cut(d["key"], 38), _value(d["a"]), "->", _value(d["b"])] for d in found[:_MOST_DIFFERENCES]]
+    more = len(found) - len(rows)
+    lines = ["What differs", *_table(rows, left=4)]
+    if more:
+        lines.append(f"  and {more:,} more; --json has all")
+    for side in ("a", "b"):
+        if report["only_in"][side]:
+            lines += _said(f"scored only in {side.upper()}: {', '.join(_safe(n) for n in report['only_in'][side])}")
+    return lines
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return _cut(text, 12 if len(text) == 32 and set(text) <= set("0123456789abcdef") else 26)
+
+
+def _join(join: Mapping[str, Any]) -> list[str]:
+    on = join["on"]
+    lines = [f"Joined: {join['joined']:,} rows ({on['id']:,} on id, {on['row_id']:,} on row_id)"]
+    if join["texts_known"]:
+        lines.append(f"  texts: {join['unchanged']:,} the same, {join['changed']:,} changed")
+    else:
+        lines += _said("texts: not known to be the same, because an older run does not say (no column `record`)")
+    for what, title in (("no_id", "without id"), ("repeated_id", "with an id that stands more than once in its run")):
+        if any(join[what].values()):
+            told = f"{title}: {join[what]['a']:,} rows in A, {join[what]['b']:,} in B"
+            lines += _said(f"{told}; these are joined on row_id")
+    for side, decisions in join["only_in"].items():
+        if decisions:
+            lines += _said(f"only in {side.upper()}: " + ", ".join(f"{name} {n:,}" for name, n in decisions.items()))
+    return lines
+
+
+def _transitions(table: Mapping[str, Mapping[str, int]]) -> list[str]:
+    after = [name for name in DECISIONS if any(name in row for row in table.values())]
+    rows = [[name, *(f"{table[name].get(to, 0):,}" for to in after)] for name in DECISIONS if name in table]
+    return _table([["", *after], *rows])
+
+
+def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
+    found = report[group]
+    title = f"Flips of {_TITLES[group]}"
+    if not found["n"]:
+        return [f"{title}: none was judged in both runs"]
+    lines = [f"{title}: {found['flips']:,} of {found['n']:,} judged in both, {_share(found)}"]
+    if group == "changed":
+        lines += _said("a changed record's flips say nothing about rubrics, judge or gate")
+    lines += _said(
+        f"kept to not kept {found['kept_to_not_kept']:,}, not kept to kept {found['not_kept_to_kept']:,}, "
+        f"between review and dropped {found['between_review_and_dropped']:,}"
+    )
+    for kind in found["kinds"]:
+        shown = [_cut(_safe(row["row_id"] if row["id"] is None else row["id"]), 60) for row in kind["ids"][:ids]]
+        rest = ", ..." if shown and kind["flips"] > len(shown) else ""
+        lines += _said(f"{kind['from']} -> {kind['to']}  {kind['flips']:,}" + ("  " if shown else ""), shown, rest)
+    return lines
+
+
+def _noise(report: Mapping[str, Any]) -> list[str]:
+    lines = ["Noise floor: what re-asking alone flips"]
+    rows = []
+    for side, noise in report["noise"].items():
+        if noise is not None:
+            rows.append([f"re-asked in {side.upper()}", f"{noise['flips']:,} of {noise['n']:,}", _share(noise)])
+    if rows:
+        found = report["unchanged"]
+        flips = [["A to B", f"{found['flips']:,} of {found['n']:,}", _share(found)]] if found["n"] else []
+        lines += _table([*flips, *rows])
+    lines += _said(_FINDINGS[report["finding"]])
+    if report["finding"] == "above" and any(d["key"].startswith("gate.") for d in report["differs"]):
+        lines += _said("The gate differs too; its flips are among them.")
+    return lines
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{found['share']:.2%} (95%: {low:.2%} to {high:.2%})"
+
+
+def _shifts(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
+    sizes = {side: {s["name"]: s["mean_size"] for s in (of or {"scores": []})["scores"]} for side, of in noise.items()}
+    asked = [side for side in ("a", "b") if sizes[side]]
+    scores, checks, choices = ([item for item in group[kind] if item["n"]] for kind in ("scores", "checks", "choices"))
+    parts: list[list[str]] = []
+    if scores:
+        head = ["", "pairs", "shift", "moved", "by 1", "by 2+", "up", "down", "size"]
+        rows = [[*head, *(f"noise {side.upper()}" for side in asked)]]
+        for item in scores:
+            row = [_cut(item["name"], _NAME - 8 * len(asked) // 2), f"{item['n']:,}", f"{item['mean_shift']:+.2f}"]
+            row += [f"{item[what]:.1%}" for what in ("moved", "by_1", "by_2", "up", "down")]
+            row.append(f"{item['mean_size']:.2f}")
+            row += [_size(sizes[side].get(item["name"])) for side in asked]
+            rows.append(row)
+        told = "Scores of records whose texts are the same (size: the mean of shifts without their sign"
+        parts.append(_said(told + ("; noise: the same for re-asking)" if asked else ")"), indent="") + _table(rows))
+    if checks:
+        rows = [["", "pairs", "changed", "to true", "to false"]]
+        for item in checks:
+            shares = (f"{item[what]:.1%}" for what in ("changed", "to_true", "to_false"))
+            rows.append([_cut(item["name"], _NAME), f"{item['n']:,}", *shares])
+        parts.append(["Checks", *_table(rows)])
+    if choices:
+        rows = [["", "pairs", "changed"]]
+        rows += [[_cut(item["name"], _NAME), f"{item['n']:,}", f"{item['changed']:.1%}"] for item in choices]
+        parts.append(["Choices", *_table(rows)])
+    return "\n\n".join("\n".join(part) for part in parts).split("\n") if parts else []
+
+
+def _size(size: float | None) -> str:
+    return "-" if size is None else f"{size:.2f}"
+
+
+def _yields(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [_cut(_safe(found["by"]), _NAME), "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]
+    ]
+    for row in found["groups"][:_MOST_GROUPS]:
+        rows.append([_cut("(none)" if row["value"] is None else _safe(row["value"]), _NAME), *_yield(row)])
+    rows.append(["all", *_yield(found["all"])])
+    lines = ["Yield: kept of kept, review and dropped, over all rows of each run", *_table(rows)]
+    more = len(found["groups"]) - _MOST_GROUPS
+    return [*lines, f"  and {more:,} smaller groups; --json has all"] if more > 0 else lines
+
+
+def _yield(row: Mapping[str, Any]) -> list[str]:
+    found = []
+    for side in ("a", "b"):
+        share = row[side]["yield"]
+        found += [f"{row[side]['judged']:,}", f"{row[side]['kept']:,}", "-" if share is None else f"{share:.1%}"]
+    return [*found, "-" if row["change"] is None else f"{100 * row['change']:+.1f}"]
+
+
+def _safe(text: str) -> str:
+    """A text that stays on its line."""
+    return printable(text.replace("\n", "\ufffd").replace("\t", "\ufffd"))
+
+
+def _cut(text: str, width: int) -> str:
+    """A text in at most `width` columns of a terminal."""
+    safe = _safe(text[: width + 1])
+    return safe if len(text) <= width + 1 and cells(safe) <= width else fold(safe, width - 1)[0] + "…"
+
+
+def _said(text: str, words: Sequence[str] = (), end: str = "", *, indent: str = "  ") -> list[str]:
+    """A sentence, or a beginning and a list of words, broken between words into lines that fit."""
+    pieces = [f"{word}{',' if n < len(words) - 1 else end}" for n, word in enumerate(words)]
+    lines, line = [], indent + (text if words else "")
+    for piece in pieces or text.split(" "):
+        space = "" if line.isspace() or not line or line.endswith("  ") else " "
+        if cells(line + space + piece) > WIDTH and not line.isspace():
+            lines.append(line.rstrip())
+            line, space = indent + "  ", ""
+        line += space + piece
+    return [*lines, line]
+
+
+def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Rows in columns that are as wide as their widest cell on a terminal; all but the first `left` to the right."""
+    widths = [max(cells(row[n]) for row in rows) for n in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        padded = []
+        for n, text in enumerate(row):
+            space = " " * (widths[n] - cells(text))
+            padded.append(text + space if n < left else space + text)
+        lines.append(("  " + "  ".join(padded)).rstrip())
+    return lines
