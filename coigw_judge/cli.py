@@ -239,7 +239,7 @@ def _diff(options: argparse.Namespace) -> int:
 
     ids = diff.IDS_BOUND if options.json else max(0, options.ids)
     report = diff.compare((options.run_a, options.run_b), by=options.by, ids=ids, ids_to=options.ids_to)
-    print(json.dumps(report, ensure_ascii=False, indent=2) if options.json else diff_text.as_text(report, ids))
+    print(diff_text.as_json(report) if options.json else diff_text.as_text(report, ids))
     return OK
 
 

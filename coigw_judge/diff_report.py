@@ -15,6 +15,8 @@ from coigw_judge.errors import FixStore
 from coigw_judge.job import DECISIONS, Decided
 
 _Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
+_WEIGHTY = ("rubrics.", "requests.", "judge.", "gate.", "rows_in", "input.")
+"""What is told first of what differs."""
 _KINDS: tuple[Kind, ...] = ("score", "check", "choice")
 
 
@@ -51,6 +53,7 @@ def build(
             "rows": {side: counts["rows", side] for side in SIDES},
             "joined": sum(joined.values()),
             "on": joined,
+            "joined_on": joined_on,
             "unchanged": counts["texts", "unchanged"],
             "changed": counts["texts", "changed"],
             "texts_known": texts_known,
@@ -84,20 +87,23 @@ def _items_of_one(run: Run, common: Mapping[str, Kind]) -> list[str]:
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What two manifests say differently, as dotted keys with both values: rubrics, judge, gate, rows, the rest."""
-    told_a, told_b = _told(a), _told(b)
-    judges_same = told_a.get("judge.fingerprint") == told_b.get("judge.fingerprint")
-    found = []
-    for key in {**told_a, **told_b}:
-        kind, _, name = key.partition(".")
-        # A request holds its rubric and names its judge: it tells something only where neither does.
-        told = kind != "requests" or (judges_same and told_a.get(f"rubrics.{name}") == told_b.get(f"rubrics.{name}"))
-        if told and told_a.get(key) != told_b.get(key):
-            found.append({"key": key, "a": told_a.get(key), "b": told_b.get(key)})
-    return found
+    told = (_told(a), _told(b))
+    keys = [key for key in {**told[0], **told[1]} if told[0].get(key) != told[1].get(key) and _says_more(key, told)]
+    keys.sort(key=lambda key: next((n for n, kind in enumerate(_WEIGHTY) if key.startswith(kind)), len(_WEIGHTY)))
+    return [{"key": key, "a": told[0].get(key), "b": told[1].get(key)} for key in keys]
+
+
+def _says_more(key: str, told: tuple[Mapping[str, Any], Mapping[str, Any]]) -> bool:
+    """A request's fingerprint covers its rubric and the judge: it tells something only where these are the same."""
+    kind, _, name = key.partition(".")
+    covered = ("judge.fingerprint", f"rubrics.{name}")
+    if kind != "requests":
+        return True
+    return all(key in t for t in told) and all(told[0].get(name) == told[1].get(name) for name in covered)
 
 
 def _told(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest's word on what may decide a verdict, as flat dotted keys, the weightiest first."""
+    """A manifest's word on what may decide a verdict, as flat dotted keys."""
     job = dict(manifest.get("configuration") or {})
     for known in ("rubrics", "then", "gate", "name", "store", "out", "write"):
         job.pop(known, None)
@@ -112,7 +118,7 @@ def _told(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(key: str, value: object) -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         return {name: one for inner, of in value.items() for name, one in _flat(f"{key}.{inner}", of).items()}
     return {key: value}
 

@@ -90,6 +90,8 @@ def _may_have_ids(metadata: pq.FileMetaData) -> bool:
     for group in range(metadata.num_row_groups if at else 0):
         column = metadata.row_group(group).column(at[0])
         told = column.statistics
+        if not column.num_values:
+            continue
         if told is None or not told.has_null_count or told.null_count < column.num_values:
             return True
     return False

@@ -10,6 +10,7 @@ Not known here: files, how many buckets there are, what the counts mean to peopl
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,6 @@ def first_flips(tables: list[pa.Table], most: int) -> list[pa.Table]:
     table = table.sort_by([(name, "ascending") for name in ("changed", "from", "to", "label", "row_id")])
     kinds = pc.binary_join_element_wise(table["changed"].cast(pa.string()), table["from"], table["to"], "/")
     codes = kinds.combine_chunks().dictionary_encode().indices.to_numpy()
-    starts = np.flatnonzero(np.diff(codes, prepend=-1)).tolist()
+    bounds = [*np.flatnonzero(np.diff(codes, prepend=-1)).tolist(), len(codes)]
     plain = table.drop_columns(["label"])
-    return [plain.slice(i, min(j - i, most)) for i, j in zip(starts, [*starts[1:], len(codes)], strict=True)]
+    return [plain.slice(start, min(stop - start, most)) for start, stop in pairwise(bounds)]

@@ -1,9 +1,10 @@
-"""A report of `diff` for a terminal, in 100 columns. Every number in it stands in the report.
+"""A report of `diff` for a terminal, in 100 columns or as JSON. Every number in the text stands in the JSON.
 
 Not known here: how anything was counted.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ WIDTH = 100
 _MOST_GROUPS = 30
 _MOST_DIFFERENCES = 40
 _NAME = 34
+_BREAKS = str.maketrans(dict.fromkeys("\n\t\u2028\u2029", "\ufffd"))
+_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
+_WORDS = re.compile(r"`[^`]*`\S*|\S+")
+"""Words of a sentence; what stands in backticks is to be copied, and is one."""
 _TITLES = {"unchanged": "records whose texts are the same", "changed": "records whose texts changed"}
 _FINDINGS = {
     "nothing judged in both": "No record was judged in both runs, so nothing can be said about flips.",
@@ -47,6 +52,12 @@ def as_text(report: Mapping[str, Any], ids: int = 10) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
+def as_json(report: Mapping[str, Any]) -> str:
+    """The whole report as JSON; what would move a cursor or turn the direction of writing stands there escaped."""
+    text = json.dumps(report, ensure_ascii=False, indent=2)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _head(report: Mapping[str, Any]) -> list[str]:
     rows = report["join"]["rows"]
     runs = {side.upper(): report["runs"][side] for side in ("a", "b")}
@@ -65,7 +76,7 @@ def _differs(report: Mapping[str, Any]) -> list[str]:
     if not found:
         return _said(
             "Nothing that the manifests record differs: rubrics, judge, gate, rows and job are the same. "
-            "(A rubric's by_genre is not recorded there.)",
+            "(Not recorded there: a rubric's by_genre and, in older runs, prompts.)",
             indent="",
         )
     rows = [[_cut(d["key"], 38), _value(d["a"]), "->", _value(d["b"])] for d in found[:_MOST_DIFFERENCES]]
@@ -95,10 +106,11 @@ def _join(join: Mapping[str, Any]) -> list[str]:
         lines.append(f"  texts: {join['unchanged']:,} the same, {join['changed']:,} changed")
     else:
         lines += _said("texts: not known to be the same, because an older run does not say (no column `record`)")
+    if join["joined_on"] == "row_id":
+        lines += _said("no row of one run has an id, so all rows are joined on row_id")
     for what, title in (("no_id", "without id"), ("repeated_id", "with an id that stands more than once in its run")):
         if any(join[what].values()):
-            told = f"{title}: {join[what]['a']:,} rows in A, {join[what]['b']:,} in B"
-            lines += _said(f"{told}; these are joined on row_id")
+            lines += _said(f"{title}: {join[what]['a']:,} rows in A, {join[what]['b']:,} in B; joined on row_id")
     for side, decisions in join["only_in"].items():
         if decisions:
             lines += _said(f"only in {side.upper()}: " + ", ".join(f"{name} {n:,}" for name, n in decisions.items()))
@@ -124,9 +136,11 @@ def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
         f"between review and dropped {found['between_review_and_dropped']:,}"
     )
     for kind in found["kinds"]:
-        shown = [_cut(_safe(row["row_id"] if row["id"] is None else row["id"]), 60) for row in kind["ids"][:ids]]
-        rest = ", ..." if shown and kind["flips"] > len(shown) else ""
-        lines += _said(f"{kind['from']} -> {kind['to']}  {kind['flips']:,}" + ("  " if shown else ""), shown, rest)
+        shown = [_cut(row["row_id"] if row["id"] is None else row["id"], 60) for row in kind["ids"][:ids]]
+        if shown and kind["flips"] > len(shown):
+            shown.append("...")
+        words = [f"{word}," for word in shown[:-1]] + shown[-1:]
+        lines += _filled(f"  {kind['from']} -> {kind['to']}  {kind['flips']:,}" + "  " * bool(words), words)
     return lines
 
 
@@ -160,7 +174,7 @@ def _shifts(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
         head = ["", "pairs", "shift", "moved", "by 1", "by 2+", "up", "down", "size"]
         rows = [[*head, *(f"noise {side.upper()}" for side in asked)]]
         for item in scores:
-            row = [_cut(item["name"], _NAME - 8 * len(asked) // 2), f"{item['n']:,}", f"{item['mean_shift']:+.2f}"]
+            row = [_cut(item["name"], _NAME - 8 * len(asked) // 2), f"{item['n']:,}", _signed(item["mean_shift"], 2)]
             row += [f"{item[what]:.1%}" for what in ("moved", "by_1", "by_2", "up", "down")]
             row.append(f"{item['mean_size']:.2f}")
             row += [_size(sizes[side].get(item["name"])) for side in asked]
@@ -180,16 +194,19 @@ def _shifts(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
     return "\n\n".join("\n".join(part) for part in parts).split("\n") if parts else []
 
 
+def _signed(number: float, digits: int) -> str:
+    """With its sign, but no minus before a zero."""
+    return f"{round(number, digits) + 0.0:+.{digits}f}"
+
+
 def _size(size: float | None) -> str:
     return "-" if size is None else f"{size:.2f}"
 
 
 def _yields(found: Mapping[str, Any]) -> list[str]:
-    rows = [
-        [_cut(_safe(found["by"]), _NAME), "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]
-    ]
+    rows = [[_cut(found["by"], _NAME), "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]]
     for row in found["groups"][:_MOST_GROUPS]:
-        rows.append([_cut("(none)" if row["value"] is None else _safe(row["value"]), _NAME), *_yield(row)])
+        rows.append([_cut("(none)" if row["value"] is None else row["value"], _NAME), *_yield(row)])
     rows.append(["all", *_yield(found["all"])])
     lines = ["Yield: kept of kept, review and dropped, over all rows of each run", *_table(rows)]
     more = len(found["groups"]) - _MOST_GROUPS
@@ -201,12 +218,12 @@ def _yield(row: Mapping[str, Any]) -> list[str]:
     for side in ("a", "b"):
         share = row[side]["yield"]
         found += [f"{row[side]['judged']:,}", f"{row[side]['kept']:,}", "-" if share is None else f"{share:.1%}"]
-    return [*found, "-" if row["change"] is None else f"{100 * row['change']:+.1f}"]
+    return [*found, "-" if row["change"] is None else _signed(100 * row["change"], 1)]
 
 
 def _safe(text: str) -> str:
     """A text that stays on its line."""
-    return printable(text.replace("\n", "\ufffd").replace("\t", "\ufffd"))
+    return printable(text.translate(_BREAKS))
 
 
 def _cut(text: str, width: int) -> str:
@@ -215,16 +232,20 @@ def _cut(text: str, width: int) -> str:
     return safe if len(text) <= width + 1 and cells(safe) <= width else fold(safe, width - 1)[0] + "…"
 
 
-def _said(text: str, words: Sequence[str] = (), end: str = "", *, indent: str = "  ") -> list[str]:
-    """A sentence, or a beginning and a list of words, broken between words into lines that fit."""
-    pieces = [f"{word}{',' if n < len(words) - 1 else end}" for n, word in enumerate(words)]
-    lines, line = [], indent + (text if words else "")
-    for piece in pieces or text.split(" "):
-        space = "" if line.isspace() or not line or line.endswith("  ") else " "
-        if cells(line + space + piece) > WIDTH and not line.isspace():
-            lines.append(line.rstrip())
-            line, space = indent + "  ", ""
-        line += space + piece
+def _said(text: str, indent: str = "  ") -> list[str]:
+    """A sentence in lines that fit."""
+    return _filled(indent, _WORDS.findall(text))
+
+
+def _filled(begin: str, words: Sequence[str]) -> list[str]:
+    """Words behind a beginning, broken into lines that fit."""
+    lines, line = [], begin
+    for n, word in enumerate(words):
+        space = "" if line.endswith(" ") or not line else " "
+        if n and cells(line + space + word) > WIDTH:
+            lines.append(line)
+            line, space = "    ", ""
+        line += space + word
     return [*lines, line]
 
 
