@@ -15,12 +15,10 @@ from coigw_judge.show import cells, fold, printable
 WIDTH = 100
 _MOST_GROUPS = 30
 _MOST_DIFFERENCES = 40
-_NAME = 34
 _BREAKS = str.maketrans(dict.fromkeys("\n\t\u2028\u2029", "\ufffd"))
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _WORDS = re.compile(r"`[^`]*`\S*|\S+")
 """Words of a sentence; what stands in backticks is to be copied, and is one."""
-_TITLES = {"unchanged": "records whose texts are the same", "changed": "records whose texts changed"}
 _FINDINGS = {
     "nothing judged in both": "No record was judged in both runs, so nothing can be said about flips.",
     "no noise floor": (
@@ -38,6 +36,7 @@ _FINDINGS = {
 
 def as_text(report: Mapping[str, Any], ids: int = 10) -> str:
     """The whole report, with up to `ids` ids for every kind of flip."""
+    same = _records(report, "unchanged")
     parts = [
         _head(report),
         _differs(report),
@@ -45,7 +44,9 @@ def as_text(report: Mapping[str, Any], ids: int = 10) -> str:
         ["Decisions of joined rows: A down, B across", *_transitions(report["transitions"])],
         _flips(report, "unchanged", ids),
         _noise(report),
-        _shifts(report["unchanged"], report["noise"]),
+        _scores(f"Scores of {same} (shift: the mean)", report["unchanged"]["scores"]),
+        _answers(f"Checks of {same}", report["unchanged"]["checks"], ("changed", "to_true", "to_false")),
+        _answers(f"Choices of {same}", report["unchanged"]["choices"], ("changed",)),
         _flips(report, "changed", ids) if report["join"]["changed"] else [],
         _yields(report["yield"]),
     ]
@@ -123,12 +124,18 @@ def _transitions(table: Mapping[str, Mapping[str, int]]) -> list[str]:
     return _table([["", *after], *rows])
 
 
+def _records(report: Mapping[str, Any], group: str) -> str:
+    if not report["join"]["texts_known"]:
+        return "joined records"
+    return "records whose texts " + {"unchanged": "are the same", "changed": "changed"}[group]
+
+
 def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
     found = report[group]
-    title = f"Flips of {_TITLES[group]}"
+    title = f"Flips of {_records(report, group)}"
     if not found["n"]:
         return [f"{title}: none was judged in both runs"]
-    lines = [f"{title}: {found['flips']:,} of {found['n']:,} judged in both, {_share(found)}"]
+    lines = _said(f"{title}: {found['flips']:,} of {found['n']:,} judged in both, {_share(found)}", indent="")
     if group == "changed":
         lines += _said("a changed record's flips say nothing about rubrics, judge or gate")
     lines += _said(
@@ -157,7 +164,7 @@ def _noise(report: Mapping[str, Any]) -> list[str]:
     lines += _said(_FINDINGS[report["finding"]])
     if report["finding"] == "above" and any(d["key"].startswith("gate.") for d in report["differs"]):
         lines += _said("The gate differs too; its flips are among them.")
-    return lines
+    return lines + _sizes(report["unchanged"], report["noise"])
 
 
 def _share(found: Mapping[str, Any]) -> str:
@@ -165,33 +172,40 @@ def _share(found: Mapping[str, Any]) -> str:
     return f"{found['share']:.2%} (95%: {low:.2%} to {high:.2%})"
 
 
-def _shifts(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
-    sizes = {side: {s["name"]: s["mean_size"] for s in (of or {"scores": []})["scores"]} for side, of in noise.items()}
-    asked = [side for side in ("a", "b") if sizes[side]]
-    scores, checks, choices = ([item for item in group[kind] if item["n"]] for kind in ("scores", "checks", "choices"))
-    parts: list[list[str]] = []
-    if scores:
-        head = ["", "pairs", "shift", "moved", "by 1", "by 2+", "up", "down", "size"]
-        rows = [[*head, *(f"noise {side.upper()}" for side in asked)]]
-        for item in scores:
-            row = [_cut(item["name"], _NAME - 8 * len(asked) // 2), f"{item['n']:,}", _signed(item["mean_shift"], 2)]
-            row += [f"{item[what]:.1%}" for what in ("moved", "by_1", "by_2", "up", "down")]
-            row.append(f"{item['mean_size']:.2f}")
-            row += [_size(sizes[side].get(item["name"])) for side in asked]
-            rows.append(row)
-        told = "Scores of records whose texts are the same (size: the mean of shifts without their sign"
-        parts.append(_said(told + ("; noise: the same for re-asking)" if asked else ")"), indent="") + _table(rows))
-    if checks:
-        rows = [["", "pairs", "changed", "to true", "to false"]]
-        for item in checks:
-            shares = (f"{item[what]:.1%}" for what in ("changed", "to_true", "to_false"))
-            rows.append([_cut(item["name"], _NAME), f"{item['n']:,}", *shares])
-        parts.append(["Checks", *_table(rows)])
-    if choices:
-        rows = [["", "pairs", "changed"]]
-        rows += [[_cut(item["name"], _NAME), f"{item['n']:,}", f"{item['changed']:.1%}"] for item in choices]
-        parts.append(["Choices", *_table(rows)])
-    return "\n\n".join("\n".join(part) for part in parts).split("\n") if parts else []
+def _sizes(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
+    """How far scores moved beside how far re-asking alone moves them."""
+    sizes = {s["name"]: [_size(s["mean_size"])] for s in group["scores"] if s["n"]}
+    asked = [side for side in ("a", "b") if noise[side] is not None and noise[side]["scores"]]
+    for side in asked:
+        found = {s["name"]: s["mean_size"] for s in noise[side]["scores"]}
+        sizes = {name: [*row, _size(found.get(name))] for name, row in sizes.items()}
+    if not asked or not sizes:
+        return []
+    head = ["", "A to B", *(f"re-asked in {side.upper()}" for side in asked)]
+    return ["  Mean distance that a score moves", *_table([head, *([name, *row] for name, row in sizes.items())])]
+
+
+def _size(size: float | None) -> str:
+    return "-" if size is None else f"{size:.2f}"
+
+
+def _scores(title: str, scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    shown = ("moved", "by_1", "by_2", "up", "down")
+    rows = [["", "pairs", "shift", "moved", "by 1", "by 2+", "up", "down"]]
+    for item in scores:
+        if item["n"]:
+            shares = (f"{item[what]:.1%}" for what in shown)
+            rows.append([item["name"], f"{item['n']:,}", _signed(item["mean_shift"], 2), *shares])
+    return [title, *_table(rows)] if rows[1:] else []
+
+
+def _answers(title: str, found: Sequence[Mapping[str, Any]], shares: Sequence[str]) -> list[str]:
+    """Checks or choices: how many changed."""
+    rows = [["", "pairs", *(share.replace("_", " ") for share in shares)]]
+    for item in found:
+        if item["n"]:
+            rows.append([item["name"], f"{item['n']:,}", *(f"{item[share]:.1%}" for share in shares)])
+    return [title, *_table(rows)] if rows[1:] else []
 
 
 def _signed(number: float, digits: int) -> str:
@@ -199,14 +213,10 @@ def _signed(number: float, digits: int) -> str:
     return f"{round(number, digits) + 0.0:+.{digits}f}"
 
 
-def _size(size: float | None) -> str:
-    return "-" if size is None else f"{size:.2f}"
-
-
 def _yields(found: Mapping[str, Any]) -> list[str]:
-    rows = [[_cut(found["by"], _NAME), "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]]
+    rows = [[found["by"], "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]]
     for row in found["groups"][:_MOST_GROUPS]:
-        rows.append([_cut("(none)" if row["value"] is None else row["value"], _NAME), *_yield(row)])
+        rows.append(["(none)" if row["value"] is None else row["value"], *_yield(row)])
     rows.append(["all", *_yield(found["all"])])
     lines = ["Yield: kept of kept, review and dropped, over all rows of each run", *_table(rows)]
     more = len(found["groups"]) - _MOST_GROUPS
@@ -250,8 +260,14 @@ def _filled(begin: str, words: Sequence[str]) -> list[str]:
 
 
 def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
-    """Rows in columns that are as wide as their widest cell on a terminal; all but the first `left` to the right."""
-    widths = [max(cells(row[n]) for row in rows) for n in range(len(rows[0]))]
+    """Rows in columns that are as wide as their widest cell on a terminal, the first `left` of them flush left.
+
+    The first column gets the room that the others leave.
+    """
+    others = [max(cells(row[n]) for row in rows) for n in range(1, len(rows[0]))]
+    room = max(12, WIDTH - 2 - sum(width + 2 for width in others))
+    rows = [[_cut(row[0], room), *row[1:]] for row in rows]
+    widths = [max(cells(row[0]) for row in rows), *others]
     lines = []
     for row in rows:
         padded = []

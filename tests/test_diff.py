@@ -121,7 +121,7 @@ class TestFlips:
         assert not report["join"]["texts_known"] and report["join"]["changed"] == 0
         assert kinds(report["unchanged"]) == {("kept", "dropped"): ["r0"]}
         text = diff_text.as_text(report)
-        assert "an older run does not say" in text and "texts: 2" not in text
+        assert "an older run does not say" in text and "whose texts are the same" not in text
 
     def test_the_first_ids_by_name_are_held_and_all_are_written(self, tmp_path):
         count = 30
@@ -220,7 +220,7 @@ class TestShifts:
         nothing = next(s for s in report["unchanged"]["scores"] if s["name"] == "query.quality")
         assert nothing["n"] == 0 and nothing["mean_shift"] is None
         text = diff_text.as_text(report)
-        assert re.search(r"answer\.quality +5 +\+0\.40 +80\.0% +40\.0% +20\.0% +60\.0% +20\.0% +1\.00\n", text)
+        assert re.search(r"answer\.quality +5 +\+0\.40 +80\.0% +40\.0% +20\.0% +60\.0% +20\.0%\n", text)
         assert "query.quality" not in text.partition("Scores")[2]
 
     def test_scores_of_changed_records_are_counted_apart(self, tmp_path):
@@ -384,7 +384,7 @@ class TestNoise:
     def test_noise_stands_beside_the_shifts(self, tmp_path):
         a, b = re_asked(10, 0, size=0.5), re_asked(10, 0, size=1.0)
         text = diff_text.as_text(compared(tmp_path, a, b))
-        assert re.search(r"size +noise A +noise B\n +answer\.quality +10 .* 0\.00 +0\.50 +1\.00\n", text)
+        assert re.search(r" +A to B +re-asked in A +re-asked in B\n +answer\.quality +0\.00 +0\.50 +1\.00\n", text)
 
     @pytest.mark.parametrize(
         "k, n, low, high",
@@ -678,7 +678,7 @@ def test_every_number_of_the_text_stands_in_the_json(tmp_path):
     for said in ("95%", "by 1 ", "by 2+", "a" * 11, "0" * 11):
         assert said in text
         text = text.replace(said, "")
-    found = re.findall(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?%?", re.sub(r"noise: \S+|[a-z]\.[a-z]|->", "", text))
+    found = re.findall(r"[+-]?\d+(?:,\d{3})*(?:\.\d+)?%?", text.replace("->", "").replace("re-asked", ""))
     assert len(found) > 150
     assert set(found) <= numbers_of(json.loads(diff_text.as_json(report)))
 
@@ -707,6 +707,28 @@ def test_the_text_fits_a_hundred_columns_and_wide_names_keep_their_columns(tmp_p
     table = text.partition("Yield:")[2].splitlines()[1:]
     assert len(table) == 8 and len({cells(line) for line in table}) == 1
     assert any("…" in line for line in table), "a long name is cut"
+
+
+def larger(report: Any, times: int) -> Any:
+    """A report of as many times more rows."""
+    if isinstance(report, dict):
+        return {key: larger(value, 1 if key == "differs" else times) for key, value in report.items()}
+    if isinstance(report, list):
+        return [larger(value, times) for value in report]
+    return report * times if isinstance(report, int) and not isinstance(report, bool) else report
+
+
+def test_a_hundred_million_rows_fit_too(tmp_path):
+    report = larger(diff.compare(busy_runs(tmp_path)), 100_000)
+    text = diff_text.as_text({**report, "transitions": {"kept": {"kept": 10**8, "dropped": 10**8}}}, ids=40)
+    assert "130,000,000" in text and "112,500,000" in text
+    assert max(cells(line) for line in text.splitlines()[2:]) <= 100
+
+
+def test_runs_at_uris_are_runs(tmp_path):
+    folders = (make(tmp_path / "a", rows("kept", "kept")), make(tmp_path / "b", rows("kept", "dropped")))
+    here, there = diff.compare(folders), diff.compare((f"file://{folders[0]}", f"file://{folders[1]}"))
+    assert {**here, "runs": None} == {**there, "runs": None}
 
 
 def test_what_is_too_long_for_a_page_is_counted(tmp_path):
@@ -775,29 +797,38 @@ def test_one_word_of_one_rubric(write_job, tmp_path, capsys):
         }
         for n in range(60)
     ]
-    rubric = tmp_path / "query.yaml"
+    rubric, prompt = tmp_path / "query.yaml", tmp_path / "query.md"
     wording = (builtin("rubrics") / "query.yaml").read_text(encoding="utf-8")
-    rubric.write_text(wording, encoding="utf-8")
+    wording = wording.replace("prompt: query", f"prompt: {prompt}")
+    asked_so = (builtin("prompts") / "query.md").read_text(encoding="utf-8")
+    assert "可动笔" in wording and "题目" in asked_so
     judge = {"engine": "wording_judge:WordingJudge", "options": {"log": str(tmp_path / "asks.log")}}
-    job = write_job(
-        found, rubrics=["answer", str(rubric), "thought"], judge=judge, early_exit=False, gate={"total": 48, "each": 7}
-    )
-    assert main(["run", str(job)]) == 0
-    assert "命题" in wording or "可动笔" in wording
-    rubric.write_text(wording.replace("可动笔", "能动笔"), encoding="utf-8")
-    assert main(["run", str(job)]) == 0
+    gate = {"total": 48, "each": 7}
+    job = write_job(found, rubrics=["answer", str(rubric), "thought"], judge=judge, early_exit=False, gate=gate)
+    folders: list[str] = []
+    for said, put in (
+        (wording, asked_so),
+        (wording.replace("可动笔", "能动笔"), asked_so),
+        (wording, asked_so.replace("题目", "题")),
+    ):
+        rubric.write_text(said, encoding="utf-8")
+        prompt.write_text(put, encoding="utf-8")
+        assert main(["run", str(job)]) == 0
+        folders += [str(path) for path in (tmp_path / "runs").iterdir() if str(path) not in folders]
     asked = [line.split()[0] for line in (tmp_path / "asks.log").read_text().splitlines()]
-    assert Counter(asked) == {"answer": 60, "query": 120, "thought": 60}, "exactly that rubric's requests again"
-    folders = sorted((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert Counter(asked) == {"answer": 60, "query": 180, "thought": 60}, "exactly that rubric's requests again"
+    assert [d["key"] for d in diff.compare((folders[0], folders[2]))["differs"]] == ["requests.query"], "its prompt"
     capsys.readouterr()
-    assert main(["diff", *map(str, folders), "--json"]) == 0
+    assert main(["diff", *folders[:2], "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert [d["key"] for d in report["differs"]] == ["rubrics.query"]
     group = report["unchanged"]
     moved = {score["name"]: score["moved"] for score in group["scores"]}
     assert moved.pop("query.quality") > 0.5 and moved.pop("query.creativity") > 0.5
     assert moved and set(moved.values()) == {0.0}
-    verdicts = [{r["id"]: r["decision"] for r in pq.read_table(f / "verdicts").to_pylist()} for f in folders]
+    verdicts = [
+        {r["id"]: r["decision"] for r in pq.read_table(f / "verdicts").to_pylist()} for f in map(Path, folders[:2])
+    ]
     wanted = Counter((verdicts[0][name], verdicts[1][name]) for name in verdicts[0])
     assert {(k["from"], k["to"]): k["flips"] for k in group["kinds"]} == {
         p: n for p, n in wanted.items() if p[0] != p[1]
