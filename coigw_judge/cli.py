@@ -74,6 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("row", metavar="ROW_ID", help="row_id of a verdict, or its id")
     show.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
     show.set_defaults(command=_show)
+    _diff_command(commands)
     check = commands.add_parser("check", help="lint rubrics and prompts; with a job, its files, input and judge too")
     check.add_argument(
         "job", nargs="?", type=Path, metavar="JOB", help="a job file (default: only rubrics and prompts)"
@@ -126,6 +127,24 @@ def _job_command(
         )
     parser.set_defaults(command=command)
     return parser
+
+
+def _diff_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "what changed between two runs: flips, score shifts, yield, beside what re-asking alone flips"
+    diff = commands.add_parser("diff", help=text, description=text)
+    diff.add_argument("run_a", metavar="RUN_A", help="a run folder")
+    diff.add_argument("run_b", metavar="RUN_B", help="another, over the same records")
+    diff.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
+    diff.add_argument(
+        "--by", default="genre", metavar="COLUMN", help="give the yield by this column of the verdicts (default: genre)"
+    )
+    diff.add_argument(
+        "--ids", type=int, default=10, metavar="N", help="print N ids per kind of flip, as text (default: 10)"
+    )
+    diff.add_argument(
+        "--ids-to", type=Path, metavar="FILE", help="write every flip to this file, as JSONL (default: nowhere)"
+    )
+    diff.set_defaults(command=_diff)
 
 
 def _override_options(parser: argparse.ArgumentParser) -> None:
@@ -250,6 +269,15 @@ def _show(options: argparse.Namespace) -> int:
 
     found = show.find(options.run, options.row)
     print(json.dumps(found, ensure_ascii=False, indent=2, default=str) if options.json else show.as_text(found))
+    return OK
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from coigw_judge import diff, diff_text
+
+    ids = diff.IDS_BOUND if options.json else max(0, options.ids)
+    report = diff.compare((options.run_a, options.run_b), by=options.by, ids=ids, ids_to=options.ids_to)
+    print(diff_text.as_json(report) if options.json else diff_text.as_text(report, ids))
     return OK
 
 

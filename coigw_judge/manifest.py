@@ -69,6 +69,7 @@ def build(
             "meaningless": identity.meaningless,
         },
         "rubrics": {rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
+        "requests": dict(planned.plan.fingerprints),
         "gate": job.config.gate.model_dump(mode="json"),
         "configuration": job.config.model_dump(mode="json"),
         "versions": _versions(),

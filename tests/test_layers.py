@@ -21,6 +21,7 @@ GROUPS = (
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.judging", "pipeline.filling"),
         *("runs", "estimate", "checks", "show"),
+        *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },
     {"cli"},
 )

@@ -1,0 +1,14 @@
+"""The scripted judge, but its answers also follow from the wording of the question, as a real one's do."""
+
+from dataclasses import replace
+
+from scripted_judge import ScriptedJudge
+
+from coigw_judge.ask import Ask
+from coigw_judge.judges import Reply
+
+
+class WordingJudge(ScriptedJudge):
+    async def ask(self, ask: Ask) -> Reply:
+        told = replace(ask.prompt, fields=(*ask.prompt.fields, ask.prompt.task))
+        return await super().ask(replace(ask, prompt=told))
