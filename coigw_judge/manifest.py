@@ -48,11 +48,8 @@ def build(
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
         },
-        "repeat": {
-            "share": job.config.samples.repeat,
-            "asked": counts["repeat.asked"],
-            "flipped": counts["repeat.flipped"],
-        },
+        "repeat": job.config.samples.repeat,
+        "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
         "failures": _under(counts, "failed."),
         "flags": _under(counts, "flag."),
         "tokens": {

@@ -141,7 +141,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     spread = _Spread(found)
     columns: dict[str, pa.Array] = {}
     for name, kind in _PER_PATTERN.items():
-        not_judged: Any = None if kind in (pa.string(), pa.float64()) else []
+        not_judged: Any = [] if kind == _STRINGS else None
         columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
     columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
     columns["genre"] = spread.rows(found.genres)
@@ -269,7 +269,7 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
         "skipped": [] if standing.open else [rubric for rubric, fact in card.facts.items() if fact is None],
         "not_applicable": list(card.not_applicable),
         "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
-        "repeat_scores": [] if again is None else list(again.scores().items()),
+        "repeat_scores": None if again is None else list(again.scores().items()),
     }
 
 
