@@ -32,6 +32,7 @@ from coigw_judge.writer import moment
 
 RUBRICS = ("answer", "query", "thought")
 GENRES = ("散文", "诗歌", "小说", "科普", "评论", "童话", "剧本", "博客")
+SCORES, SHARES = (5.0, 6.0, 7.0, 8.0, 9.0, 10.0), (0.04, 0.1, 0.2, 0.36, 0.25, 0.05)
 FACTS_PER_PART = 20_000
 _ROWS_AT_ONCE = 100_000
 
@@ -79,9 +80,7 @@ def make(folder: Path, rows: int, seed: int = 1) -> Path:
     return path
 
 
-def _facts(
-    job: LoadedJob, store: Store, scan: Scan, planned: Planned, rng: np.random.Generator
-) -> Iterator[pa.Table]:
+def _facts(job: LoadedJob, store: Store, scan: Scan, planned: Planned, rng: np.random.Generator) -> Iterator[pa.Table]:
     pieces = max(1, scan.rows_in // _ROWS_AT_ONCE)
     for piece in range(pieces):
         rows = read_rows(store, scan, spans.span(piece, pieces))
@@ -98,10 +97,9 @@ def facts_of(rubric: Rubric, rows: pa.Table, planned: Planned, rng: np.random.Ge
         guidance = planned.plan.guidance(rubric, genre)
         keys[alike] = request_keys(planned.plan.fingerprints[rubric.name], shown, guidance, 0)
     names = [dimension.key for dimension in rubric.dimensions]
-    drawn = rng.choice([5.0, 6.0, 7.0, 8.0, 9.0, 10.0], (rows.num_rows, len(names)), p=[0.04, 0.1, 0.2, 0.36, 0.25, 0.05])
-    return table_of(keys, rows["record"], rows["home"], rubric, planned, names, drawn, rng).take(
-        pa.array(rng.permutation(rows.num_rows))
-    )
+    drawn = rng.choice(SCORES, (rows.num_rows, len(names)), p=SHARES)
+    table = table_of(keys, rows["record"], rows["home"], rubric, planned, names, drawn, rng)
+    return table.take(pa.array(rng.permutation(rows.num_rows)))
 
 
 def table_of(
@@ -131,12 +129,12 @@ def table_of(
         "judge_fingerprint": _same(identity.fingerprint, count),
         "sample": pa.array(np.zeros(count), pa.int32()),
         "scores": pa.MapArray.from_arrays(offsets, items, pa.array(scores.reshape(-1))),
-        "reasons": pa.MapArray.from_arrays(offsets, items, pool.take(pa.array(rng.integers(0, len(pool), count * len(names))))),
+        "reasons": pa.MapArray.from_arrays(offsets, items, _drawn(pool, count * len(names), rng)),
         "checks": pa.MapArray.from_arrays(empty, texts, pa.array([], pa.bool_())),
         "choices": pa.MapArray.from_arrays(empty, texts, texts),
         "notes": pa.MapArray.from_arrays(empty, texts, texts),
         "expected": pa.MapArray.from_arrays(empty, texts, nothing),
-        "raw": pa.array([_words(rng, 120) for _ in range(500)]).take(pa.array(rng.integers(0, 500, count))),
+        "raw": _drawn(pa.array([_words(rng, 120) for _ in range(500)]), count, rng),
         "finish_reason": _same("stop", count),
         "prompt_tokens": pa.array(rng.integers(1000, 4000, count)),
         "cached_tokens": pa.array(rng.integers(0, 1000, count)),
@@ -152,6 +150,10 @@ def table_of(
 
 def _same(text: str, count: int) -> pa.Array:
     return pa.array([text]).take(pa.array(np.zeros(count), pa.int64()))
+
+
+def _drawn(pool: pa.Array, count: int, rng: np.random.Generator) -> pa.Array:
+    return pool.take(pa.array(rng.integers(0, len(pool), count)))
 
 
 def _words(rng: np.random.Generator, length: int) -> str:

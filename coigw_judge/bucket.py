@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 
 from coigw_judge import spans
 from coigw_judge.ask import Need, request_keys
-from coigw_judge.card import Scorecard
+from coigw_judge.card import Final, Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
+from coigw_judge.gate import Decision
 from coigw_judge.index import KeyIndex
 from coigw_judge.plan import GENRE_RUBRIC, Plan, Subject
 from coigw_judge.reply import Scored, Unscored
@@ -64,11 +65,16 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the records of one pattern stand. `again` is the scorecard of the second sample, where one is due."""
+    """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
+
+    `again` is the scorecard of the second sample, where one is due.
+    """
 
     card: Scorecard
     open: tuple[Need, ...]
     open_again: tuple[Need, ...]
+    final: Final
+    decision: Decision
     again: Scorecard | None
     count: int
 
@@ -203,9 +209,21 @@ class _Join:
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
         representative, pattern, counts = _distinct(codes)
-        return pattern, [
-            self._standing(int(row), int(count)) for row, count in zip(representative, counts, strict=True)
-        ]
+        rows = self._rows.select([*FIELDS, "genre"]).take(pa.array(representative)).to_pylist()
+        facts = self._facts_of(representative)
+        return pattern, [self._standing(*each) for each in zip(rows, facts, counts.tolist(), strict=True)]
+
+    def _facts_of(self, rows: Numbers) -> list[dict[bytes, Scored | Unscored]]:
+        """What is known of some rows, by request key."""
+        found: list[dict[bytes, Scored | Unscored]] = [{} for _ in rows]
+        for sampled, places in self.fact_of.items():
+            known = np.flatnonzero(places[rows] >= 0)
+            keys = self._keys[sampled][rows[known]]
+            facts = self._facts.take(pa.array(places[rows[known]])).to_pylist()
+            for at, key, fact in zip(known.tolist(), keys, facts, strict=True):
+                assert fact["key"] == key.tobytes(), "a look-up found another key"
+                found[at][fact["key"]] = outcome(fact)
+        return found
 
     def _codes(self, rubric: str, at: Numbers) -> Numbers:
         """Per row a number that is equal where the rubric's facts say the same of a decision."""
@@ -222,21 +240,17 @@ class _Join:
         codes[known] = alike
         return codes
 
-    def _standing(self, row: int, count: int) -> Standing:
-        values = self._rows.slice(row, 1).to_pylist()[0]
-        subject = Subject({f: values[f] for f in FIELDS if values[f] is not None}, values["genre"])
-        facts: dict[bytes, Scored | Unscored] = {}
-        for sampled, places in self.fact_of.items():
-            if places[row] >= 0:
-                fact = self._facts.slice(int(places[row]), 1).to_pylist()[0]
-                assert fact["key"] == self._keys[sampled][row].tobytes(), "a look-up found another key"
-                facts[fact["key"]] = outcome(fact)
+    def _standing(self, row: dict[str, Any], facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        first = plan.first(subject, facts)
+        subject = Subject({field: row[field] for field in FIELDS if row[field] is not None}, row["genre"])
+        card, first = plan.card(subject, facts), plan.first(subject, facts)
+        final, decision = card.final(plan.gate, complete=not first)
         return Standing(
-            card=plan.card(subject, facts),
+            card=card,
             open=tuple(first),
             open_again=tuple(plan.second(subject, facts)),
+            final=final,
+            decision=decision,
             again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
         )

@@ -252,8 +252,7 @@ def _row_ids(view: View, rows: pa.Table) -> pa.Array:
 
 def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
     """The part of a verdict that all records of a pattern share."""
-    card = standing.card
-    final, decision = card.final(gate, complete=not standing.open)
+    card, final, decision = standing.card, standing.final, standing.decision
     reasons = [reason.text for reason in decision.reasons if reason.kind != "unknown"]
     if final == "unscored":
         reasons += [_why_unscored(rubric, fact) for rubric, fact in card.failed().items()]
@@ -285,19 +284,18 @@ def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
     """What a manifest says of the judged rows, each pattern as often as it occurs."""
     counts: Counter[str] = Counter()
     for each in standings:
-        final, decision = each.card.final(gate, complete=not each.open)
         asked, failed = len(_asked(each.card)), each.card.failed()
         counts["asks.asked"] += each.count * asked
         counts["asks.failed"] += each.count * len(failed)
         counts["asks.skipped"] += 0 if each.open else each.count * (len(each.card.facts) - asked)
         for rubric, fact in failed.items():
             counts[f"failed.{rubric}.{fact.cause}"] += each.count
-        for kind in _kinds(final, decision):
+        for kind in _kinds(each.final, each.decision):
             counts[f"gate.{kind}"] += each.count
         if each.again is not None and not each.open_again:
             again = each.again.final(gate, complete=True)[0]
             counts["repeat.asked"] += each.count
-            counts["repeat.flipped"] += each.count * (again != final)
+            counts["repeat.flipped"] += each.count * (again != each.final)
             counts["asks.repeated"] += each.count * len(_asked(each.again))
     return counts
 
