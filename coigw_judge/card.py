@@ -43,6 +43,10 @@ class Scorecard:
         """The judge's notes, as `rubric.note`."""
         return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.notes.items()}
 
+    def flags(self) -> list[str]:
+        """What a reader should know of how the scores were asked for, each once: `head_tail`."""
+        return sorted({flag.partition(":")[0] for _, fact in self._scored() for flag in fact.flags})
+
     def failed(self) -> dict[str, Unscored]:
         """Rubrics that were asked and gave no score."""
         return {rubric: fact for rubric, fact in self.facts.items() if isinstance(fact, Unscored)}

@@ -12,13 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from coigw_judge.ask import Ask, Need
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
+from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges import Judge, Reply
+from coigw_judge.judges import Judge, Measures, Reply
 from coigw_judge.plan import Facts, Plan, Subject
 from coigw_judge.prompt import Template
 from coigw_judge.record import Record, record_digest
@@ -84,6 +85,7 @@ class Filler:
         self._recipe = recipe
         self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
         self._judge = judge
+        self._tokens = judge.tokens if isinstance(judge, Measures) else len
         self._writer = writer
         self._known = known
         self._flush_seconds = flush_seconds
@@ -117,21 +119,24 @@ class Filler:
 
     async def _record(self, record: Record) -> None:
         digests = record.digests()
-        subject = Subject(digests, record.genre)
+        subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(subject)
+        shown: Shown | None = None
         self.tally["asks.from_store"] += len(facts)
         while needs := self._recipe.plan.next(subject, facts):
             fresh = {need.key: found for need in needs if (found := self._usable(need.key)) is not None}
             self.tally["asks.from_store"] += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
-            answers = await asyncio.gather(*(self._once(need, record, record_digest(digests)) for need in missing))
+            shown = shown or fit(record.texts, self._recipe.plan.head_tail, self._tokens)
+            asks = (self._once(need, shown, record_digest(digests)) for need in missing)
+            answers = await asyncio.gather(*asks)
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
         self.tally["rows"] += 1
 
     async def give_up(self, record: Record, detail: str) -> None:
         """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
         digests = record.digests()
-        subject = Subject(digests, record.genre)
+        subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(subject)
         outcome = Unscored(cause="engine_died", detail=detail)
         while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
@@ -149,11 +154,11 @@ class Filler:
         found = self._known.get(key)
         return None if self._recipe.retry_unscored and isinstance(found, Unscored) else found
 
-    async def _once(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+    async def _once(self, need: Need, shown: Shown, digest: bytes) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
         task = self._asked.get(need.key)
         if task is None:
-            task = asyncio.create_task(self._settle(need, record, digest))
+            task = asyncio.create_task(self._settle(need, shown, digest))
             self._asked[need.key] = task
             if len(self._asked) > _REMEMBERED:
                 oldest = next(iter(self._asked))
@@ -161,7 +166,7 @@ class Filler:
                     del self._asked[oldest]
         return await asyncio.shield(task)  # another record may wait for it too
 
-    async def _settle(self, need: Need, record: Record, digest: bytes) -> Scored | Unscored:
+    async def _settle(self, need: Need, shown: Shown, digest: bytes) -> Scored | Unscored:
         """Ask until there are scores or the budget of tries is spent; append the fact."""
         rubric = self._rubrics[need.rubric]
         started = time.monotonic()
@@ -169,13 +174,16 @@ class Filler:
         attempt = 0
         while True:
             async with self._admit:
-                reply = await self._judge.ask(self._ask(need, record, attempt))
+                reply = await self._judge.ask(self._ask(need, shown, attempt))
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
-        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started)
+        flags = shown.flags(rubric.fields)
+        if isinstance(outcome, Scored):
+            outcome = replace(outcome, flags=flags)
+        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started, flags)
         return outcome
 
     def _append(
@@ -187,6 +195,7 @@ class Filler:
         spent: Counter[str],
         attempt: int,
         seconds: float,
+        flags: tuple[str, ...] = (),
     ) -> None:
         self._writer.append(
             Fact(
@@ -203,16 +212,17 @@ class Filler:
                 cached_tokens=spent["cached"],
                 generated_tokens=spent["generated"],
                 seconds=seconds,
+                flags=flags,
             )
         )
         self._count(outcome, spent, attempt)
 
-    def _ask(self, need: Need, record: Record, attempt: int) -> Ask:
+    def _ask(self, need: Need, shown: Shown, attempt: int) -> Ask:
         name = need.rubric
         return Ask(
             key=need.key,
             rubric=name,
-            prompt=self._recipe.templates[name].render(record.texts, need.guidance),
+            prompt=self._recipe.templates[name].render(shown.texts, need.guidance),
             schema=self._recipe.schemas[name],
             reply_tokens=self._recipe.reply_tokens[name],
             sample=need.sample,
@@ -291,6 +301,12 @@ async def self_test(recipe: Recipe, judge: Judge) -> None:
     Raises FixJudge with what came back instead. A reply that thinking or a missing parser broke ends here, not
     after a million rows.
     """
+    policy = recipe.plan.head_tail
+    if policy is not None and isinstance(judge, Measures) and judge.context != policy.context:
+        raise FixJudge(
+            f"judge: the engine's context is {judge.context} tokens and the model's files say {policy.context}; "
+            f"set judge.engine_args.max_model_len: {judge.context}, so that long_text: head_tail cuts to what fits"
+        )
     for rubric in recipe.plan.rubrics[:3]:
         for attempt in range(recipe.retries + 1):
             reply = await judge.ask(specimen_ask(recipe, rubric, attempt))

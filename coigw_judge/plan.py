@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Gate
+from coigw_judge.headtail import HeadTail
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName, Rubric
 
@@ -24,10 +25,11 @@ GENRE_RUBRIC = "genre"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A record without its texts: the digests of its fields, and its genre where the input gives one."""
+    """A record without its texts: their digests, its genre where the input gives one, characters in all."""
 
     digests: Mapping[FieldName, bytes]
     genre: str | None
+    chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class Plan:
     """A job's asks: rubrics in order, what is asked of the kept (`then`), the gate, and the ask fingerprints.
 
     `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
+    `head_tail`: how texts over the context are shown (None: not at all).
     """
 
     rubrics: tuple[Rubric, ...]
@@ -44,6 +47,7 @@ class Plan:
     early_exit: bool = True
     floor: float | None = None
     categories: Mapping[str, str] = field(default_factory=dict)
+    head_tail: HeadTail | None = None
 
     def next(self, subject: Subject, facts: Facts) -> list[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""
@@ -110,7 +114,9 @@ class Plan:
 
     def _need(self, rubric: Rubric, subject: Subject, genre: str | None) -> Need:
         guidance = None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre, self.categories.get(genre or ""))
-        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, 0)
+        policy = self.head_tail
+        cut = policy.key(subject.digests) if policy is not None and policy.concerns(subject.chars) else None
+        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, 0, cut)
         return Need(rubric.name, key, guidance)
 
 

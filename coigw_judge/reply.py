@@ -42,6 +42,8 @@ class Scored:
     checks: Mapping[str, bool] = field(default_factory=dict)
     choices: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    """What must be known of how it was asked: `head_tail:answer 12034`, characters that were not shown."""
     raw: str = ""
     """The reply, its lone surrogates as U+FFFD so that it can be stored."""
 

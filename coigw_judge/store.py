@@ -47,6 +47,7 @@ SCHEMA = pa.schema(
         ("finish_reason", pa.string()),
         ("cause", pa.string()),
         ("detail", pa.string()),
+        ("flags", pa.list_(pa.string())),
         ("attempt", pa.int32()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
@@ -58,7 +59,9 @@ SCHEMA = pa.schema(
 )
 """A fact's columns (CONTRACT, A fact). `cause` is null where scored; tokens and seconds are over all attempts."""
 
-OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause")
+OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause", "flags")
+_LATER = ("flags",)
+"""Columns that parts from before them lack: there they are null."""
 _MAPS = ("scores", "reasons", "checks", "choices", "notes")
 
 
@@ -79,6 +82,7 @@ class Fact:
     cached_tokens: int
     generated_tokens: int
     seconds: float
+    flags: tuple[str, ...] = ()
 
     def row(self, run: str, created_at: datetime) -> dict[str, Any]:
         """The fact as a row of SCHEMA."""
@@ -86,7 +90,7 @@ class Fact:
         outcome = self.outcome
         for name in _MAPS:
             row[name] = dict(getattr(outcome, name, {}))
-        row |= {"raw": _storable(outcome.raw), "run": run, "created_at": created_at}
+        row |= {"raw": _storable(outcome.raw), "flags": list(self.flags), "run": run, "created_at": created_at}
         if isinstance(outcome, Unscored):
             row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
         return row
@@ -141,13 +145,19 @@ class Store:
 
     def _read_part(self, part: str, columns: list[str]) -> pa.Table:
         try:
-            table = pq.read_table(part, columns=columns, filesystem=self.filesystem, partitioning=None)
+            with pq.ParquetFile(part, filesystem=self.filesystem) as file:
+                table = file.read(columns)
         except (OSError, pa.ArrowInvalid) as error:
             raise _no_part(part, " ".join(str(error).split())) from error
+        for name in columns:
+            if name not in table.column_names and name in _LATER:
+                table = table.append_column(SCHEMA.field(name), pa.nulls(table.num_rows, SCHEMA.field(name).type))
+        if lacking := [name for name in columns if name not in table.column_names]:
+            raise _no_part(part, f"it lacks {', '.join(lacking)}")
         for field in table.schema:
             if field.type != SCHEMA.field(field.name).type:
                 raise _no_part(part, f"{field.name} is {field.type}, not {SCHEMA.field(field.name).type}")
-        return table
+        return table.select(columns)
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
         """Keep what a configuration's ask fingerprints are."""
@@ -244,7 +254,8 @@ def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
     """A fact's row (at least OUTCOME_COLUMNS) as an outcome."""
     if row["cause"] is not None:
         return Unscored(cause=row["cause"], raw=row.get("raw") or "", detail=row.get("detail") or "")
-    return Scored(**{name: dict(row[name]) for name in _MAPS}, raw=row.get("raw") or "")
+    maps = {name: dict(row[name]) for name in _MAPS}
+    return Scored(**maps, flags=tuple(row.get("flags") or ()), raw=row.get("raw") or "")
 
 
 def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:

@@ -76,7 +76,8 @@ def walk(view: View, bucket: int, columns: tuple[str, ...] = OUTCOME_COLUMNS) ->
             digest = values["record"]
             subject = None
             if digest is not None:
-                subject = Subject({f: values[f] for f in FIELDS if values[f] is not None}, values["genre"])
+                digests = {f: values[f] for f in FIELDS if values[f] is not None}
+                subject = Subject(digests, values["genre"], values["chars"])
             of = first.setdefault(digest, name) if digest is not None else name
             yield Seen(number, row, name, values, subject, of if of != name else None, facts)
 
@@ -213,6 +214,7 @@ def _judged(view: View, seen: Seen, subject: Subject, counts: Counter[str]) -> d
         "asked": asked,
         "skipped": [] if open_needs else [rubric for rubric, fact in card.facts.items() if fact is None],
         "not_applicable": list(card.not_applicable),
+        "flags": [*(seen.scanned["flags"] or []), *card.flags()],
         **card.scores(),
         **card.checks(),
         **card.choices(),
