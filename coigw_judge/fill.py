@@ -180,10 +180,8 @@ class Filler:
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
-        flags = shown.flags(rubric.fields)
-        if isinstance(outcome, Scored):
-            outcome = replace(outcome, flags=flags)
-        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started, flags)
+        outcome = replace(outcome, flags=shown.flags(rubric.fields))
+        self._append(need, digest, outcome, reply, spent, attempt, time.monotonic() - started)
         return outcome
 
     def _append(
@@ -195,7 +193,6 @@ class Filler:
         spent: Counter[str],
         attempt: int,
         seconds: float,
-        flags: tuple[str, ...] = (),
     ) -> None:
         self._writer.append(
             Fact(
@@ -212,7 +209,6 @@ class Filler:
                 cached_tokens=spent["cached"],
                 generated_tokens=spent["generated"],
                 seconds=seconds,
-                flags=flags,
             )
         )
         self._count(outcome, spent, attempt)

@@ -27,7 +27,8 @@ LEAST_ROOM = 256
 """Tokens per field below which there is no point in showing a beginning and an end."""
 
 _TOKENS_PER_CHAR = 4
-"""No tokenizer that falls back to bytes takes more for a character."""
+"""No tokenizer that falls back to bytes takes more for a character, but for a few musical signs that it first takes
+apart; a record made of those is `too_long`."""
 
 _DELIMITERS = 80
 """Tokens that a field's two delimiters and the blank line after it take at the most."""

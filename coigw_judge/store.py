@@ -82,7 +82,6 @@ class Fact:
     cached_tokens: int
     generated_tokens: int
     seconds: float
-    flags: tuple[str, ...] = ()
 
     def row(self, run: str, created_at: datetime) -> dict[str, Any]:
         """The fact as a row of SCHEMA."""
@@ -90,7 +89,7 @@ class Fact:
         outcome = self.outcome
         for name in _MAPS:
             row[name] = dict(getattr(outcome, name, {}))
-        row |= {"raw": _storable(outcome.raw), "flags": list(self.flags), "run": run, "created_at": created_at}
+        row |= {"raw": _storable(outcome.raw), "flags": list(outcome.flags), "run": run, "created_at": created_at}
         if isinstance(outcome, Unscored):
             row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
         return row
@@ -252,10 +251,10 @@ class Known(Mapping[bytes, Scored | Unscored]):
 
 def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
     """A fact's row (at least OUTCOME_COLUMNS) as an outcome."""
+    flags = tuple(row.get("flags") or ())
     if row["cause"] is not None:
-        return Unscored(cause=row["cause"], raw=row.get("raw") or "", detail=row.get("detail") or "")
-    maps = {name: dict(row[name]) for name in _MAPS}
-    return Scored(**maps, flags=tuple(row.get("flags") or ()), raw=row.get("raw") or "")
+        return Unscored(cause=row["cause"], raw=row.get("raw") or "", detail=row.get("detail") or "", flags=flags)
+    return Scored(**{name: dict(row[name]) for name in _MAPS}, raw=row.get("raw") or "", flags=flags)
 
 
 def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:
