@@ -167,7 +167,7 @@ def test_a_mistake_is_said_in_one_line(load: Callable[..., LoadedJob], override:
 
 def test_head_tail_needs_an_endpoints_context(load: Callable[..., LoadedJob]) -> None:
     endpoint = {"engine": "endpoint", "base_url": "http://a/v1", "model": "m"}
-    with pytest.raises(FixJob, match="long_text: head_tail needs judge.context, the tokens that the server's model"):
+    with pytest.raises(FixJob, match=r"long_text: head_tail needs judge\.context, the tokens that the server's model"):
         load(judge=endpoint, long_text="head_tail")
     assert load(judge={**endpoint, "context": 8192}, long_text="head_tail").config.judge.context == 8192
     assert load(judge=endpoint).config.long_text == "reject"
