@@ -1,7 +1,7 @@
 """One judge request, and the key that names it for good.
 
 A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
-tokenizer, template, rubric, schema, sampling and retry policy, long-text policy), the digests of the fields
+tokenizer, template, rubric, schema, sampling and retry policy), the digests of the fields
 shown, the genre guidance shown, the sample number, and for long records what their cut hangs on (headtail.py).
 Edit a rubric and exactly its requests have no fact yet; resume, rescoring and re-gating follow from that alone.
 Not known here: how a request is sent, whether it was ever answered.

@@ -4,7 +4,8 @@ The cut is made once per record, from all fields that the job's rubrics read and
 longest request leaves: so all requests of the record show the same texts and share their prefix, though one of
 them alone might have had room for more. For the same reason a short request of a long record hangs on fields
 that it does not show; `HeadTail.key` puts them, and the room, into its key. Records of a length that always
-fits are not concerned: neither their prompts nor their keys know of any of this.
+fits are not concerned: neither their prompts nor their keys know of any of this, so that whoever turns from
+`reject` to `head_tail` pays for long records only.
 The longest field is cut first; where it would end shorter than the next, both are cut to one length.
 Counting goes piece by piece and ends when the room is used up, so ten million characters cost no more than what
 is shown of them.

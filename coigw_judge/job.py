@@ -204,7 +204,7 @@ class LoadedJob:
             "rubric": rubric.fingerprint(),
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
-            "long_text": self.config.long_text,
+            "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
         }
 
 

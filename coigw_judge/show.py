@@ -26,6 +26,7 @@ _RAW_COLUMNS = (
     "cause",
     "finish_reason",
     "attempt",
+    "flags",
     "record",
 )
 
@@ -75,7 +76,7 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
     identity = record_digest(record.digests())
     table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs)
     return [
-        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt")}
+        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt", "flags")}
         for row in table.to_pylist()
         if row["record"] == identity
     ]
@@ -99,7 +100,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines += [name, *("  " + line for line in fold(printable(text), width - 2))]
     for reply in found["replies"]:
         state = reply["cause"] or "scored"
-        lines += ["", f"== raw reply: {reply['rubric']} ({state}, {reply['finish_reason']})"]
+        state = ", ".join((state, str(reply["finish_reason"]), *(reply["flags"] or ())))
+        lines += ["", f"== raw reply: {reply['rubric']} ({state})"]
         lines += fold(printable(reply["raw"]), width)
     return "\n".join(lines)
 
