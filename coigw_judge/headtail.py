@@ -95,11 +95,11 @@ def too_long(texts: Mapping[FieldName, str], fields: Iterable[FieldName], room: 
 
 
 def _size(field: FieldName, text: str, most: int, count: Count) -> int:
-    """The tokens of a field in its delimiters, counted only as far as it matters: `most` + 1 stands for more."""
+    """The tokens of a field in its delimiters; `most` + 1 where it clearly has more than `most`."""
     slack = most // 16  # pieces may take a little more than the whole
     if len(text) > 2 * most and _reach(text, most + slack, count) < len(text):
         return most + 1
-    return min(most + 1, _block(field, text, count))
+    return _block(field, text, count)
 
 
 def _block(field: FieldName, text: str, count: Count) -> int:

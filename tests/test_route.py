@@ -222,6 +222,9 @@ def test_a_long_article_is_shown_by_its_ends_and_flagged_and_only_it_is_asked_ag
     (flag,) = {flag for fact in cut for flag in fact["flags"]}
     assert flag.startswith("head_tail:answer ") and 36_000 < int(flag.split()[1]) < 45_000
     assert all(fact["prompt_tokens"] < 8000 for fact in cut), "the scripted judge counts characters"
+    assert main(["show", str(latest(tmp_path)), "long"]) == 0
+    told = capsys.readouterr().out
+    assert "flag: head_tail" in told and f"raw reply: answer (scored, stop, {flag})" in told
     asked = asks(tmp_path)
     assert main(["run", str(job)]) == 0
     assert main(["select", str(job)]) == 0
