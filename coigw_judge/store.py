@@ -57,7 +57,8 @@ SCHEMA = pa.schema(
         ("run", pa.string()),
     ]
 )
-"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; `flags`: Scored.flags; tokens and seconds are over all attempts."""
+"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; `flags` are the outcome's;
+tokens and seconds are over all attempts."""
 
 OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause", "flags")
 _LATER = ("flags",)
