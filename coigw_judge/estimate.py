@@ -7,11 +7,12 @@ Not known here: how fast a judge is (hours come with measured rates).
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from coigw_judge import runs
 from coigw_judge import scan as scanning
-from coigw_judge.asks import head_tail, reserve
+from coigw_judge.asks import head_tail, plan_for_fill, reserve
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.headtail import fit, too_long
@@ -40,6 +41,7 @@ def report(job: LoadedJob, prompts: int) -> str:
     stage = runs.begin(job, for_fill=False)
     if not stage.scan.rows_in:
         return f"{job.config.name}: the input holds no rows; there is nothing to judge"
+    _find_room(stage)
     recipe = make_recipe(job, stage.planned.plan, "", "", False)
     records = _sample(stage, max(SAMPLE_RECORDS, prompts))
     encoder, why_not = _encoder(job)
@@ -64,6 +66,13 @@ def _sample(stage: runs.Stage, count: int) -> list[Record]:
         columns = stage.job.config.input.columns
         found += [record for _, record in scanning.records(stage.scan, number, columns, wanted)]
     return found[: count * 2]
+
+
+def _find_room(stage: runs.Stage) -> None:
+    """Before the first fill under head_tail the store does not know the room: find it, lest all seem open."""
+    if stage.job.config.long_text == "head_tail" and stage.planned.plan.head_tail is None:
+        with suppress(FixJudge):
+            stage.planned = plan_for_fill(stage.job, stage.store)
 
 
 def _as_shown(job: LoadedJob, records: list[Record]) -> tuple[list[Record], list[str]]:

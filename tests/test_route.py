@@ -208,10 +208,12 @@ def test_a_long_article_is_shown_by_its_ends_and_flagged_and_only_it_is_asked_ag
     judge = {"engine": "scripted_judge:ScriptedJudge", "context": 8000, "options": {"log": str(tmp_path / "asks.log")}}
     long = {**triplets(1)[0], "id": "long", "answer": "巷口的修表匠说，这只表走得慢。" * 3000}
     job = write_job([*triplets(4), long], judge=judge, early_exit=False, long_text="head_tail")
-    assert main(["plan", str(job)]) == 0
-    assert "over the context: 1 of 5 sampled records; they would be shown by their beginning" in capsys.readouterr().out
     assert main(["run", str(job), "--set", "long_text=reject"]) == 0
     assert len(asks(tmp_path)) == 15 and not any(row["flags"] for row in verdicts(tmp_path))
+    assert main(["plan", str(job)]) == 0
+    told = capsys.readouterr().out
+    assert "over the context: 1 of 5 sampled records; they would be shown by their beginning" in told
+    assert next(line for line in told.splitlines() if line.startswith("thought")).split()[1:] == ["5", "4", "0", "1"]
     assert main(["run", str(job)]) == 0
     assert len(asks(tmp_path)) == 18, "from reject to head_tail: the long record's requests"
     found = {row["id"]: row for row in verdicts(tmp_path)}
