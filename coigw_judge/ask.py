@@ -1,9 +1,9 @@
 """One judge request, and the key that names it for good.
 
 A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
-tokenizer, template, rubric, schema, sampling and retry policy, long-text policy), the digests of the fields
-shown, the genre guidance shown, and the sample number. Edit a rubric and exactly its requests have no fact
-yet; resume, rescoring and re-gating follow from that alone.
+tokenizer, template, rubric, schema, sampling and retry policy), the digests of the fields
+shown, the genre guidance shown, the sample number, and for long records what their cut hangs on (headtail.py).
+Edit a rubric and exactly its requests have no fact yet; resume, rescoring and re-gating follow from that alone.
 Not known here: how a request is sent, whether it was ever answered.
 """
 
@@ -46,12 +46,21 @@ class Ask:
 
 
 def request_key(
-    ask_fingerprint: str, rubric: Rubric, digests: Mapping[FieldName, bytes], guidance: str | None, sample: int
+    ask_fingerprint: str,
+    rubric: Rubric,
+    digests: Mapping[FieldName, bytes],
+    guidance: str | None,
+    sample: int,
+    cut: bytes | None = None,
 ) -> bytes:
-    """The 16-byte key of a request. Fields that the record lacks count as absent, not as empty."""
+    """The 16-byte key of a request. Fields that the record lacks count as absent, not as empty.
+
+    `cut` is HeadTail.key, for a record long enough that its texts may be shown cut.
+    """
     shown = [digests.get(field) for field in rubric.fields]
     extra = None if guidance is None else guidance.encode()
-    return digest([ask_fingerprint.encode(), *shown, extra, sample.to_bytes(4, "little")])
+    parts = [ask_fingerprint.encode(), *shown, extra, sample.to_bytes(4, "little")]
+    return digest(parts if cut is None else [*parts, cut])
 
 
 def request_keys(

@@ -2,6 +2,7 @@
 
 Fingerprints are computed when a fill begins (that reads the model's tokenizer and configuration) and kept in the
 store by what the job says. So `select` and `plan` find them again without a tokenizer, a model or a GPU.
+The room that long texts have (`long_text: head_tail`) is found and kept in the same way.
 Not known here: Ray, records.
 """
 
@@ -9,14 +10,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coigw_judge.errors import FixJob
+from coigw_judge.fill import reply_budget
 from coigw_judge.hashing import fingerprint
+from coigw_judge.headtail import LEAST_ROOM, HeadTail
 from coigw_judge.job import EarlyExit, LoadedJob
-from coigw_judge.judges import Identity, identify
+from coigw_judge.judges import Identity, Yardstick, identify, yardstick
 from coigw_judge.plan import Plan
-from coigw_judge.rubric import Rubric
+from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.store import Store
 
 NEVER_ASKED = "never asked"
+_STEPS = 32
+"""The room is rounded down to a thirty-second of the context: a word more in a rubric hardly ever moves a cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +37,30 @@ class Planned:
 def plan_for_fill(job: LoadedJob, store: Store) -> Planned:
     """Identify the judge, compute all fingerprints and keep them in the store. Raises FixJudge, FixJob."""
     identity = identify(job.config.judge)
+    policy = head_tail(job, yardstick(job.config.judge)) if job.config.long_text == "head_tail" else None
     asks = {rubric.name: ask_fingerprint(job, rubric, identity) for rubric in job.all_rubrics}
     for rubric in job.all_rubrics:
-        store.write_asks(_configuration(job, rubric), {"ask": asks[rubric.name], "identity": asdict(identity)})
-    return _planned(job, asks, identity)
+        kept = {"ask": asks[rubric.name], "identity": asdict(identity)}
+        kept |= {} if policy is None else {"head_tail": asdict(policy)}
+        store.write_asks(_configuration(job, rubric), kept)
+    return _planned(job, asks, identity, policy)
 
 
 def plan_from_store(job: LoadedJob, store: Store) -> Planned:
     """The plan as the last fill of this configuration had it. A rubric that was never filled has no facts."""
     asks: dict[str, str] = {}
-    identity = None
+    identity: Identity | None = None
+    policy: HeadTail | None = None
     for rubric in job.all_rubrics:
         kept = store.read_asks(_configuration(job, rubric))
         asks[rubric.name] = NEVER_ASKED if kept is None else kept["ask"]
         if kept is not None:
             identity = Identity(**kept["identity"])
+            policy = _policy(kept.get("head_tail"))
     if identity is None:
         judge = job.config.judge
         identity = Identity(engine=judge.engine, model=judge.model, revision=judge.revision, fingerprint=NEVER_ASKED)
-    return _planned(job, asks, identity)
+    return _planned(job, asks, identity, policy)
 
 
 def ask_fingerprint(job: LoadedJob, rubric: Rubric, identity: Identity) -> str:
@@ -57,7 +68,38 @@ def ask_fingerprint(job: LoadedJob, rubric: Rubric, identity: Identity) -> str:
     return fingerprint({"judge": identity.fingerprint, **job.request_shape(rubric)})
 
 
-def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity) -> Planned:
+def head_tail(job: LoadedJob, measure: Yardstick | None) -> HeadTail | None:
+    """How the job's long texts are shown: what its longest request leaves them. None where the context is not known.
+
+    Raises FixJob where that is nothing.
+    """
+    if measure is None:
+        return None
+    reserved, name = max((reserve(job, rubric, measure), rubric.name) for rubric in job.all_rubrics)
+    step = max(1, measure.context // _STEPS)
+    room = measure.context - -(-reserved // step) * step
+    read = {field for rubric in job.all_rubrics for field in rubric.fields}
+    if room < LEAST_ROOM * len(read):
+        raise FixJob(
+            f"{job.path}: long_text: head_tail: rubric {name} and its reply take up to {reserved} of the context's "
+            f"{measure.context} tokens, which leaves too little for a text; raise the context or shorten the reply"
+        )
+    return HeadTail(tuple(field for field in FIELDS if field in read), room, measure.context)
+
+
+def reserve(job: LoadedJob, rubric: Rubric, measure: Yardstick) -> int:
+    """Tokens that a rubric's requests need at the most beside the record's fields, the reply included."""
+    template, judge = job.templates[rubric.name], job.config.judge
+    tasks = [template.task(guidance) for guidance in (None, *rubric.by_genre.values())]
+    reply = reply_budget(rubric, job.config.reasons) + (judge.thinking_tokens if judge.thinking else 0)
+    return measure.frame + measure.tokens(template.system) + max(map(measure.tokens, tasks)) + reply
+
+
+def _policy(kept: Mapping[str, Any] | None) -> HeadTail | None:
+    return None if kept is None else HeadTail(tuple(kept["fields"]), kept["room"], kept["context"])
+
+
+def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity, policy: HeadTail | None) -> Planned:
     early = job.config.early_exit
     plan = Plan(
         rubrics=job.rubrics,
@@ -67,6 +109,7 @@ def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity) -> Pla
         early_exit=bool(early),
         floor=early.floor if isinstance(early, EarlyExit) else None,
         repeat=job.config.samples.repeat,
+        head_tail=policy,
     )
     pairs = tuple((rubric.fingerprint(), identity.fingerprint) for rubric in job.all_rubrics)
     return Planned(plan, identity, pairs)
@@ -83,6 +126,11 @@ def _configuration(job: LoadedJob, rubric: Rubric) -> str:
         "concurrency",
         "base_url",
         "api_key_env",
+        "context",
     ):
         judge.pop(neutral)
-    return fingerprint({"judge": judge, **job.request_shape(rubric)})
+    shape = job.request_shape(rubric)
+    if job.config.long_text == "head_tail":  # all rubrics have their part in what room there is
+        others = [[job.request_shape(other), other.by_genre] for other in job.all_rubrics]
+        shape |= {"context": job.config.judge.context, "beside": sorted(fingerprint(other) for other in others)}
+    return fingerprint({"judge": judge, **shape})

@@ -171,14 +171,32 @@ class _Join:
             chosen = self._repeated()[wanted]
             places[wanted[~chosen]] = NOT_REPEATED
             wanted = wanted[chosen]
+        long = self._concerned(wanted)
         if len(self._facts):
-            for guidance, rows in self._by_guidance(rubric, wanted):
+            keys[wanted[long]] = self._keys_one_by_one(rubric, wanted[long], sample)
+            for guidance, rows in self._by_guidance(rubric, wanted[~long]):
                 for fields, alike in self._by_presence(rubric, rows):
                     shown = [self._digests[f][alike] if present else None for f, present in fields]
                     keys[alike] = request_keys(self._plan.fingerprints[rubric.name], shown, guidance, sample)
         places[wanted] = self._index.find(*spans.halves(keys[wanted]))
         self._keys[rubric.name, sample] = keys
         self.fact_of[rubric.name, sample] = places
+
+    def _concerned(self, rows: Numbers) -> Numbers:
+        """Which rows are so long that their texts may be shown cut."""
+        policy = self._plan.head_tail
+        if policy is None:
+            return np.zeros(len(rows), bool)
+        return np.array([policy.concerns(chars) for chars in self._rows["chars"].to_numpy()[rows].tolist()], bool)
+
+    def _keys_one_by_one(self, rubric: Rubric, rows: Numbers, sample: int) -> Numbers:
+        """The keys of long records, which hang on all that a cut hangs on; they are few."""
+        found = np.zeros((len(rows), 16), np.uint8)
+        genres = self.genres.take(pa.array(rows)).to_pylist()
+        for n, values in enumerate(self._rows.take(pa.array(rows)).to_pylist()):
+            key = self._plan.need(rubric, _subject(values), genres[n], sample).key
+            found[n] = np.frombuffer(key, np.uint8)
+        return found
 
     def _repeated(self) -> Numbers:
         """Plan.repeats, for all rows."""
@@ -209,7 +227,7 @@ class _Join:
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
         representative, pattern, counts = _distinct(codes)
-        rows = self._rows.select([*FIELDS, "genre"]).take(pa.array(representative)).to_pylist()
+        rows = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(representative)).to_pylist()
         facts = self._facts_of(representative)
         return pattern, [self._standing(*each) for each in zip(rows, facts, counts.tolist(), strict=True)]
 
@@ -242,7 +260,7 @@ class _Join:
 
     def _standing(self, row: dict[str, Any], facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        subject = Subject({field: row[field] for field in FIELDS if row[field] is not None}, row["genre"])
+        subject = _subject(row)
         card, first = plan.card(subject, facts), plan.first(subject, facts)
         final, decision = card.final(plan.gate, complete=not first)
         return Standing(
@@ -254,6 +272,10 @@ class _Join:
             again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
         )
+
+
+def _subject(row: dict[str, Any]) -> Subject:
+    return Subject({f: row[f] for f in FIELDS if row[f] is not None}, row["genre"], row["chars"])
 
 
 def _groups(values: pa.Array) -> tuple[list[str | None], Numbers]:

@@ -7,13 +7,17 @@ Not known here: how fast a judge is (hours come with measured rates).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from coigw_judge import runs
 from coigw_judge import scan as scanning
+from coigw_judge.asks import head_tail, plan_for_fill, reserve
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe, make_recipe
+from coigw_judge.headtail import fit, too_long
 from coigw_judge.job import LoadedJob
+from coigw_judge.judges import yardstick
 from coigw_judge.pipeline import passes
 from coigw_judge.plan import Subject, applies
 from coigw_judge.prompt import Prompt
@@ -37,10 +41,12 @@ def report(job: LoadedJob, prompts: int) -> str:
     stage = runs.begin(job, for_fill=False)
     if not stage.scan.rows_in:
         return f"{job.config.name}: the input holds no rows; there is nothing to judge"
+    _find_room(stage)
     recipe = make_recipe(job, stage.planned.plan, "", "", False)
     records = _sample(stage, max(SAMPLE_RECORDS, prompts))
     encoder, why_not = _encoder(job)
-    lines = [_counted(stage, job, recipe, records, encoder)]
+    records, long = _as_shown(job, records)
+    lines = [_counted(stage, job, recipe, records, encoder), *long]
     if why_not:
         lines.append(f"tokens: not known ({why_not})")
     if prompts:
@@ -60,6 +66,36 @@ def _sample(stage: runs.Stage, count: int) -> list[Record]:
         columns = stage.job.config.input.columns
         found += [record for _, record in scanning.records(stage.scan, number, columns, wanted)]
     return found[: count * 2]
+
+
+def _find_room(stage: runs.Stage) -> None:
+    """Before the first fill under head_tail the store does not know the room: find it, lest all seem open."""
+    if stage.job.config.long_text == "head_tail" and stage.planned.plan.head_tail is None:
+        with suppress(FixJudge):
+            stage.planned = plan_for_fill(stage.job, stage.store)
+
+
+def _as_shown(job: LoadedJob, records: list[Record]) -> tuple[list[Record], list[str]]:
+    """The sampled records as the judge would see them, and a line on those that are too long for it, if any."""
+    try:
+        measure = yardstick(job.config.judge)
+    except FixJudge:
+        return records, []
+    if measure is None:
+        return records, []
+    if job.config.long_text == "head_tail":
+        policy = head_tail(job, measure)
+        shown = [fit(record.texts, policy, measure.tokens) for record in records]
+        records = [replace(record, texts=each.texts) for record, each in zip(records, shown, strict=True)]
+        count, fate = sum(bool(each.left_out) for each in shown), "would be shown by their beginning and their end"
+    else:
+        rooms = [(rubric, measure.context - reserve(job, rubric, measure)) for rubric in job.all_rubrics]
+        count = sum(
+            any(too_long(texts, r.fields, room, measure.tokens) for r, room in rooms if texts.keys() >= set(r.reads))
+            for texts in (record.texts for record in records)
+        )
+        fate = "would be unscored (too_long); `long_text: head_tail` shows their beginning and their end"
+    return records, [f"over the context: {count:,} of {len(records):,} sampled records; they {fate}"] if count else []
 
 
 def _encoder(job: LoadedJob) -> tuple[Encoder | None, str]:

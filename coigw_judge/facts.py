@@ -35,6 +35,7 @@ SCHEMA = pa.schema(
         ("finish_reason", pa.string()),
         ("cause", pa.string()),
         ("detail", pa.string()),
+        ("flags", pa.list_(pa.string())),
         ("attempt", pa.int32()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
@@ -44,13 +45,14 @@ SCHEMA = pa.schema(
         ("run", pa.string()),
     ]
 )
-"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; tokens and seconds are over all attempts.
+"""A fact's columns (CONTRACT, A fact). `cause` is null where scored; `flags` are the outcome's; tokens and seconds
+are over all attempts.
 
 `home` is the digest of the answer: what a fact is sorted by and looked for under. It is not the record, because
 records that share an answer share the facts of every rubric that sees no more than they share.
 """
 
-OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause")
+OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause", "flags")
 """What makes a Scored or Unscored."""
 
 DECIDING_COLUMNS = ("key", "rubric", "scores", "checks", "choices", "cause", "detail")
@@ -84,7 +86,8 @@ class Fact:
         outcome = self.outcome
         for name in _MAPS:
             row[name] = dict(getattr(outcome, name, {}))
-        row |= {"raw": _storable(outcome.raw), "run": run, "created_at": created_at}
+        row |= {"raw": _storable(outcome.raw), "flags": list(outcome.flags)}
+        row |= {"run": run, "created_at": created_at}
         if isinstance(outcome, Unscored):
             row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
         return row
@@ -97,14 +100,19 @@ def _storable(text: str) -> str:
 
 def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
     """A fact's row as an outcome; columns that it lacks count as empty."""
+    raw, flags = row.get("raw") or "", tuple(row.get("flags") or ())
     if row["cause"] is not None:
-        return Unscored(cause=row["cause"], raw=row.get("raw") or "", detail=row.get("detail") or "")
-    return Scored(**{name: dict(row.get(name) or {}) for name in _MAPS}, raw=row.get("raw") or "")
+        return Unscored(cause=row["cause"], raw=raw, detail=row.get("detail") or "", flags=flags)
+    return Scored(**{name: dict(row.get(name) or {}) for name in _MAPS}, raw=raw, flags=flags)
 
 
 def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:
     """All facts of a table by key."""
     return {row["key"]: outcome(row) for row in table.to_pylist()}
+
+
+LATER = ("flags",)
+"""Columns that parts from before them lack: there they are null."""
 
 
 def with_columns(table: pa.Table, columns: list[str]) -> pa.Table:

@@ -12,14 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from coigw_judge.ask import Ask, Need
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import Fact
+from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges import Judge, Reply
+from coigw_judge.judges import Judge, Measures, Reply
 from coigw_judge.known import Known
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.prompt import Template
@@ -87,6 +88,7 @@ class Filler:
         self._recipe = recipe
         self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
         self._judge = judge
+        self._tokens = judge.tokens if isinstance(judge, Measures) else len
         self._writer = writer
         self._known = known
         self._flush_seconds = flush_seconds
@@ -120,21 +122,23 @@ class Filler:
 
     async def _record(self, record: Record) -> None:
         digests = record.digests()
-        subject = Subject(digests, record.genre)
+        subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
+        shown: Shown | None = None
         self.tally["asks.from_store"] += len(facts)
         while needs := self._recipe.plan.next(subject, facts):
             fresh = self._from_store(digests["answer"], [need.key for need in needs])
             self.tally["asks.from_store"] += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
-            answers = await asyncio.gather(*(self._once(need, record, digests) for need in missing))
+            shown = shown or fit(record.texts, self._recipe.plan.head_tail, self._tokens)
+            answers = await asyncio.gather(*(self._once(need, shown, digests) for need in missing))
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
         self.tally["rows"] += 1
 
     async def give_up(self, record: Record, detail: str) -> None:
         """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
         digests = record.digests()
-        subject = Subject(digests, record.genre)
+        subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
         while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
@@ -150,11 +154,11 @@ class Filler:
             return found
         return {key: outcome for key, outcome in found.items() if isinstance(outcome, Scored)}
 
-    async def _once(self, need: Need, record: Record, digests: Digests) -> Scored | Unscored:
+    async def _once(self, need: Need, shown: Shown, digests: Digests) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
         task = self._asked.get(need.key)
         if task is None:
-            task = asyncio.create_task(self._settle(need, record, digests))
+            task = asyncio.create_task(self._settle(need, shown, digests))
             self._asked[need.key] = task
             if len(self._asked) > _REMEMBERED:
                 oldest = next(iter(self._asked))
@@ -162,7 +166,7 @@ class Filler:
                     del self._asked[oldest]
         return await asyncio.shield(task)  # another record may wait for it too
 
-    async def _settle(self, need: Need, record: Record, digests: Digests) -> Scored | Unscored:
+    async def _settle(self, need: Need, shown: Shown, digests: Digests) -> Scored | Unscored:
         """Ask until there are scores or the budget of tries is spent; append the fact."""
         rubric = self._rubrics[need.rubric]
         started = time.monotonic()
@@ -170,12 +174,13 @@ class Filler:
         attempt = 0
         while True:
             async with self._admit:
-                reply = await self._judge.ask(self._ask(need, record, attempt))
+                reply = await self._judge.ask(self._ask(need, shown, attempt))
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
+        outcome = replace(outcome, flags=shown.flags(rubric.fields))
         self._append(need, digests, outcome, reply, spent, attempt, time.monotonic() - started)
         return outcome
 
@@ -209,12 +214,12 @@ class Filler:
         )
         self._count(outcome, spent, attempt)
 
-    def _ask(self, need: Need, record: Record, attempt: int) -> Ask:
+    def _ask(self, need: Need, shown: Shown, attempt: int) -> Ask:
         name = need.rubric
         return Ask(
             key=need.key,
             rubric=name,
-            prompt=self._recipe.templates[name].render(record.texts, need.guidance),
+            prompt=self._recipe.templates[name].render(shown.texts, need.guidance),
             schema=self._recipe.schemas[name],
             reply_tokens=self._recipe.reply_tokens[name],
             sample=need.sample,
@@ -293,6 +298,12 @@ async def self_test(recipe: Recipe, judge: Judge) -> None:
     Raises FixJudge with what came back instead. A reply that thinking or a missing parser broke ends here, not
     after a million rows.
     """
+    policy = recipe.plan.head_tail
+    if policy is not None and isinstance(judge, Measures) and judge.context != policy.context:
+        raise FixJudge(
+            f"judge: the engine's context is {judge.context} tokens and the model's files say {policy.context}; "
+            f"set judge.engine_args.max_model_len: {judge.context}, so that long_text: head_tail cuts to what fits"
+        )
     for rubric in recipe.plan.rubrics[:3]:
         for attempt in range(recipe.retries + 1):
             reply = await judge.ask(specimen_ask(recipe, rubric, attempt))

@@ -112,6 +112,9 @@ class JudgeConfig(_Strict):
     concurrency: int | None = Field(
         default=None, ge=1, description="requests in flight per replica; default: by engine"
     )
+    context: int | None = Field(
+        default=None, ge=1, description="endpoint, own judge: tokens it takes; long_text: head_tail needs it"
+    )
     options: dict[str, Any] = Field(default={}, description="handed to a judge class of your own")
 
     @field_validator("replicas")
@@ -132,6 +135,8 @@ class JudgeConfig(_Strict):
             raise ValueError("base_url belongs to `engine: endpoint`, which needs it")
         if self.engine != "vllm" and self.engine_args:
             raise ValueError("engine_args are vLLM's; an endpoint takes extra_body, a judge of your own options")
+        if self.engine == "vllm" and self.context is not None:
+            raise ValueError("context is an endpoint's or your own judge's; for vLLM say engine_args.max_model_len")
         return self
 
 
@@ -161,13 +166,21 @@ class Job(_Strict):
     samples: Samples = Samples()
     judge: JudgeConfig
     reasons: Reasons = Field(default="short", description="none, short (80 characters) or full (400)")
-    long_text: Literal["reject"] = Field(default="reject", description="a text over the context: `unscored`, too_long")
+    long_text: Literal["reject", "head_tail"] = Field(
+        default="reject", description="texts over the context: unscored (too_long), or their beginning and end, flagged"
+    )
     early_exit: bool | EarlyExit = Field(default=True, description="stop once neither kept nor review is possible")
     max_unscored: float = Field(default=0.01, ge=0, le=1, description="share of judged rows that may end as unscored")
     write: list[Decided | Literal["all"]] = Field(default=["kept", "review"], description="decisions with own folders")
     store: str = "facts/"
     out: str = "runs/"
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")
+
+    @model_validator(mode="after")
+    def _knows_the_context(self) -> "Job":
+        if self.long_text == "head_tail" and self.judge.engine == "endpoint" and self.judge.context is None:
+            raise ValueError("long_text: head_tail needs judge.context, the tokens that the server's model takes")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +213,7 @@ class LoadedJob:
             "rubric": rubric.fingerprint(),
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
-            "long_text": self.config.long_text,
+            "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
         }
 
 

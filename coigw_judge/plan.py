@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Gate
+from coigw_judge.headtail import HeadTail
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName, Rubric
@@ -27,10 +28,11 @@ GENRE_RUBRIC = "genre"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A record without its texts: the digests of its fields, and its genre where the input gives one."""
+    """A record without its texts: their digests, its genre where the input gives one, characters in all."""
 
     digests: Mapping[FieldName, bytes]
     genre: str | None
+    chars: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,8 @@ class Plan:
     """A job's asks: rubrics in order, what is asked of the kept (`then`), the gate, and the ask fingerprints.
 
     `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
-    `repeat`: the share of records that are asked a second time.
+    `repeat`: the share of records that are asked a second time. `head_tail`: how texts over the context are shown
+    (None: not at all).
     """
 
     rubrics: tuple[Rubric, ...]
@@ -49,6 +52,7 @@ class Plan:
     floor: float | None = None
     repeat: float = 0.0
     categories: Mapping[str, str] = field(default_factory=dict)
+    head_tail: HeadTail | None = None
 
     def next(self, subject: Subject, facts: Facts) -> list[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""
@@ -70,7 +74,7 @@ class Plan:
 
     def _next(self, subject: Subject, facts: Facts, sample: int) -> list[Need]:
         if self._awaits_genre(subject, facts):
-            return [self._need(self.rubrics[0], subject, None)]
+            return [self.need(self.rubrics[0], subject, None)]
         genre = self.genre(subject, facts)
         open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
         if not self.early_exit or not open_needs:
@@ -91,7 +95,7 @@ class Plan:
         lacking = []
         for rubric in self.rubrics if sample else (*self.rubrics, *self.then):
             if applies(rubric, subject):
-                asked[rubric.name] = facts.get(self._need(rubric, subject, genre, sample).key)
+                asked[rubric.name] = facts.get(self.need(rubric, subject, genre, sample).key)
             else:
                 lacking.append(rubric.name)
         return Scorecard(asked, tuple(lacking))
@@ -100,7 +104,7 @@ class Plan:
         """The input's genre, else the judge's where rubric `genre` comes first in the job."""
         if subject.genre is not None or not self.genre_first():
             return subject.genre
-        fact = facts.get(self._need(self.rubrics[0], subject, None).key)
+        fact = facts.get(self.need(self.rubrics[0], subject, None).key)
         return fact.choices.get(GENRE_RUBRIC) if isinstance(fact, Scored) else None
 
     def keys(self, subject: Subject, facts: Facts) -> dict[str, bytes]:
@@ -111,14 +115,14 @@ class Plan:
     def first_keys(self, subject: Subject) -> list[bytes]:
         """The keys that can be known before any fact is: of every rubric, or of `genre` alone where all wait for it."""
         if subject.genre is None and self.genre_first():
-            return [self._need(self.rubrics[0], subject, None).key]
+            return [self.need(self.rubrics[0], subject, None).key]
         again = self._needs(self.rubrics, subject, subject.genre, 1) if self.repeats(subject) else []
         return [*self.keys(subject, {}).values(), *(need.key for need in again)]
 
     def _awaits_genre(self, subject: Subject, facts: Facts) -> bool:
         if subject.genre is not None or not self.genre_first():
             return False
-        return self._need(self.rubrics[0], subject, None).key not in facts
+        return self.need(self.rubrics[0], subject, None).key not in facts
 
     def genre_first(self) -> bool:
         """Whether the job's first question is a record's genre."""
@@ -130,11 +134,14 @@ class Plan:
         return self.floor is None or any(score < self.floor for score in card.scores().values())
 
     def _needs(self, rubrics: tuple[Rubric, ...], subject: Subject, genre: str | None, sample: int = 0) -> list[Need]:
-        return [self._need(rubric, subject, genre, sample) for rubric in rubrics if applies(rubric, subject)]
+        return [self.need(rubric, subject, genre, sample) for rubric in rubrics if applies(rubric, subject)]
 
-    def _need(self, rubric: Rubric, subject: Subject, genre: str | None, sample: int = 0) -> Need:
+    def need(self, rubric: Rubric, subject: Subject, genre: str | None, sample: int = 0) -> Need:
+        """A rubric's request about a record of this genre."""
         guidance = self.guidance(rubric, genre)
-        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample)
+        policy = self.head_tail
+        cut = policy.key(subject.digests) if policy is not None and policy.concerns(subject.chars) else None
+        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut)
         return Need(rubric.name, key, guidance, sample)
 
     def guidance(self, rubric: Rubric, genre: str | None) -> str | None:

@@ -35,6 +35,8 @@ from coigw_judge.rubric import (
 FIELD_TITLES: dict[FieldName, str] = {"answer": "文章", "query": "题目", "thought": "思路"}
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 _OWN = ("rubric", "genre", "reply")
+OMISSION = "……（原文太长，此处由编者略去 {chars} 字）……"
+"""Stands on a line of its own where a text was cut (headtail.py). It says who cut, so that no author is blamed."""
 
 USUAL = Scale()
 """The scale that the system text names; a dimension's heading gives any other."""
@@ -83,6 +85,11 @@ def delimited(field: FieldName, text: str) -> str:
     mark = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     title = FIELD_TITLES[field]
     return f"【{title} {mark}】\n{text}\n【{title} {mark} 完】"
+
+
+def omission(chars: int) -> str:
+    """The line that stands for so many characters of a text."""
+    return OMISSION.format(chars=chars)
 
 
 def load_template(rubric: Rubric, reasons: Reasons) -> Template:

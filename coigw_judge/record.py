@@ -36,6 +36,11 @@ class Record:
     id: str | None
     genre: str | None
 
+    @property
+    def chars(self) -> int:
+        """Characters of all fields together."""
+        return sum(len(text) for text in self.texts.values())
+
     def digests(self) -> dict[FieldName, bytes]:
         """A 16-byte digest for every field that is there."""
         return {field: digest([text.encode()]) for field, text in self.texts.items()}

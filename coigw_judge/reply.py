@@ -44,6 +44,8 @@ class Scored:
     notes: Mapping[str, str] = field(default_factory=dict)
     raw: str = ""
     """The reply, its lone surrogates as U+FFFD so that it can be stored."""
+    flags: tuple[str, ...] = ()
+    """What a reader must know of how it was asked: `head_tail:answer 12034`, characters of a field not shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,7 @@ class Unscored:
     cause: Cause
     raw: str = ""
     detail: str = ""
+    flags: tuple[str, ...] = ()
 
 
 _THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)

@@ -142,7 +142,7 @@ def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
         "genre": record.genre,
         "flags": record.flags(),
         "suspected": None,
-        "chars": sum(len(text) for text in record.texts.values()),
+        "chars": record.chars,
         "screened": None,
     }
 

@@ -27,6 +27,7 @@ _RAW_COLUMNS = (
     "cause",
     "finish_reason",
     "attempt",
+    "flags",
     "record",
 )
 
@@ -77,7 +78,7 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
     identity = record_digest(digests)
     table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
     return [
-        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt")}
+        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt", "flags")}
         for row in table.to_pylist()
         if row["record"] == identity
     ]
@@ -101,7 +102,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines += [name, *("  " + line for line in fold(printable(text), width - 2))]
     for reply in found["replies"]:
         state = reply["cause"] or "scored"
-        lines += ["", f"== raw reply: {reply['rubric']} ({state}, {reply['finish_reason']})"]
+        state = ", ".join((state, str(reply["finish_reason"]), *(reply["flags"] or ())))
+        lines += ["", f"== raw reply: {reply['rubric']} ({state})"]
         lines += fold(printable(reply["raw"]), width)
     return "\n".join(lines)
 

@@ -29,7 +29,7 @@ from pyarrow import fs
 
 from coigw_judge import spans
 from coigw_judge.errors import FixStore
-from coigw_judge.facts import OUTCOME_COLUMNS, SCHEMA, earliest, of_pairs, with_columns
+from coigw_judge.facts import LATER, OUTCOME_COLUMNS, SCHEMA, earliest, of_pairs, with_columns
 from coigw_judge.paths import list_files, open_filesystem, write_atomic
 from coigw_judge.spans import ALL, Span
 
@@ -152,7 +152,7 @@ class Store:
             raise
         except (OSError, pa.ArrowInvalid) as error:
             raise no_part(part.path, " ".join(str(error).split())) from error
-        trouble = foreign(table.schema)
+        trouble = foreign(table.schema, names)
         if trouble:
             raise no_part(part.path, trouble)
         return spans.within(of_pairs(with_columns(table, names), pairs), "home", wanted)
@@ -225,15 +225,15 @@ def without_rolled_up(parts: Sequence[Part]) -> list[Part]:
     ]
 
 
-def foreign(schema: pa.Schema) -> str:
-    """Why a file with this schema holds no facts, or an empty string."""
+def foreign(schema: pa.Schema, wanted: Sequence[str] = SCHEMA.names) -> str:
+    """Why a file with this schema has no facts with the wanted columns, or an empty string."""
     for field in schema:
         if field.name not in SCHEMA.names:
             return f"{field.name} is no column of a fact"
         if field.type != SCHEMA.field(field.name).type:
             return f"{field.name} is {field.type}, not {SCHEMA.field(field.name).type}"
-    missing = [name for name in _ALWAYS if name not in schema.names]
-    return f"column {missing[0]} is missing" if missing else ""
+    missing = [name for name in wanted if name not in (*schema.names, *LATER)]
+    return f"it lacks {', '.join(missing)}" if missing else ""
 
 
 def no_part(part: str, reason: str) -> FixStore:

@@ -93,6 +93,10 @@ class Encoder:
             self._cache.popitem(last=False)
         return ids
 
+    def count(self, text: str) -> int:
+        """How many tokens a text takes."""
+        return len(self.plain(text))
+
     def at_least(self, prompt: Prompt) -> int:
         """A lower bound on the number of tokens without encoding, so that a text of 10 MB is refused at once."""
         return sum(len(text) for text in prompt.fields) // self._longest

@@ -20,6 +20,7 @@ from coigw_judge import spans
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Decision, Gate
+from coigw_judge.headtail import FLAG as HEAD_TAIL
 from coigw_judge.job import Decided
 from coigw_judge.known import write_known
 from coigw_judge.paths import open_atomic, open_filesystem
@@ -32,6 +33,9 @@ _NUMBERS = pa.map_(pa.string(), pa.float64())
 _STRINGS = pa.list_(pa.string())
 OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
 """Rows that have something to ask: survey's file, in input order."""
+
+VERDICT_COLUMNS = ("reasons", "notes", "flags")
+"""Of facts, what a verdict shows beside what decides."""
 
 _ROW_GROUP = 4096
 """Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
@@ -98,7 +102,7 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
     `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`.
     """
-    found = buckets.read(view, bucket, ("reasons", "notes"))
+    found = buckets.read(view, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(view.plan)
     columns = _settled_columns(view, found) | _judged_columns(view, found)
     table = pa.table([columns[name] for name in schema.names], schema=schema)
@@ -125,14 +129,26 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
         "chars": rows["chars"],
         "record": spans.as_hex(rows["record"]),
         "suspected": rows["suspected"],
-        "flags": _flags(rows["flags"].to_pylist(), () if view.drop_duplicates else np.flatnonzero(duplicate).tolist()),
+        "flags": _flags(view, found, duplicate),
     }
 
 
-def _flags(flags: list[list[str] | None], duplicate: Sequence[int]) -> pa.Array:
-    for row in duplicate:
-        flags[row] = [*(flags[row] or []), "duplicate"]
-    return pa.array([each or [] for each in flags], _STRINGS)
+def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
+    """What scan flagged, and: a text that stood before (where such are kept), a score on a text that was cut."""
+    flags = [each or [] for each in found.rows["flags"].to_pylist()]
+    if not view.drop_duplicates:
+        for row in np.flatnonzero(duplicate).tolist():
+            flags[row].append("duplicate")
+    cut = pc.list_value_length(found.facts["flags"]).to_numpy() > 0
+    if np.any(cut):
+        cut &= pc.is_null(found.facts["cause"]).to_numpy()
+        judged = np.zeros(len(found.judged), bool)
+        for (_, sample), at in found.fact_of.items():
+            if sample == 0:
+                judged[at >= 0] |= cut[at[at >= 0]]
+        for row in found.judged[judged].tolist():
+            flags[row].append(HEAD_TAIL)
+    return pa.array(flags, _STRINGS)
 
 
 def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:

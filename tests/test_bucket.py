@@ -13,6 +13,7 @@ from coigw_judge import bucket as buckets
 from coigw_judge.bucket import View
 from coigw_judge.facts import Fact
 from coigw_judge.gate import Gate
+from coigw_judge.headtail import HeadTail
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.record import Record, record_digest, to_record
 from coigw_judge.reply import Scored, Unscored
@@ -27,7 +28,7 @@ LATER = rubric("later", notes=("summary",))
 GATE = Gate(total=13, each=6, over=("guided.quality", "loose.quality"), require=("pair.ok",), review_each=1, tops={"guided.quality": 10, "loose.quality": 10})
 
 rows = st.fixed_dictionaries(
-    {"answer": st.sampled_from(["甲", "乙", "丙", "丁", "戊", " "])},
+    {"answer": st.sampled_from(["甲", "乙", "丙", "长" * 300, "短" * 300, " "])},
     optional={"query": st.sampled_from(["题", "目"]), "thought": st.just("思"), "genre": st.sampled_from(["诗歌", "散文", "小说"])},
 )
 scores = st.integers(4, 9).map(lambda n: Scored(scores={"quality": float(n)}))
@@ -48,7 +49,7 @@ def fill(some: Plan, view: View, records: list[Record], data: st.DataObject) -> 
     facts: dict[bytes, Any] = {}
     writer = Writer(Store(view.store), "run")
     for record in records:
-        subject = Subject(record.digests(), record.genre)
+        subject = Subject(record.digests(), record.genre, record.chars)
         for _ in range(data.draw(st.integers(0, 8))):
             for need in some.next(subject, facts):
                 facts[need.key] = data.draw(answers[need.rubric])
@@ -64,13 +65,14 @@ def fill(some: Plan, view: View, records: list[Record], data: st.DataObject) -> 
 
 
 @settings(max_examples=40)
-@given(st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 3]), st.data())
+@given(st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 3]), st.booleans(), st.data())
 def test_joined_in_columns_or_alone_every_record_stands_the_same(
-    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, per_bucket: int, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, per_bucket: int, cuts: bool, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("bucket")
+    policy = HeadTail(("answer", "query", "thought"), 600, 1000) if cuts else None
     asked = (GENRE, GUIDED, LOOSE, PAIR) if genre_first else (GUIDED, LOOSE, PAIR)
-    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat)
+    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat, head_tail=policy)
     store, scan = scan_rows(folder, [given_rows])
     pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
     view = View(store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False)
@@ -85,7 +87,7 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
             decide_bucket(view, number, str(folder / "verdicts"))
             for at, row in enumerate(found.judged.tolist()):
                 record = to_record(given_rows[found.rows["row"][row].as_py()], {})
-                subject = Subject(record.digests(), record.genre)
+                subject = Subject(record.digests(), record.genre, record.chars)
                 standing = found.standings[found.pattern[at]]
                 names = [need.rubric for need in (*standing.open, *standing.open_again)]
                 assert standing.card == some.card(subject, deciding)

@@ -14,7 +14,7 @@ from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, JudgeUnavailable
 from coigw_judge.fill import read_reply
 from coigw_judge.job import JudgeConfig
-from coigw_judge.judges import Reply, endpoint, identify
+from coigw_judge.judges import Reply, endpoint, identify, yardstick
 from coigw_judge.prompt import load_template
 from coigw_judge.reply import Scored, Unscored
 
@@ -162,6 +162,18 @@ def test_what_looks_like_a_control_token_in_a_record_is_broken_up(server):
     for token in ("<|", "</think>", "<tool_call>", "[/INST]"):
         assert token not in sent
     assert forged in sent.replace("\u200b", "")
+
+
+def test_a_character_is_counted_as_a_token_as_it_is_sent(server):
+    keys = {"engine": "endpoint", "model": "m", "base_url": "http://a/v1", "context": 8192}
+    measure = yardstick(JudgeConfig(**keys))
+    assert measure is not None and measure.context == 8192
+    texts = {"answer": "文<|im_end|>" * 30, "query": "题"}
+    ask(server, [completion()], texts=texts)
+    prompt = load_template(RUBRIC, "short").render(texts, None)
+    sent = server.requests[0]["messages"][1]["content"]
+    counted = sum(measure.tokens(part) for field in prompt.fields for part in (field, "\n\n"))
+    assert counted + measure.tokens(prompt.task) == len(sent)
 
 
 def test_an_endpoint_is_known_by_what_is_declared_of_it():

@@ -125,6 +125,26 @@ def test_requests_of_one_record_share_their_prefix(engine):
     assert third.cached_tokens > second.cached_tokens
 
 
+def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_path, write_job, ray_cluster):
+    long = "".join(f"第{n}天，巷口的修表匠说，这只表走得慢，是因为它替谁等过人。" for n in range(6500))
+    assert len(long) > 200_000
+    rows = [{"id": "long", "answer": long, "query": "写等待"}, {"id": "short", "answer": "雨停了。", "query": "写雨"}]
+    judge = {"engine": "vllm", "model": "embedded", "timeout": 300, "engine_args": {"max_model_len": 6144}}
+    gate = {"each": 0}
+    job = write_job(rows, rubrics=["usability", "answer"], gate=gate, judge=judge, long_text="head_tail")
+    assert main(["run", str(job)]) == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    found = {row["id"]: row for row in pq.read_table(run / "verdicts").to_pylist()}
+    assert (found["long"]["decision"], found["long"]["flags"]) == ("kept", ["head_tail"])
+    assert (found["short"]["decision"], found["short"]["flags"]) == ("kept", [])
+    facts = [row for path in (tmp_path / "facts" / "parts").iterdir() for row in pq.read_table(path).to_pylist()]
+    cut = [fact for fact in facts if fact["flags"]]
+    assert sorted(fact["rubric"] for fact in cut) == ["answer", "usability"]
+    assert {flag.split()[0] for fact in cut for flag in fact["flags"]} == {"head_tail:answer"}
+    assert all(3000 < fact["prompt_tokens"] < 6144 for fact in cut)
+    assert next(fact["cached_tokens"] for fact in cut if fact["rubric"] == "answer") > 2000, "one cut, one prefix"
+
+
 def test_thinking_needs_room_and_the_self_test_says_so(tmp_path, capsys, write_job, ray_cluster):
     """The untrained model never ends its thinking; a trained one that does not is refused in the same way."""
     judge = {"engine": "vllm", "model": "embedded", "thinking": True, "thinking_tokens": 24, "retries": 0}

@@ -3,19 +3,22 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from coigw_judge.ask import Ask
-from coigw_judge.errors import FixStore, JudgeUnavailable
+from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import DECIDING_COLUMNS, SCHEMA
-from coigw_judge.fill import Filler, Recipe, make_recipe
+from coigw_judge.fill import Filler, Recipe, make_recipe, self_test
 from coigw_judge.gate import Gate
+from coigw_judge.headtail import HeadTail
 from coigw_judge.job import load_job
 from coigw_judge.judges import Reply
 from coigw_judge.known import Known
 from coigw_judge.plan import Plan
+from coigw_judge.prompt import omission
 from coigw_judge.record import Record
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer
@@ -118,6 +121,37 @@ def test_known_facts_are_not_asked(recipe, tmp_path):
     again = FakeJudge(good)
     filler = run(recipe, again, store, [records(4)], Known(store.read(DECIDING_COLUMNS)))
     assert len(again.asked) == 2 and filler.tally["asks.from_store"] == 6
+
+
+def test_a_long_record_is_cut_once_for_all_its_requests(recipe, tmp_path):
+    plan = replace(recipe.plan, head_tail=HeadTail(("answer", "query"), 1500, 4000))
+    judge, store = FakeJudge(good), Store(str(tmp_path / "facts"))
+    long = Record({"answer": "甲" * 9000, "query": "题目"}, id="long", genre=None)
+    run(replace(recipe, plan=plan), judge, store, [[long, *records(1)]])
+    shown = {ask.prompt.fields[0] for ask in judge.asked}
+    assert len(judge.asked) == 4 and len(shown) == 2, "both requests of a record show the same article"
+    assert all(len("".join(ask.prompt.fields)) <= 1500 for ask in judge.asked)
+    cut = next(field for field in shown if "甲" in field)
+    left_out = 9000 - cut.count("甲")
+    assert omission(left_out) in cut
+    flags = sorted(store.read(("flags", "key"))["flags"].to_pylist())
+    assert flags == [[], [], *[[f"head_tail:answer {left_out}"]] * 2]
+
+
+def test_a_judge_that_counts_tokens_is_asked_for_them(recipe, tmp_path):
+    class Counting(FakeJudge):
+        context = 4000
+
+        def tokens(self, text: str) -> int:
+            return 2 * len(text)
+
+    policy = HeadTail(("answer", "query"), 1500, 4000)
+    judge, long = Counting(good), Record({"answer": "长" * 9000, "query": "题目"}, id="long", genre=None)
+    run(replace(recipe, plan=replace(recipe.plan, head_tail=policy)), judge, Store(str(tmp_path / "facts")), [[long]])
+    assert all(600 < len("".join(ask.prompt.fields)) <= 750 for ask in judge.asked)
+    wrong = replace(recipe, plan=replace(recipe.plan, head_tail=replace(policy, context=5000)))
+    with pytest.raises(FixJudge, match="context is 4000 tokens and the model's files say 5000"):
+        asyncio.run(self_test(wrong, judge))
 
 
 def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path, monkeypatch):

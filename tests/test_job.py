@@ -146,6 +146,7 @@ ONE_LINE: dict[str, tuple[str, str]] = {
         "judge={engine: endpoint, base_url: http://a/v1, model: m, engine_args: {a: 1}}",
         "judge: engine_args are vLLM's; an endpoint takes extra_body",
     ),
+    "a context where the engine has one": ("judge.context=8192", "for vLLM say engine_args.max_model_len"),
     "fewer than one replica": ("judge.replicas=0", "judge.replicas: give a number of at least 1, or [least, most]"),
     "replicas the wrong way round": ("judge.replicas=[4, 1]", "judge.replicas: give a number of at least 1"),
     "a threshold that is no number": ("gate.total=.nan", "gate.total: Input should be a finite number"),
@@ -162,6 +163,15 @@ def test_a_mistake_is_said_in_one_line(load: Callable[..., LoadedJob], override:
         load(override)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_head_tail_needs_an_endpoints_context(load: Callable[..., LoadedJob]) -> None:
+    endpoint = {"engine": "endpoint", "base_url": "http://a/v1", "model": "m"}
+    with pytest.raises(FixJob, match=r"long_text: head_tail needs judge\.context, the tokens that the server's model"):
+        load(judge=endpoint, long_text="head_tail")
+    assert load(judge={**endpoint, "context": 8192}, long_text="head_tail").config.judge.context == 8192
+    assert load(judge=endpoint).config.long_text == "reject"
+    assert load(long_text="head_tail").config.long_text == "head_tail"
 
 
 def test_a_key_misspelt_is_said_and_not_that_it_is_missing(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Keys name requests for good: they stay as they are, and anything that the judge would see otherwise changes them."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from small import plan, rubric, subject
 
+from coigw_judge import headtail
 from coigw_judge.ask import request_key
 from coigw_judge.asks import ask_fingerprint
 from coigw_judge.hashing import digest, fingerprint
+from coigw_judge.headtail import HeadTail
 from coigw_judge.job import JudgeConfig, load_job
 from coigw_judge.judges import Identity, identify
 from coigw_judge.judges.vllm import NEUTRAL_ARGS, engine_arguments
@@ -116,6 +119,47 @@ def test_the_genre_is_in_the_key_only_by_the_guidance_it_brings() -> None:
     assert keys[None] == keys["散文"] != keys["诗歌"] == keys["标语"]
 
 
+# Texts that may be cut: what the cut hangs on is in the key, of long records alone
+
+
+POLICY = HeadTail(("answer", "thought"), 4000, 8000)
+ARTICLE = rubric("article", notes=("n",))
+
+
+def cut_key(policy: HeadTail | None = POLICY, chars: int = 5000, **texts: str) -> bytes:
+    record = subject(**{"answer": "文", "query": "题", "thought": "思", **texts})
+    return plan(ARTICLE, head_tail=policy).keys(replace(record, chars=chars), {})["article"]
+
+
+def test_a_record_that_fits_has_the_key_it_would_have_without_the_policy() -> None:
+    assert cut_key(chars=900) == cut_key(None, chars=900) == cut_key(None)
+    assert cut_key(chars=900, thought="别的") == cut_key(chars=900)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"chars": 6000}, True),
+        ({"query": "别的"}, True),
+        ({"policy": replace(POLICY, context=9000)}, True),
+        ({"thought": "别的"}, False),  # it takes room from the article
+        ({"answer": "别的"}, False),
+        ({"policy": replace(POLICY, room=4100)}, False),
+        ({"policy": replace(POLICY, fields=("answer",))}, False),
+        ({"policy": None}, False),
+    ],
+    ids=str,
+)
+def test_a_long_records_key_holds_what_its_cut_hangs_on(change: dict[str, Any], same: bool) -> None:
+    assert (cut_key(**change) == cut_key()) == same
+
+
+def test_the_words_of_the_cut_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cut_key()
+    monkeypatch.setattr(headtail, "OMISSION", "[{chars}]")
+    assert cut_key() != before
+
+
 ANSWER = yaml.safe_load(Path(load_rubric("answer").path).read_text(encoding="utf-8"))
 
 
@@ -195,7 +239,16 @@ def test_what_an_endpoint_is_told_is_in_its_fingerprint(change: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     "change",
-    [{"base_url": "http://b/v1"}, {"api_key_env": "KEY"}, {"timeout": 5}, {"concurrency": 3}, {"replicas": [1, 4]}],
+    [
+        *(
+            {"base_url": "http://b/v1"},
+            {"api_key_env": "KEY"},
+            {"timeout": 5},
+            {"concurrency": 3},
+            {"replicas": [1, 4]},
+        ),
+        {"context": 8192},
+    ],
     ids=str,
 )
 def test_where_an_endpoint_is_and_how_fast_is_not(change: dict[str, Any]) -> None:
@@ -269,6 +322,9 @@ def test_the_ask_fingerprint_covers_judge_rubric_prompt_and_schema(tmp_path: Pat
     assert asked != ask_fingerprint(load_job(job, ["reasons=none"]), answer, one)
     for neutral in ("gate.each=9", "max_unscored=1", "early_exit=false", "then=[answer_analysis]", "write=[all]"):
         assert asked == ask_fingerprint(load_job(job, [neutral]), answer, one)
+    assert asked == ask_fingerprint(load_job(job, ["long_text=head_tail"]), answer, one), (
+        "cut texts say so in their key"
+    )
 
 
 def test_editing_one_rubric_leaves_the_others_requests_alone(tmp_path: Path) -> None:

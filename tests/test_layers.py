@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {"errors", "hashing", "paths", "spans", "index", "rubric", "record", "source"},
-    {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan"},
+    {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {"gate", "card", "plan"},
     {
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),

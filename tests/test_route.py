@@ -202,3 +202,42 @@ def test_a_judge_that_dies_on_everything_ends_the_job_with_its_last_words(write_
     job = write_job(triplets(200), judge=judge, rubrics=["answer"], gate={"each": 8})
     assert main(["run", str(job)]) == 2
     assert "the scripted judge died" in capsys.readouterr().err
+
+
+def test_a_long_article_is_shown_by_its_ends_and_flagged_and_only_it_is_asked_again(write_job, tmp_path, capsys):
+    judge = {"engine": "scripted_judge:ScriptedJudge", "context": 8000, "options": {"log": str(tmp_path / "asks.log")}}
+    long = {**triplets(1)[0], "id": "long", "answer": "巷口的修表匠说，这只表走得慢。" * 3000}
+    job = write_job([*triplets(4), long], judge=judge, early_exit=False, long_text="head_tail")
+    assert main(["run", str(job), "--set", "long_text=reject"]) == 0
+    assert len(asks(tmp_path)) == 15 and not any(row["flags"] for row in verdicts(tmp_path))
+    assert main(["plan", str(job)]) == 0
+    told = capsys.readouterr().out
+    assert "over the context: 1 of 5 sampled records; they would be shown by their beginning" in told
+    assert next(line for line in told.splitlines() if line.startswith("thought")).split()[1:] == ["5", "4", "0", "1"]
+    assert main(["run", str(job)]) == 0
+    assert len(asks(tmp_path)) == 18, "from reject to head_tail: the long record's requests"
+    found = {row["id"]: row for row in verdicts(tmp_path)}
+    assert found["long"]["decision"] in ("kept", "dropped") and found["long"]["flags"] == ["head_tail"]
+    assert [row["id"] for row in found.values() if row["flags"]] == ["long"]
+    cut = [fact for path in (tmp_path / "facts" / "parts").iterdir() for fact in pq.read_table(path).to_pylist() if fact["flags"]]
+    assert sorted(fact["rubric"] for fact in cut) == ["answer", "query", "thought"]
+    (flag,) = {flag for fact in cut for flag in fact["flags"]}
+    assert flag.startswith("head_tail:answer ") and 36_000 < int(flag.split()[1]) < 45_000
+    assert all(fact["prompt_tokens"] < 8000 for fact in cut), "the scripted judge counts characters"
+    assert main(["show", str(latest(tmp_path)), "long"]) == 0
+    told = capsys.readouterr().out
+    assert "flag: head_tail" in told and f"raw reply: answer (scored, stop, {flag})" in told
+    asked = asks(tmp_path)
+    assert main(["run", str(job)]) == 0
+    assert main(["select", str(job)]) == 0
+    assert asks(tmp_path) == asked and manifest(tmp_path)["decisions"]["pending"] == 0
+    assert main(["run", str(job), "--set", "judge.context=9000"]) == 0
+    again = asks(tmp_path)[len(asked) :]
+    assert sorted(line.split()[0] for line in again) == ["answer", "query", "thought"], "only the long record's requests"
+
+
+def test_plan_says_how_many_would_be_rejected(write_job, capsys):
+    judge = {"engine": "scripted_judge:ScriptedJudge", "context": 8000}
+    job = write_job([*triplets(4), {"id": "long", "answer": "长" * 9000, "query": "题"}], judge=judge)
+    assert main(["plan", str(job)]) == 0
+    assert "over the context: 1 of 5 sampled records; they would be unscored (too_long)" in capsys.readouterr().out

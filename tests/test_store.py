@@ -1,5 +1,6 @@
 """The facts on disk: what was flushed is there, whole, once, and the earliest scored fact of a key wins."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ FULL = Scored(
     checks={"ok": False},
     choices={"genre": "诗歌"},
     notes={"n": "注\x00"},
+    flags=("head_tail:answer 12034",),
 )
-FAILED = Unscored(cause="truncated", raw='{"quality"', detail="stopped after 9 tokens")
+FAILED = Unscored(cause="truncated", raw='{"quality"', detail="stopped after 9 tokens", flags=("head_tail:query 7",))
 NOON = datetime(2025, 1, 1, 12, tzinfo=UTC)
 
 
@@ -95,7 +97,7 @@ def test_a_fact_comes_back_as_it_was(store: Store) -> None:
     writer.append(fact("b", FAILED, finish_reason="length"))
     assert len(store.read()) == 0, "nothing is durable before the flush"
     assert writer.flush() == 2
-    assert outcomes(store.read()) == {stable("a"): FULL, stable("b"): Unscored(cause="truncated")}
+    assert outcomes(store.read()) == {stable("a"): FULL, stable("b"): Unscored(cause="truncated", flags=FAILED.flags)}
     (row,) = (row for row in store.read(SCHEMA.names).to_pylist() if row["key"] == stable("b"))
     assert outcome(row) == FAILED
     assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (30, 20, 10)
@@ -248,6 +250,18 @@ def test_a_file_that_is_no_part_is_refused_by_name(store: Store, content: str) -
     else:
         path.write_bytes(b"" if content == "empty" else b"PAR1 no table PAR1")
     with pytest.raises(FixStore, match=r"2\.parquet: is not a readable part of a store \(.*\); move it away"):
+        store.read()
+
+
+def test_a_part_from_before_a_column_is_read_beside_newer_ones(store: Store) -> None:
+    part(store, "1.parquet", (fact("old"), NOON))
+    path = Path(store.path("parts", "1.parquet"))
+    pq.write_table(pq.read_table(path).drop_columns(["flags"]), path)
+    part(store, "2.parquet", (fact("new"), NOON))
+    assert outcomes(store.read()) == {stable("old"): replace(FULL, flags=()), stable("new"): FULL}
+    assert store.read(["flags", "key"]).column_names == ["flags", "key"]
+    pq.write_table(pq.read_table(path).drop_columns(["notes"]), path)
+    with pytest.raises(FixStore, match=r"1\.parquet: is not a readable part of a store \(it lacks notes\)"):
         store.read()
 
 

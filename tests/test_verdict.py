@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from coigw_judge import bucket as buckets
 from coigw_judge.bucket import View
 from coigw_judge.facts import DECIDING_COLUMNS, Fact
 from coigw_judge.gate import Gate
+from coigw_judge.headtail import HeadTail
 from coigw_judge.known import Known
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.record import Record, record_digest, to_record
@@ -75,7 +77,7 @@ def put(store: Store, some: Plan, rows: Iterable[Row], facts: dict[str, dict[str
         record = to_record(row, {}) if isinstance(row, dict) else None
         if not isinstance(record, Record):
             continue
-        subject = Subject(record.digests(), record.genre)
+        subject = Subject(record.digests(), record.genre, record.chars)
         known: dict[bytes, Any] = {}
         for name, outcome in facts.get(record.id or "", {}).items():
             key = some.keys(subject, known)[name]
@@ -317,3 +319,26 @@ def test_an_input_without_records_has_verdicts_without_facts(tmp_path: Path, fil
     assert [row["decision"] for row in rows] == ["unreadable"] * sum(map(len, files))
     assert counts["asks.asked"] == 0
     assert survey(seen, 0)["rows"] == 0
+
+
+def test_a_score_on_a_cut_text_is_flagged_once(tmp_path: Path) -> None:
+    cut = replace(good(9), flags=("head_tail:answer 120", "head_tail:query 7"))
+    facts = {**FACTS, "kept": {**FACTS["kept"], "answer": cut}, "article": {"answer": cut}}
+    facts["unscored"] = {**FACTS["unscored"], "answer": replace(FAILED, flags=cut.flags)}
+    rows, counts = decide(view(tmp_path, facts=facts), tmp_path)
+    flags = {row["id"]: row["flags"] for row in rows}
+    assert (flags["kept"], flags["article"]) == (["head_tail"], ["injection_suspected", "head_tail"])
+    assert flags["unscored"] == flags["review"] == [], "there is no score to flag"
+    assert counts["flag.head_tail"] == 2
+
+
+def test_a_long_records_facts_are_found_by_its_characters(tmp_path: Path) -> None:
+    """Survey and select see a record as the fill did, which had its texts."""
+    policy = HeadTail(("answer", "query"), 600, 1000)
+    some = replace(PLAN, head_tail=policy)
+    long = {"id": "long", "answer": "长" * 900, "query": "题"}
+    rows, _ = decide(view(tmp_path, [[*ROWS, long]], some, {**FACTS, "long": FACTS["kept"]}), tmp_path)
+    record = to_record(long, {})
+    assert isinstance(record, Record) and policy.concerns(record.chars)
+    decided = {row["id"]: row["decision"] for row in rows}
+    assert (decided["long"], decided["kept"]) == ("kept", "kept")

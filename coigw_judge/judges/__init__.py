@@ -19,6 +19,9 @@ from coigw_judge.reply import Cause
 PROTOCOL = 1
 """Counts changes of this package that change what a judge is sent; it is part of every fingerprint."""
 
+TURN_TOKENS = 64
+"""What a chat template that a server keeps to itself is taken to add to a request."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
@@ -54,6 +57,26 @@ class Judge(Protocol):
     async def close(self) -> None:
         """Let go of engine, processes and connections."""
         ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A judge that can say how long texts are; where it can not, a character counts as a token."""
+
+    context: int | None
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a text takes in a request, at the most."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """How long a judge's requests may be, without starting it: `context` tokens, `frame` of them for the turns."""
+
+    context: int
+    frame: int
+    tokens: Callable[[str], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +117,21 @@ def identify(config: JudgeConfig) -> Identity:
     revision = config.revision or getattr(made, "revision", None)
     print_ = fingerprint(described | {"revision": revision})
     return Identity(engine=config.engine, model=name, revision=revision, fingerprint=print_, meaningless=meaningless)
+
+
+def yardstick(config: JudgeConfig) -> Yardstick | None:
+    """What to measure requests by; None where the context is not known. Raises FixJudge."""
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import measure
+
+        return measure(config)
+    if config.context is None:
+        return None
+    if config.engine == "endpoint":
+        from coigw_judge.judges.endpoint import characters
+
+        return Yardstick(config.context, TURN_TOKENS, characters)
+    return Yardstick(config.context, TURN_TOKENS, len)
 
 
 def requests_at_once(config: JudgeConfig) -> int:

@@ -43,6 +43,7 @@ class EndpointJudge:
             headers["Authorization"] = f"Bearer {key}"
         self._config = config
         self.concurrency = config.concurrency or 16
+        self.context = config.context
         self._url = f"{config.base_url.rstrip('/')}/chat/completions"
         limits = httpx.Limits(max_connections=self.concurrency, max_keepalive_connections=self.concurrency)
         self._client = httpx.AsyncClient(headers=headers, timeout=config.timeout, limits=limits)
@@ -68,8 +69,12 @@ class EndpointJudge:
                 await asyncio.sleep(pause if wait is None else wait)
         raise JudgeUnavailable(f"{self._url}: does not answer ({trouble})")
 
+    def tokens(self, text: str) -> int:
+        """A character as a token: more than Chinese takes, and all that can be said without a tokenizer."""
+        return characters(text)
+
     def _body(self, ask: Ask) -> dict[str, Any]:
-        fields = "\n\n".join(_CONTROL.sub(lambda match: match[0] + "\u200b", field) for field in ask.prompt.fields)
+        fields = "\n\n".join(_broken_up(field) for field in ask.prompt.fields)
         drawn = sampling(self._config, ask.attempt)
         top_k = drawn.pop("top_k", None)
         budget = ask.reply_tokens + (self._config.thinking_tokens if self._config.thinking else 0)
@@ -100,6 +105,15 @@ class EndpointJudge:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+def _broken_up(text: str) -> str:
+    return _CONTROL.sub(lambda match: match[0] + "\u200b", text)
+
+
+def characters(text: str) -> int:
+    """How many characters a text has as it is sent."""
+    return len(_broken_up(text))
 
 
 def _retry_after(response: httpx.Response) -> float | None:

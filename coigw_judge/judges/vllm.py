@@ -22,7 +22,7 @@ from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job import JudgeConfig
-from coigw_judge.judges import PROTOCOL, Identity, Reply, embedded
+from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.presets import preset_for, sampling, template_arguments, tensor_parallel
 from coigw_judge.tokens import Encoder
 
@@ -106,6 +106,27 @@ def _local_digest(folder: Path) -> str:
 def make_encoder(config: JudgeConfig) -> Encoder:
     """The tokenizer and chat template that this judge uses."""
     return Encoder(model_dir(config)[0], template_arguments(config))
+
+
+def measure(config: JudgeConfig) -> Yardstick:
+    """The context and the tokenizer, without the engine. Raises FixJudge where only the engine could say."""
+    folder = model_dir(config)[0]
+    encoder = Encoder(folder, template_arguments(config))
+    return Yardstick(_context(config, folder), sum(map(len, encoder.frame_ids)), encoder.count)
+
+
+def _context(config: JudgeConfig, folder: Path) -> int:
+    """What the job says, else what the model's configuration does; an engine that differs is refused when it starts."""
+    stated = engine_arguments(config).get("max_model_len")
+    if stated is None:
+        try:
+            described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+        stated = (described.get("text_config") or described).get("max_position_embeddings")
+    if not isinstance(stated, int) or stated < 1:
+        raise FixJudge("judge.engine_args.max_model_len: say the context as a number of tokens; the model does not")
+    return stated
 
 
 def identify_vllm(config: JudgeConfig) -> Identity:
@@ -201,6 +222,10 @@ class VllmJudge:
         running = int(engine_config.scheduler_config.max_num_seqs)
         self.concurrency = config.concurrency or running + max(8, running // 4)
         self._ids = itertools.count()
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a text takes; counted texts stay encoded for the requests that show them."""
+        return self.encoder.count(text)
 
     async def ask(self, ask: Ask) -> Reply:
         """Answer one request, at a fixed seed per sample and attempt."""

@@ -168,7 +168,7 @@ def _open_rows(work: str, asks: Counter[str]) -> Open:
 def select(view: View, folder: str) -> Counter[str]:
     """Decide every row; verdicts go to `folder`. Returns the counts of verdict.decide_bucket, summed."""
     counts: Counter[str] = Counter()
-    with _facts_at_hand(view, (*DECIDING_COLUMNS, "reasons", "notes")) as ready:
+    with _facts_at_hand(view, (*DECIDING_COLUMNS, *verdict.VERDICT_COLUMNS)) as ready:
         for found in run_tasks(
             [{"bucket": b} for b in range(view.buckets)],
             lambda item: verdict.decide_bucket(ready, item["bucket"], folder),
