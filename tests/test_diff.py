@@ -801,14 +801,14 @@ def test_one_word_of_one_rubric(write_job, tmp_path, capsys):
     wording = (builtin("rubrics") / "query.yaml").read_text(encoding="utf-8")
     wording = wording.replace("prompt: query", f"prompt: {prompt}")
     asked_so = (builtin("prompts") / "query.md").read_text(encoding="utf-8")
-    assert "可动笔" in wording and "题目" in asked_so
+    assert "一读便知" in wording and "题目" in asked_so
     judge = {"engine": "wording_judge:WordingJudge", "options": {"log": str(tmp_path / "asks.log")}}
     gate = {"total": 48, "each": 7}
     job = write_job(found, rubrics=["answer", str(rubric), "thought"], judge=judge, early_exit=False, gate=gate)
     folders: list[str] = []
     for said, put in (
         (wording, asked_so),
-        (wording.replace("可动笔", "能动笔"), asked_so),
+        (wording.replace("一读便知", "一看便知"), asked_so),
         (wording, asked_so.replace("题目", "题")),
     ):
         rubric.write_text(said, encoding="utf-8")
