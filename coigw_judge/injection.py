@@ -1,7 +1,7 @@
 """Does a record address its judge? A suspicion with the place and the words, never a judgement.
 
 A text is read once in a folded view: one case, one width, simplified characters, Latin for its look-alikes,
-invisible characters gone, spelt-out words closed up. On that view a few rules (injection_rules.py) look for words
+invisible characters gone, spelt-out words closed up. On that view a few rules (injection_rules.py and the two languages') look for words
 that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a delimiter or a reply.
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds. Positions are mapped back to the original text only where something was found.
@@ -15,9 +15,12 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from coigw_judge.injection_rules import RULES, Rule
+from coigw_judge.injection_chinese import CHINESE
+from coigw_judge.injection_english import ENGLISH
+from coigw_judge.injection_rules import FORGED
 from coigw_judge.rubric import FIELDS, FieldName
 
+FAMILIES = (FORGED, *CHINESE, ENGLISH)
 SHOWN_CHARS = 80
 """The most characters of a matched text that are kept; the span is whole."""
 
@@ -89,12 +92,13 @@ _INVISIBLE = (
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});")
 _UNSEEN = re.compile(f"[{_INVISIBLE}]+")
 # Between Chinese characters no writing needs a blank or an ornament.
-_GAP = re.compile(r"(?<=[\u3400-\u9fff\d])(?:[^\w\s。、,;:!?…—\-\"'()《》<>\[\]{}【】〔〕]|[ \t_|.\-])++(?=[\u3400-\u9fff\d])")
-# Six characters or more, each with something behind it: a word spelt out.
-_SPELT = re.compile(
-    r"(?:(?<![a-z0-9])[a-z0-9]|[^\W_a-z0-9])[\W_]{1,4}+(?:[^\W_][\W_]{1,4}+){4,}+(?:[^\W_](?![^\W_]))?"
-)
+_HAN = r"\u3400-\u9fff"
+_ORNAMENTS = r"(?:[^\w\s。、,;:!?…—\-\"'()《》<>\[\]{}【】〔〕]|[ \t_|.\-])++"
+_GAP = re.compile(rf"(?<=[{_HAN}]){_ORNAMENTS}(?=[{_HAN}\d])|(?<=\d){_ORNAMENTS}(?=[{_HAN}])")
+# Four characters or more, each alone between marks: a word spelt out, but for its first letter.
+_SPELT = re.compile(r"[\W_]{1,4}+(?:[^\W_][\W_]{1,4}+){4,}+(?:[^\W_](?![^\W_]))?")
 _BETWEEN = re.compile(r"[\W_]{1,4}(?=[^\W_])")
+_LONG_WORD = re.compile(r"[a-z0-9]{2}\Z")
 
 Edit = Callable[[re.Match[str]], str]
 
@@ -110,7 +114,9 @@ def _one_character(entity: re.Match[str]) -> str:
 
 
 def _closed_up(spelt: re.Match[str]) -> str:
-    return _BETWEEN.sub(_word_gap, spelt[0])
+    word = _BETWEEN.sub(_word_gap, spelt[0])
+    before = spelt.string[max(0, spelt.start() - 2) : spelt.start()]
+    return f" {word}" if _LONG_WORD.match(before) else word  # `please i g n o r e` is two words
 
 
 def _word_gap(gap: re.Match[str]) -> str:
@@ -157,11 +163,11 @@ def _before_edits(edits: Iterator[re.Match[str]], edit: Edit, place: int) -> int
 
 def _within(match: re.Match[str], kept: str, offset: int) -> int:
     """The place of an edit's kept character; a spelt word's characters stand in it in order."""
-    if len(kept) == 1:
+    if match.re is _ENTITY:
         return match.start()
     at = match.start() - 1
     for character in kept[: offset + 1]:
-        at = match.string.index(character, at + 1)
+        at = at + 1 if character == " " else match.string.index(character, at + 1)
     return at
 
 
@@ -172,17 +178,12 @@ def _first(text: str) -> tuple[int, int] | None:
     """The span of the earliest place that a rule names."""
     views = _views(text)
     view = views[-1]
-    found = [span for rule in RULES if (span := _place(rule, view))]
+    rules = (rule for family in FAMILIES if family.may_hold(view) for rule in family.rules)
+    found = [span for rule in rules if (span := rule.place(view))]
     if not found:
         return None
     start, stop = min(found)
     return _origin(views, start), _origin(views, stop - 1) + 1
-
-
-def _place(rule: Rule, view: str) -> tuple[int, int] | None:
-    if not all(any(word in view for word in words) for words in rule.needs):
-        return None
-    return next((match.span("hit") for match in rule.pattern.finditer(view) if rule.holds(match)), None)
 
 
 def _for_people(text: str) -> str:
