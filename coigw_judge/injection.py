@@ -1,8 +1,9 @@
 """Does a record address its judge? A suspicion with the place and the words, never a judgement.
 
 A text is read once in a folded view: one case, one width, simplified characters, Latin for its look-alikes,
-invisible characters gone, spelt-out words closed up. On that view a few rules (injection_rules.py and the two languages') look for words
-that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a delimiter or a reply.
+invisible characters gone, spelt-out words closed up. On that view rules (injection_rules.py and the two languages')
+look for words that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a
+delimiter or a reply.
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds. Positions are mapped back to the original text only where something was found.
 What it can not see: a text in other words than the rules know. The judge's own guards are in prompt.py and tokens.py.
@@ -58,10 +59,11 @@ _SIMPLIFIED = str.maketrans(
     "无视给满评审请为这个从现开发专则规条说语数戏机统系设记遗据应该将须获们选题读处论对关阅导绝过总质创准标执听输"
     "内与后来达确认项维弃废盖当试权级员务优线诗称陆训练还于实际检测闭换轮里归顾问谢点栈复杂户误进",
 )
-_LOOK_ALIKES = {ord(pair[0]): ord(pair[1]) for pair in (
+_PAIRS = (
     "аa еe оo рp сc уy хx іi јj ѕs һh ԁd ԛq ԝw ӏl кk мm тt вb нh гr пn αa βb εe ιi κk νv οo ρp τt υy χx γy ωw ηn µu"
-    " ɡg ıi “\" ”\" „\" ‟\" 「\" 」\" 『\" 』\" 〝\" 〞\" ‘' ’' ▁_"
-).split()}  # fmt: skip
+    ' ɡg ıi “" ”" „" ‟" 「" 」" 『" 』" 〝" 〞" ‘\' ’\' ▁_'
+)
+_LOOK_ALIKES = {ord(pair[0]): ord(pair[1]) for pair in _PAIRS.split()}
 _BLOCKS = ((0xA0, 0x250), (0x1E00, 0x1F00), (0x2000, 0x2300), (0x2460, 0x2500), (0x2F00, 0x2FE0), (0x3000, 0x3001),
            (0x3200, 0x3400), (0xF900, 0xFB00), (0xFF00, 0xFFF0), (0x1D400, 0x1D800), (0x1F100, 0x1F1AD))  # fmt: skip
 """Where characters stand that are others in disguise: full width, accents, mathematical and enclosed letters."""
@@ -96,9 +98,10 @@ _HAN = r"\u3400-\u9fff"
 _ORNAMENTS = r"(?:[^\w\s。、,;:!?…—\-\"'()《》<>\[\]{}【】〔〕]|[ \t_|.\-])++"
 _GAP = re.compile(rf"(?<=[{_HAN}]){_ORNAMENTS}(?=[{_HAN}\d])|(?<=\d){_ORNAMENTS}(?=[{_HAN}])")
 # Four characters or more, each alone between marks: a word spelt out, but for its first letter.
-_SPELT = re.compile(r"[\W_]{1,4}+(?:[^\W_][\W_]{1,4}+){4,}+(?:[^\W_](?![^\W_]))?")
+_SPELT = re.compile(r"(?P<gap>[\W_]{1,4}+)(?:[^\W_][\W_]{1,4}+){4,}+(?:[^\W_](?![^\W_]))?")
 _BETWEEN = re.compile(r"[\W_]{1,4}(?=[^\W_])")
-_LONG_WORD = re.compile(r"[a-z0-9]{2}\Z")
+_LONG_WORD = re.compile(r"[a-z0-9]{2}")
+_PARTS = re.compile(r"[。!?;\n]")
 
 Edit = Callable[[re.Match[str]], str]
 
@@ -114,9 +117,10 @@ def _one_character(entity: re.Match[str]) -> str:
 
 
 def _closed_up(spelt: re.Match[str]) -> str:
-    word = _BETWEEN.sub(_word_gap, spelt[0])
-    before = spelt.string[max(0, spelt.start() - 2) : spelt.start()]
-    return f" {word}" if _LONG_WORD.match(before) else word  # `please i g n o r e` is two words
+    gap, before = spelt["gap"], spelt.string[max(0, spelt.start() - 2) : spelt.start()]
+    # `please i g n o r e` is two words; in `请忽，略，以，上` the first letter hangs on to the word before it.
+    parted = _LONG_WORD.match(before) or (_PARTS.search(gap) and len(before) == 2 and before.isalnum())
+    return gap + _BETWEEN.sub(_word_gap, spelt[0][len(gap) :]) if parted else _BETWEEN.sub(_word_gap, spelt[0])
 
 
 def _word_gap(gap: re.Match[str]) -> str:

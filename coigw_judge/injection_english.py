@@ -13,7 +13,7 @@ _S = r"[\W_]{0,4}"  # between words; nothing, where a word was spelt out
 _B = r"[\W_]{1,3}"
 _TEN = (
     rf"(?:a{_B})?(?<![\d.])(?:10|ten)(?:[\W_]{{0,3}}(?:/|out{_B}of)[\W_]{{0,3}}(?:10|ten)|{_B}(?:points|marks)(?![a-z]))?"
-    r"(?![\d%:]|[\W_]{0,2}(?:minutes|years|days|times|seconds|dollars|percent|people|more|other))"
+    r"(?=[\W_]{0,3}(?:$|[.!?,;:\"')\]}|]|(?:for|in|to|on|and|because|regardless|please|no|with|across|overall)\b))"
 )
 _FULL = (
     rf"(?:(?:perfect|full|highest|maximum|max|top)(?:{_B}possible)?[\W_]{{0,3}}(?:scores?|marks?|ratings?|grades?|points)"
@@ -27,8 +27,8 @@ _TEXT = (
 _PRAISE = r"(?:excellent|perfect|outstanding|flawless|exceptional|a{_B}masterpiece)".replace("{_B}", _B)
 _OTHERS = (
     r"(?:(?<!need )(?<!have )(?<!you )(?<!like )(?<!instructed )(?<!told )to|they|we|i|i'd|we'd|i'll|not|n't|who|that"
-    r"|which|(?<!you )would|could|(?<!you )will|may|might|(?<!you )can|often|never|always|people|students|users|soldiers"
-    rf"|players|he|she|cannot|critics|readers|judges){_B}(?:just|simply|really|only)?[\W_]{{0,2}}"
+    r"|which|(?<!you )would|could|(?<!you )will|may|might|(?<!you )can|often|never|always|people|students|users"
+    rf"|soldiers|players|he|she|cannot|critics|readers|judges){_B}(?:just|simply|really|only)?[\W_]{{0,2}}"
 )
 _ORDERS = (
     r"(?:instructions?|prompts?|directives?|guidelines?|rules?|commands?|rubrics?|criteria|constraints?|restrictions?)"
@@ -45,7 +45,8 @@ _RULES = (
         rf"(?:(?:(?:all|any|every|each|of|the|these|those|your|my|and){_S}){{0,4}}(?:previous|prior|above|preceding|earlier"
         rf"|foregoing|former|existing|original|system|initial|given|scoring|grading|evaluation|safety){_S}"
         rf"(?:\w{{1,14}}{_B}){{0,2}}?{_ORDERS}"
-        rf"|(?:all|the|your|any){_S}(?:of{_S}the{_S})?{_ORDERS}(?:{_S}(?:above|before|you|given)|(?=[\W_]{{0,3}}(?:$|and)))"
+        rf"|(?:(?:all|the|your|any|of){_S}){{1,3}}(?:{_ORDERS}{_S}(?:above|before|given|you{_S}(?:got|were|have|had|received))"
+        rf"|(?:instructions?|prompts?|rubrics?|guidelines)(?=[\W_]{{0,3}}(?:$|and)))"
         rf"|everything{_S}(?:\w{{1,10}}{_B})?(?:above|before{_S}this|you{_S}(?:were|have{_S}been|are){_S}(?:told|given))"
         rf"|the{_S}above(?={_B}(?:and{_S}|then{_S})?(?:give|rate|output|say|respond|reply|score|grade|assign)))",
         ["ignore|disregard|forget|override|bypass|discard|follow|obey|attention"],
@@ -78,7 +79,7 @@ _RULES = (
     rule(
         rf"(?:^|[.!?:;,\"(\n][\W_]{{0,3}}|\b(?:please|must|should|kindly|just|now|always|simply|and|then|you|grader|judge"
         rf"|evaluators?|judges){_B}(?:must{_S}|should{_S}|to{_S})?)"
-        rf"(?P<hit>(?:give|assign|award|grant|rate|score|grade|mark){_S}(?:{_TEXT}{_S})?(?:(?:as|with|at|an?|the|for){_S}){{0,2}}{_FULL}"
+        rf"(?P<hit>(?:(?:give|assign|award|grant|rate){_S}(?:{_TEXT}{_S})?|(?:score|grade|mark){_S}{_TEXT}{_S})(?:(?:as|with|at|an?|the|for){_S}){{0,2}}{_FULL}"
         rf"|rate{_S}{_TEXT}{_S}(?:(?:as|to{_S}be){_S})?{_PRAISE})(?![a-z])",
         ["give|assign|award|grant|rate|score|grade|mark"],
         before=rf"(?:\b(?:i|we|they|he|she|critics|people|fans|readers|users|would|i'd|we'd){_B})",

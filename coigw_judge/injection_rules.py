@@ -127,8 +127,8 @@ FORGED = Family(
         ),
         rule(r"[【\[〖]\s{0,3}(?:文章|题目|思路)\s{0,3}(?:[0-9a-fx]{10,}|[0-9a-fx]{4,}\s{0,3}完)", ["文章|题目|思路"]),
         rule(
-            rf"{_Q}[\w ]{{1,30}}{_Q}{_TO}\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}{_Q}[^\n]{{0,400}}?{_Q}\s{{0,4}},\s{{0,8}}"
-            rf"{_Q}(?:score|value|choice|分数){_Q}{_TO}",
+            rf"{_Q}[\w ]{{1,30}}{_Q}{_TO}\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}{_Q}[^\n]{{0,400}}?{_Q}"
+            rf"\s{{0,4}},\s{{0,8}}{_Q}(?:score|value|choice|分数){_Q}{_TO}",
             ["reason|理由", "score|value|choice|分数"],
         ),
         rule(
