@@ -82,16 +82,24 @@ def value_of(item: Item, given: Value | Bad) -> Value | Bad:
     if type(item) not in _VALUE_NAMES:
         return Bad("malformed", "an object where text was asked")
     values = [value for value in _named(given, _VALUE_NAMES[type(item)]) if value is not None]
+    if len({said for value in values if (said := _said(item, value)) is not None}) > 1:
+        return Bad("malformed", "two values that differ")
     if not isinstance(item, Dimension):
         return values[0] if values else None
-    if (
-        len(
-            {str(value) for value in values if isinstance(value, float) or (isinstance(value, str) and is_score(value))}
-        )
-        > 1
-    ):
-        return Bad("malformed", "two scores that differ")
     return _with_its_scale(values[0], given) if values else None
+
+
+def _said(item: Item, value: Value) -> str | float | bool | None:
+    """What a value says where it is one that the item could take, for comparison."""
+    if isinstance(item, Check):
+        truth = value if isinstance(value, bool) else _truth(value) if isinstance(value, str) else None
+        return truth if isinstance(truth, bool) else None
+    if isinstance(item, Choice):
+        return fold(value).strip() if isinstance(value, str) else None
+    if isinstance(value, str):
+        score = _SCORE.fullmatch(fold(value).strip()) if len(value) < 60 else None
+        return float(score[1]) if score else None
+    return value if isinstance(value, float) else None
 
 
 def _with_its_scale(value: Value, given: dict[str, Value]) -> Value:
