@@ -138,6 +138,13 @@ def test_nor_have_naughty_strings() -> None:
     assert [row["id"] for row in map(json.loads, lines) if in_answer(row["text"])] == []
 
 
+@needs_data
+@pytest.mark.parametrize("name", ["replies_gaokao_zh", "replies_mtbench_en", "replies_ttcw_yesno"])
+def test_nor_have_the_words_of_people_and_models_that_grade_others(name: str) -> None:
+    lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [found.shown for row in map(json.loads, lines) if (found := in_answer(row["reply"]))] == []
+
+
 def test_of_the_examples_the_two_that_were_planted_are_suspected() -> None:
     rows = [json.loads(line) for path in EXAMPLES.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
     texts = {row["id"]: {name: row[name] for name in FIELDS if isinstance(row.get(name), str)} for row in rows}
@@ -199,6 +206,7 @@ def _seconds(text: str) -> float:
     return best
 
 
+@pytest.mark.slow
 def test_ten_million_characters_take_seconds() -> None:
     text = (PROSE * 250_000)[:10_000_000]
     started = time.process_time()
