@@ -206,7 +206,9 @@ def _scanned(stage: "object") -> str:
     if not scan.rows_in:
         return f"{stage.job.config.name}: the input holds no rows; there is nothing to judge"
     kinds = ", ".join(f"{n:,} with {kind.replace('+', ', ')}" for kind, n in sorted(scan.kinds.items()))
-    return f"scanned {scan.rows_in:,} rows: {kinds}; {scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable"
+    screened = f", {scan.screened:,} screened" if scan.screened else ""
+    settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
+    return f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
 
 
 def _fill(options: argparse.Namespace) -> int:

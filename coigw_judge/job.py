@@ -144,6 +144,7 @@ class Screen(_Strict):
     """What is settled before the judge."""
 
     duplicate: Literal["drop", "flag"] = Field(default="drop", description="a later row with the very same texts")
+    injection: Literal["flag", "drop"] = Field(default="flag", description="a record that addresses the judge")
 
 
 class Samples(_Strict):

@@ -16,7 +16,7 @@ from itertools import takewhile
 from typing import Literal
 
 from coigw_judge.reply_items import Bad, Given, accept, encodable, fold, members_given, names, reason_of, value_of
-from coigw_judge.reply_prose import GENERIC, labels, statements, total, unlabelled
+from coigw_judge.reply_prose import GENERIC, NOT_MEANT, labels, statements, total, unlabelled
 from coigw_judge.reply_scan import Broken, Found, NotJson, Piece, Value, pieces, strict
 from coigw_judge.rubric import Item, Rubric
 
@@ -60,6 +60,8 @@ class Unscored:
 
 _THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINKING_BEGINS = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
+_SHOWN = ("example", "examples", "input", "template", "schema", "format", "示例", "格式")
+"""Members that show what a reply looks like; they are none."""
 _REFUSAL = re.compile(
     r"[\s*_\"'“]*(?:(?:很|非常|十分)?抱歉|对不起|不好意思|我(?:无法|不能)|无法|作为(?:一[个名])?(?:ai|人工智能|语言模型)"
     r"|i(?:'|’)?m sorry|i am sorry|sorry|i can(?:not|'t|’t| not)\b"
@@ -108,7 +110,7 @@ def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | 
     named = names(rubric)
     given: list[tuple[int, Given]] = []
     for place, part in enumerate(parts):
-        if isinstance(part, Found):
+        if isinstance(part, Found) and not (place and _only_shown(parts[place - 1])):
             given += [(place, each) for each in _statements_of(part.members, named, rubric)]
     complete = [(place, each) for place, each in given if not _missing(each, rubric)]
     unreadable = _malformed(raw, "an object that can not be read")
@@ -120,6 +122,11 @@ def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | 
     if given:
         return _verdict(given[-1][1], rubric, raw)
     return unreadable if _has_loose_members(parts, named, rubric) else None
+
+
+def _only_shown(before: Piece) -> bool:
+    """Whether the object behind this text is an example: `格式应为 {...}`, `for example: {...}`."""
+    return not isinstance(before, Found) and NOT_MEANT.search(fold(before.text[-40:])) is not None
 
 
 def _statements_of(members: dict[str, Value], named: Mapping[str, Item], rubric: Rubric) -> Iterator[Given]:
@@ -135,7 +142,7 @@ def _statements_of(members: dict[str, Value], named: Mapping[str, Item], rubric:
         if isinstance(value, dict) and (given := members_given(value, named)):
             yield given
         elif isinstance(value, dict):
-            waiting += reversed(value.values())
+            waiting += reversed([each for key, each in value.items() if fold(key).strip() not in _SHOWN])
         elif isinstance(value, list):
             waiting += reversed(value)
 

@@ -37,13 +37,14 @@ YES = ("是", "是的", "对", "通过", "合格", "yes", "true", "✓", "✔", 
 NO = ("否", "不", "不是", "不对", "不通过", "未通过", "不合格", "no", "false", "✗", "✘", "❌", "×")
 UNIT = r"(?:分|points?\b|pts?\b)"
 OUT_OF = r"(?:/|out of|满分)"
-_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_NUMBER = r"(?:0|[1-9][0-9]{0,8})(?:\.[0-9]{1,9})?"
 _SCORE = re.compile(rf"(-?{_NUMBER})\s{{0,3}}{UNIT}?\s{{0,3}}(?:{OUT_OF}\s{{0,3}}({_NUMBER})\s{{0,3}}{UNIT}?)?")
 _VALUE_NAMES: dict[type[Item], tuple[str, ...]] = {
     Dimension: ("score", "value", "rating", "分数", "评分", "得分"),
     Check: ("value", "answer", "结果"),
     Choice: ("choice", "value", "选项"),
 }
+_TOP_NAMES = ("max", "max_score", "maximum", "out_of", "full_score", "满分")
 _REASON_NAMES = ("reason", "reasons", "explanation", "理由")
 
 
@@ -80,7 +81,31 @@ def value_of(item: Item, given: Value | Bad) -> Value | Bad:
         return given
     if type(item) not in _VALUE_NAMES:
         return Bad("malformed", "an object where text was asked")
-    return next((value for value in _named(given, _VALUE_NAMES[type(item)]) if value is not None), None)
+    values = [value for value in _named(given, _VALUE_NAMES[type(item)]) if value is not None]
+    if len({said for value in values if (said := _said(item, value)) is not None}) > 1:
+        return Bad("malformed", "two values that differ")
+    if not isinstance(item, Dimension):
+        return values[0] if values else None
+    return _with_its_scale(values[0], given) if values else None
+
+
+def _said(item: Item, value: Value) -> str | float | bool | None:
+    """What a value says where it is one that the item could take, for comparison."""
+    if isinstance(item, Check):
+        truth = value if isinstance(value, bool) else _truth(value) if isinstance(value, str) else None
+        return truth if isinstance(truth, bool) else None
+    if isinstance(item, Choice):
+        return fold(value).strip() if isinstance(value, str) else None
+    if isinstance(value, str):
+        score = _SCORE.fullmatch(fold(value).strip()) if len(value) < 60 else None
+        return float(score[1]) if score else None
+    return value if isinstance(value, float) else None
+
+
+def _with_its_scale(value: Value, given: dict[str, Value]) -> Value:
+    """`{"score": 8, "max": 100}` as `8/100`: the item decides whether that is its scale."""
+    top = next((top for top in _named(given, _TOP_NAMES) if isinstance(top, float)), None)
+    return value if top is None or not isinstance(value, float) else f"{value:g}/{top:g}"
 
 
 def reason_of(given: Value | Bad) -> str | None:

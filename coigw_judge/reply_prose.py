@@ -36,7 +36,7 @@ _OPEN = r"[\s*_`~\"'“‘「『【\[(<>]{0,12}"
 _SEPARATOR = r"(?:[:=|]|—{1,2}|–|->|→|-(?=[ \t])|(?<=】)|(?<=】[ ]))"
 _TAIL = (
     rf"{_CLOSE}[ \t]{{0,3}}+(?:得分|评分|分数|打分|score|rating)?{_CLOSE}[ \t]{{0,3}}+"
-    rf"(?:\((?P<scale>[^()\n]{{0,40}}+)\))?{_CLOSE}[ \t]{{0,3}}+{_SEPARATOR}"
+    rf"(?:\((?P<scale>[^()\n]{{0,40}}+)\))?{_CLOSE}[ \t]{{0,3}}+(?P<separator>{_SEPARATOR})"
 )
 # A name begins a phrase: after a line's start, punctuation, a number or `分`, never after a letter, so that
 # `语言质量` and `answer_quality` are not `质量` and `quality`. A few words may stand before it.
@@ -46,24 +46,64 @@ _BEGINS = re.compile(
 )
 _LINE_START = re.compile(r"(?:\A|[\r\n])[ \t\d.、*_`#>|\-\"'“‘「『【\[()]*\Z")
 
-_DIGITS = r"-?\d{1,9}(?:\.\d{1,9})?"
-_DENOMINATOR = rf"{OUT_OF}[ \t]{{0,3}}\d{{1,9}}(?:\.\d{{1,9}})?(?:[ \t]{{0,2}}{UNIT})?"
-_NOT_A_RANGE = r"(?!\.?\d|[%‰]|[ \t]{0,2}(?:[-~–—至到][ \t]{0,2}\d|[制之钟以左右的/])|\)[ \t]{0,3}\d)"
+_DIGITS = r"-?(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?"
+_DENOMINATOR = rf"{OUT_OF}[ \t]{{0,3}}\d{{1,9}}(?:\.\d{{1,9}})?+(?:[ \t]{{0,2}}{UNIT})?+"
+_NOT_A_RANGE = (
+    r"(?!\.?\d|[%‰]|[ \t]{0,2}(?:[-~–—至到][ \t]{0,2}\d|[制之钟以左右的/?多余半析数段类米]|不[到足]|出头|上下|或)"
+    r"|\)[ \t]{0,3}\d)"
+)
 _DASH = r"(?:-[ \t]|[–—]{1,2})(?![ \t]*\d)"
 _LINE_END = r"[ \t]*(?:\Z|[\r\n])"
-_NUMBER_ENDS = rf"(?={_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:,(?!\d)|[;。!|(<]|\.{_LINE_END}|{_DASH})))"
+_NUMBER_ENDS = rf"(?={_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:,(?!\d)|。(?!\d)|[;!|(<]|\.{_LINE_END}|{_DASH})))"
 _SCORE = re.compile(
     rf"{_OPEN}(?P<value>{_DIGITS}[ \t*_`]{{0,4}}"
     rf"(?:{UNIT}[ \t]{{0,3}}{_DENOMINATOR}|{_DENOMINATOR}|{UNIT}){_NOT_A_RANGE}"
     rf"|{_DIGITS}{_NUMBER_ENDS})"
 )
-_LOOKS_LIKE_SCORE = re.compile(rf"{_OPEN}[-+.]?\d")
+# Not one number, but a score all the same: `约 8 分`, `不到8分`, `八分`, `满分`, `N/A`.
+_LOOKS_LIKE_SCORE = re.compile(
+    rf"{_OPEN}(?:[-+.]?\d|(?:大?约|大概|接近|将?近|不到|不足|不是|不低于|至少|最多|超过|介于|not|about|around|less than"
+    r"|more than|at least|at most|under|over|nearly|almost|between)[ \t]{0,2}\d|n/a\b|none\b|null\b|待定|[满零]分"
+    r"|(?:无法|不能|不予)[评打给判]|[零一二两三四五六七八九十百半]{1,3}(?:点[零一二三四五六七八九]{1,2})?[ \t]?分)"
+)
+# The same breath takes it back: `8分，不，应为7分`, `8 (corrected: 7)`.
+_SCORE_AGAIN = r"\d{1,9}(?:\.\d{1,9})?[ \t*_`]{0,4}(?:分|/|points?\b|[,。;!?.)\r\n]|\Z)"
+_TAKEN_BACK = re.compile(
+    r"[^\r\n\d。;]{0,12}?(?:(?:改|更正|修正|订正|调整|应[为是该]|[降升]|提[到为至]|不对|actually|correct|revis|changed|rather|instead)"
+    rf"[^\r\n\d]{{0,12}}|不[,，][^\r\n\d。;]{{0,6}}){_SCORE_AGAIN}"
+)
+# Another number in the same row of a table: which column is the score is not known here.
+_CELL = re.compile(
+    r"[^\r\n]{0,80}?\|[ \t*_`]{0,6}\d{1,9}(?:\.\d{1,9})?[ \t]{0,2}(?:分|%|/[ \t]?\d{1,9}[ \t]?分?)?[ \t*_`]{0,6}"
+    r"(?:\||[\r\n]|\Z)"
+)
+# What stands behind these is shown, not said.
+NOT_MEANT = re.compile(
+    r"(?:例如|比如|譬如|示例|样例|举例|参考格式|格式(?:应为|应是|为|是)|e\.g\.|example)[^\w\r\n]{0,4}(?:[\r\n]{1,3}[^\w\r\n]{0,10})?"
+    r"(?:```(?:json)?\s{0,3})?\Z|(?:不能|无法|不会|不应|不要|cannot|can't|won't)[^。\r\n\d]{0,6}\Z"
+)
 _OTHER_SCALE = re.compile(rf"(?:{OUT_OF}|[-~–—至到])[ \t]?[为是:]?[ \t]?(\d{{1,9}})|(\d{{1,9}}|百)分制")
-_SCALE_AFTER = re.compile(rf"[ \t,(]{{0,4}}{OUT_OF}[ \t]?[为是:]?[ \t]?(\d{{1,9}})")
-_BRACKETED = re.compile(r"\[\[\s{0,3}(-?\d{1,9}(?:\.\d{1,9})?)\s{0,3}\]\]")
+_SCALE_AFTER = re.compile(
+    rf"[ \t,(]{{0,4}}(?:(?:{OUT_OF}|总分|of)[ \t]?[为是:]?[ \t]?(\d{{1,9}})"
+    r"|(?:按|以|采用|使用)?[ \t]?(\d{1,9}|百)分制)"
+)
+_BRACKETED = re.compile(rf"\[\[\s{{0,3}}({_DIGITS})\s{{0,3}}\]\]")
+_OR = re.compile(r"\s{0,3}(?:[,、/~–-]|or|and|to|或|至|到)?\s{0,3}\[\[")
 _VERDICT = re.compile(rf"{_OPEN}(yes|no|是的?|否|不是)(?={_CLOSE}[ \t]*(?:\Z|[\r\n,。;!:]|\.(?![ \t]*\d)))")
 
 Hit = re.Match[str]
+
+
+def _contrary(words: Iterable[str]) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """These words directly behind another value, and as the last thing concluded."""
+    said = rf"(?:{'|'.join(sorted(words, key=len, reverse=True))})(?=[*_`\"'”’)]{{0,4}}(?:[,.;。!)\r\n]|\Z))"
+    turn = r"(?:不[,，]|但是?|不过|but|on reflection|actually|rather|or)?,?\s{0,3}(?:应[为是该]|改为)?\s{0,3}"
+    end = r"(?:final answer|answer|verdict|conclusion|结论|答案)\s{0,3}(?:[:=]|is\b|是|为)"
+    return re.compile(rf"[\s,.;。!:(]{{0,6}}{turn}{said}"), re.compile(rf"{end}{_OPEN}{said}")
+
+
+_CONTRARY = {True: _contrary(NO), False: _contrary(YES)}
+"""By whether yes was said."""
 
 
 def labels(found: Iterable[str]) -> str:
@@ -93,15 +133,27 @@ def statements(text: str, rubric: Rubric) -> dict[str, Value | Bad]:
     return given
 
 
-def unlabelled(text: str, rubric: Rubric) -> tuple[str, Value] | None:
+def unlabelled(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
     """The one thing asked, said without its name: `[[7]]` or `Rating: 7` at the end, `8/10` alone, `Yes.` first."""
     if len(rubric.dimensions) == 1:
         score = text.strip() if is_score(text.strip()) else _closing_score(text, rubric)
         return None if score is None else (rubric.dimensions[0].key, score)
     if len(rubric.items) == 1 and rubric.checks:
         verdict = _VERDICT.match(fold(text.lstrip()[:60]))
-        return None if verdict is None else (rubric.checks[0].key, verdict[1])
+        if verdict is None:
+            return None
+        said = verdict[1]
+        told = fold(text.lstrip())[verdict.end(1) :]
+        return rubric.checks[0].key, Bad("malformed", f"{said!r} is taken back") if _withdrawn(said, told) else said
     return None
+
+
+def _withdrawn(said: str, told: str) -> bool:
+    """Whether the contrary of a yes or no follows at once, or as the reply's conclusion."""
+    if said not in YES and said not in NO:
+        return False
+    contrary = _CONTRARY[said in YES]
+    return contrary[0].match(told) is not None or contrary[1].search(told[-TAIL:]) is not None
 
 
 def total(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
@@ -117,7 +169,8 @@ def total(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
 def _hits(folded: str, named: Iterable[str]) -> list[Hit]:
     """Where a name begins a phrase and a separator follows."""
     pattern = re.compile(rf"(?P<label>{labels(named)}){_TAIL}")
-    return [hit for hit in deque(pattern.finditer(folded), maxlen=MAX_HITS) if _BEGINS.search(_before(folded, hit))]
+    hits = ((hit, _before(folded, hit)) for hit in deque(pattern.finditer(folded), maxlen=MAX_HITS))
+    return [hit for hit, before in hits if _BEGINS.search(before) and not NOT_MEANT.search(before)]
 
 
 def _before(folded: str, hit: Hit) -> str:
@@ -157,6 +210,9 @@ def _score_value(scale: Scale, hit: Hit, folded: str, stop: int) -> tuple[Value 
         ends_at = other and (other[1] or other[other.re.groups]).replace("百", "100")
         if ends_at is not None and ends_at != f"{scale.max:g}":
             return Bad("out_of_range", f"given on another scale than to {scale.max:g}"), match.end()
+    rest = (folded, match.end(), stop)
+    if _TAKEN_BACK.match(*rest) or ("|" in hit["separator"] and _CELL.match(*rest)):
+        return Bad("malformed", f"{folded[hit.end() : match.end() + 20]!r} is more than one number"), match.end()
     return re.sub(r"[*_`]", "", match["value"]), match.end()
 
 
@@ -164,8 +220,10 @@ def _word_value(words: list[str], hit: Hit, folded: str, stop: int, *, closed: b
     any_word = labels(words)
     ends = rf"{_CLOSE}(?:{_LINE_END}|[ \t]{{0,4}}(?:[,;。.!|(<:]|{_DASH}))"
     # `是 | 否` and `小说，诗歌` repeat the menu; they do not choose from it.
-    another = rf"{_CLOSE}[ \t]{{0,4}}[,;|][ \t]{{0,4}}(?:{any_word})(?![^\W_])"
+    another = rf"{_CLOSE}[ \t]{{0,4}}[,;|(][ \t]{{0,4}}(?:(?:不|或|or)[,，]?[ \t]{{0,2}})?(?:{any_word})(?![^\W_])"
     match = re.compile(rf"{_OPEN}(?P<value>{any_word})(?!{another})(?={ends})").match(folded, hit.end(), stop)
+    if match is not None and _withdrawn(match["value"], folded[match.end() : min(stop, match.end() + WINDOW)]):
+        return Bad("malformed", f"{match['value']!r} is taken back"), match.end()
     if match is not None:
         return match["value"], match.end()
     if re.compile(rf"{_OPEN}(?:{any_word})").match(folded, hit.end(), stop):
@@ -187,5 +245,7 @@ def _closing_score(text: str, rubric: Rubric) -> Value:
     if not ends:
         return None
     last = max(ends)
+    if any(value != ends[last] and _OR.match(tail, end, last) for end, value in ends.items()):
+        return None  # `[[8]] or [[7]]`
     rest = tail[last:]
     return None if len(rest) > 100 or re.search(r"[\d\r\n]", rest) else ends[last]

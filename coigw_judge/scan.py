@@ -56,6 +56,9 @@ SCHEMA = pa.schema(
 `suspected` is what in it addresses the judge; `screened` says why the job's screens drop it.
 """
 
+SUSPECTED = "injection_suspected"
+"""The flag of a record that addresses its judge."""
+
 ROWS_PER_FILE = 1_000_000
 
 
@@ -133,17 +136,17 @@ def scan_split(
 def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
     if isinstance(record, Unreadable):
         return {"id": record.id, "unreadable": record.reason}
-    digests = record.digests()
+    digests, suspected = record.digests(), record.suspected()
     return {
         "home": digests["answer"],
         "id": record.id,
         "record": record_digest(digests),
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
-        "flags": record.flags(),
-        "suspected": None,
+        "flags": [] if suspected is None else [SUSPECTED],
+        "suspected": suspected,
         "chars": record.chars,
-        "screened": None,
+        "screened": f"addresses the judge: {suspected}" if suspected and screen.injection == "drop" else None,
     }
 
 

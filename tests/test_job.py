@@ -32,6 +32,13 @@ def load(tmp_path: Path) -> Callable[..., LoadedJob]:
     return made
 
 
+def test_a_record_that_addresses_the_judge_is_flagged_unless_the_job_drops_it(load: Callable[..., LoadedJob]) -> None:
+    assert load().config.screen.injection == "flag"
+    assert load("screen.injection=drop").config.screen.injection == "drop"
+    with pytest.raises(FixJob, match="injection"):
+        load("screen.injection=ignore")
+
+
 def test_a_job_is_read_with_its_rubrics_prompts_and_gate(load: Callable[..., LoadedJob], tmp_path: Path) -> None:
     job = load(then=["answer_analysis"])
     assert [rubric.name for rubric in job.rubrics] == BASE["rubrics"]

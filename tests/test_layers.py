@@ -10,7 +10,10 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
-    {"errors", "hashing", "paths", "spans", "index", "rubric", "record", "source"},
+    {
+        *("errors", "hashing", "paths", "spans", "index", "rubric", "record", "source"),
+        *("injection", "injection_rules", "injection_chinese", "injection_english"),
+    },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {"gate", "card", "plan"},
     {

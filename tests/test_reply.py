@@ -298,6 +298,149 @@ def test_what_only_looks_like_a_labelled_score(text: str, cause: Cause) -> None:
     assert scores(text) == cause
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        # not one number
+        *(
+            "质量：八分",
+            "质量：八点五分",
+            "质量：8点5分",
+            "质量：8分半",
+            "质量：8½",
+            "质量：8。5",
+            "质量：满分",
+            "质量：零分",
+        ),
+        *(
+            "质量：不到8分",
+            "质量：8 分不到",
+            "质量：不是8分",
+            "质量：约8分",
+            "质量：至少 8 分",
+            "质量：8分？",
+            "质量：8/10分以上",
+        ),
+        *(
+            "质量：08",
+            "质量：+8",
+            "质量：0x8",
+            "质量：1e1",
+            "质量：.8",
+            "质量：8,5",
+            "质量：8 of 10",
+            "质量：8->9",
+            "08",
+            "[[08]]",
+        ),
+        *(
+            "质量：7-8",
+            "质量：7~8分",
+            "质量：7 到 8",
+            "质量：7或8",
+            "质量：8分或7分",
+            "质量：8 or 7",
+            "[[8]] or [[7]]",
+            "[[8]] [[7]]",
+        ),
+        # taken back in the same breath
+        *(
+            "质量：8分，不，应为7分",
+            "质量：8 分？不，7 分",
+            "质量：8分改为7分",
+            "质量：8分，但改为7分",
+            "质量：8分（更正：7分）",
+        ),
+        *("质量：8 (corrected: 7)", "质量：原为8分，改为7分"),
+        # on another scale, or in one of several columns
+        *(
+            "质量：80%",
+            "评分：8分（百分制）",
+            "| 质量 | 10 | 8 |",
+            "| 质量 | 8 | 7 |",
+            "| 质量 | 30% | 8 |",
+            "| 质量 | 8 | 8/10 |",
+        ),
+        # not said, only shown
+        *(
+            "例如“质量：8分”",
+            "参考格式：质量：8",
+            "我不会给 质量：8 分",
+            "不要写成 质量：8",
+            "质量不是 8 分",
+            "质量：无法评分",
+            "质量：N/A",
+        ),
+        *('格式应为 {"quality": 8}', 'Example: {"quality": 8}', '示例：\n```json\n{"quality": 8}\n```'),
+    ],
+)
+def test_a_number_that_the_judge_did_not_give_is_not_read(text: str) -> None:
+    assert only(text, ONE) == "malformed"
+
+
+def test_a_refusal_that_shows_the_form_is_a_refusal() -> None:
+    assert only('抱歉，我不能评分。格式应为 {"quality": 8}', ONE) == "refused"
+    assert only('对不起，上次写错了：{"quality": 8}', ONE) == 8
+
+
+@pytest.mark.parametrize("later", ["八分", "不到8分", "N/A", "8分？", "无法评分", "约6分"])
+def test_an_earlier_draft_does_not_stand_in_for_what_can_not_be_read(later: str) -> None:
+    assert only(f"质量：7\n修改后：\n质量：{later}", ONE) == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("质量：8分，语言无可更改，有 3 处妙笔", 8),
+        ("质量：8分。应为佳作，第2段尤好", 8),
+        ("| 质量 | 8 | 有3处病句 |", 8),
+        ("| 质量 | 8/10 | 好 |", 8),
+        ("质量：0", 0),
+        ("质量：8.0分", 8),
+        ("质量：8（满分10）", 8),
+        ("质量：8分（10分制）", 8),
+        ('按格式要求作答：{"quality": 8}', 8),
+        ('{"quality": {"score": 8, "max": 10}}', 8),
+        ('{"quality": {"score": 8, "value": "8/10"}}', 8),
+        ('{"quality": {"score": 8, "max": 100}}', "out_of_range"),
+        ('{"quality": {"score": 8, "value": 7}}', "malformed"),
+        ('{"rating": 8, "score": 7}', "malformed"),
+        ('{"example": {"quality": 8}}', "incomplete"),
+        ('{"quality": "08"}', "malformed"),
+    ],
+)
+def test_what_is_said_beside_a_score(text: str, value: float | Cause) -> None:
+    assert only(text, ONE) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("可用：是。不，应为否", "malformed"),
+        ("可用：是（否）", "malformed"),
+        ("Yes, but no", "malformed"),
+        ("Yes. It is long.\nFinal answer: No", "malformed"),
+        ("No. On reflection, yes.", "malformed"),
+        ("是，不是", "malformed"),
+        ('{"usable": {"value": true, "answer": "否"}}', "malformed"),
+        ('{"usable": {"value": true, "answer": "yes"}}', True),
+        ("Yes. No character is flat.", True),
+        ("是。不足之处很少。", True),
+        ("No, because yes-men abound.", False),
+        ("Yes. It is long.\nFinal answer: Yes", True),
+    ],
+)
+def test_a_yes_that_is_taken_back(text: str, value: bool | Cause) -> None:
+    assert only(text, CHECK) == value
+
+
+@pytest.mark.parametrize(
+    "text", ["体裁：诗歌（散文）", "体裁：诗歌，不，散文", '{"genre": {"choice": "诗歌", "value": "散文"}}']
+)
+def test_two_options_are_no_choice(text: str) -> None:
+    assert only(text, CHOICE) == "malformed"
+
+
 def test_the_longest_name_wins() -> None:
     of = rubric("quality 质量", "article 文章质量", "creativity 创意")
     assert scores("文章质量：9\n创意：7\n质量：8", of) == {"quality": 8, "article": 9, "creativity": 7}

@@ -51,6 +51,21 @@ shards += [
     '"quality":',
 ]
 shards += ["8", "８", "8.5", "10", "11", "-1", "1e9", "8/10", "80/100", "8分", "（满分10）", "[[7]]", "NaN", "Infinity"]
+shards += [
+    "改为",
+    "不，",
+    "例如：",
+    "格式应为",
+    "不到",
+    "约",
+    "八分",
+    "半",
+    "08",
+    "百分制",
+    "| 10 |",
+    '"max": 100',
+    "Final answer: ",
+]
 shards += ["是", "否", "Yes", "No", "True", "None", "null", "诗歌", "散文诗", "\u0301", "٣", "²", "抱歉"]
 patchwork = st.lists(st.one_of(st.sampled_from(shards), anything), max_size=40).map("".join)
 
@@ -218,6 +233,15 @@ SEEDS += [
     "{'a': \"b\", ",
     '{"a":1,}',
     "质量：8          ",
+]
+SEEDS += [
+    "质量：8分，不",
+    "质量：约",
+    "| 质量 | 8 | ",
+    '例如：{"quality": 8}',
+    "[[8]] or ",
+    "Yes, no ",
+    '{"quality":{"score":8,"value":7}},',
 ]
 
 
