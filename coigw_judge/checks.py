@@ -49,7 +49,7 @@ def check_rubric(rubric: Rubric) -> str:
 def check_job(job: LoadedJob) -> list[str]:
     """Check a job's input, rubrics and judge; the judge is started for its self-test. Raises CoigwError."""
     lines = [check_rubric(rubric) for rubric in job.all_rubrics]
-    files = source.list_files(job.config.input.paths, job.base)
+    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
     check_columns(job, files)
     lines.append(f"ok  input: {len(files)} files, {sum(file.size for file in files):,} bytes")
     planned = plan_for_fill(job, Store(job.store))

@@ -76,7 +76,7 @@ class Scan:
 def scan_digest(job: Job, files: list[File]) -> str:
     """What a scan depends on."""
     listed = [[f.path, f.name, f.size, f.mtime_ns] for f in files]
-    return fingerprint([FORMAT, listed, job.input.columns, job.limit, job.screen.model_dump()])
+    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, job.screen.model_dump()])
 
 
 def load(store: Store, digest: str) -> Scan | None:

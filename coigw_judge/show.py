@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from coigw_judge import manifest as manifests
 from coigw_judge import source
-from coigw_judge.errors import FixStore
+from coigw_judge.errors import FixSource, FixStore
 from coigw_judge.job import Job
-from coigw_judge.paths import list_files, open_filesystem
-from coigw_judge.record import Record, record_digest, to_record
+from coigw_judge.paths import is_uri, list_files, open_filesystem
+from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.store import Store
 
 _RAW_COLUMNS = (
@@ -61,10 +61,16 @@ def _verdict(run: str, row: str) -> dict[str, Any]:
 def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
     """The record as the input has it now, or why it can not be had."""
     job = Job.model_validate(manifest["configuration"])
-    files = source.list_files([verdict["file"]], Path(manifest["job_file"]).parent)
-    raw = source.read_one(verdict["file"], verdict["position"], files)
+    patterns = job.input.paths if is_uri(verdict["file"]) else [verdict["file"]]
+    try:
+        files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
+        raw = source.read_one(verdict["file"], verdict["position"], files)
+    except FixSource as error:
+        return str(error)
     if raw is None:
         return "the input no longer has this row"
+    if isinstance(raw, Unreadable):
+        return raw.reason
     record = to_record(raw, job.input.columns)
     return record if isinstance(record, Record) else record.reason
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
-    {"errors", "hashing", "paths", "rubric", "record", "source"},
+    {"errors", "hashing", "paths", "rubric", "record", "encoding", "files", "text_rows", "parquet_rows", "source"},
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan"},
     {"gate", "card", "plan"},
     {

@@ -11,7 +11,7 @@ import numpy as np
 
 from coigw_judge import errors, source, verdict
 from coigw_judge import scan as scanning
-from coigw_judge.errors import FixInput
+from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.job import LoadedJob
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
@@ -22,7 +22,7 @@ from coigw_judge.verdict import View
 
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
-    files = source.list_files(job.config.input.paths, job.base)
+    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
     digest = scanning.scan_digest(job.config, files)
     found = scanning.load(store, digest)
     if found is not None:
@@ -30,6 +30,7 @@ def scan(job: LoadedJob, store: Store) -> Scan:
     check_columns(job, files)
     columns, limit = job.config.input.columns, job.config.limit
     splits = [piece for file in files for piece in source.split(file)]
+    _check_any_readable(splits)
     counts: list[dict[str, Any]] = []
     for wave in _waves(splits, limit):
         numbered = [{"number": number, **splits[number].as_dict()} for number in wave]
@@ -39,6 +40,13 @@ def scan(job: LoadedJob, store: Store) -> Scan:
     if limit is not None:
         splits, counts = _cut(store, digest, splits, counts, columns, limit)
     return scanning.finish(store, digest, splits, counts, job.config.screen.duplicate == "drop")
+
+
+def _check_any_readable(splits: list[Split]) -> None:
+    """Refuse an input of which no file can be read: a mistake in the job rather than a broken file in a crawl."""
+    if splits and all(piece.trouble for piece in splits):
+        others = f" (nor can the {len(splits) - 1:,} others)" if len(splits) > 1 else ""
+        raise FixSource(f"{splits[0].name}: {splits[0].trouble}{others}; correct input.paths or repair it")
 
 
 def _waves(splits: list[Split], limit: int | None) -> Iterator[range]:
