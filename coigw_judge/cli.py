@@ -150,6 +150,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _scanned(stage: "object") -> str:
+    from coigw_judge import complaints
     from coigw_judge.runs import Stage
 
     assert isinstance(stage, Stage)
@@ -157,7 +158,8 @@ def _scanned(stage: "object") -> str:
     if not scan.rows_in:
         return f"{stage.job.config.name}: the input holds no rows; there is nothing to judge"
     kinds = ", ".join(f"{n:,} with {kind.replace('+', ', ')}" for kind, n in sorted(scan.kinds.items()))
-    return f"scanned {scan.rows_in:,} rows: {kinds}; {scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable"
+    said = f"scanned {scan.rows_in:,} rows: {kinds}; {scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable"
+    return "\n".join([said, *complaints.of_scan(stage.store, scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:

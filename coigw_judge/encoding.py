@@ -24,6 +24,7 @@ _MARKS = (
 _WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 """What is meant by the name alone where the file bears no mark."""
 
+_NO_TEXT = ("_codec", "rot_13")
 _SAMPLE = 2000
 
 
@@ -36,7 +37,8 @@ def checked(name: str) -> str:
     except UnicodeError:
         plain = False
     except (LookupError, ValueError) as error:  # ValueError: NUL in the name
-        known = sorted({*aliases, *(alias.replace("_", "-") for alias in (*aliases, *aliases.values()))})
+        text = {name for alias, of in aliases.items() if not of.endswith(_NO_TEXT) for name in (alias, of)}
+        known = sorted({*text, *(alias.replace("_", "-") for alias in text)})
         raise ValueError(f"{name!r} is no text encoding{nearest(name, known)}; for instance gb18030, big5") from error
     if own in (UTF_8, "utf-8-sig"):
         return UTF_8
@@ -64,27 +66,28 @@ def hint(raw: bytes) -> str:
 
 def _likely(raw: bytes) -> str | None:
     if b"\0" in raw:
-        return next((name for name in ("utf-16-le", "utf-16-be") if _reads_wide(raw, name)), None)
+        letters = {name: _wide_letters(raw, name) for name in ("utf-16-le", "utf-16-be")}
+        widest = max(letters, key=lambda name: letters[name])
+        return widest if letters[widest] else None
     sample = raw.decode(UTF_8, "replace")[:_SAMPLE]
     broken = sample.count("\ufffd")
-    if sum(char > "\x7f" for char in sample) > 3 * broken:
-        return None  # UTF-8 with damage
+    if sum("\u0800" <= char != "\ufffd" for char in sample) >= broken:
+        return None  # UTF-8 that is damaged or torn
     shares = {name: _share(raw, name) for name in ("gb18030", "big5")}
     best = max(shares, key=lambda name: shares[name])
     if shares[best] > 0.7:
         return best
-    return "cp1252" if 10 * broken < len(sample) and _reads(raw, "cp1252") else None
+    return "cp1252" if 8 * broken < len(sample) and _reads(raw, "cp1252") and not set(raw) & {0xFE, 0xFF} else None
 
 
-def _reads_wide(raw: bytes, name: str) -> bool:
-    """Whether bytes that were cut at some line's end read as UTF-16: nearly all ASCII, Chinese or punctuation."""
+def _wide_letters(raw: bytes, name: str) -> int:
+    """How many ASCII signs the bytes, cut at some line's end, have as UTF-16; 0 where that reads like noise."""
     start = 1 if name.endswith("le") and raw[:1] == b"\0" else 0  # the other half of the line's end before
     sample = raw[start : start + 2 * _SAMPLE]
     text = sample[: len(sample) // 2 * 2].decode(name, "replace")
-    usual = sum(
-        " " <= c <= "~" or "\u3000" <= c <= "\u9fff" or c in "\r\n\t" or "\uff00" <= c <= "\uffef" for c in text
-    )
-    return "\0" not in text and usual > 0.9 * len(text)
+    ascii_signs = sum(" " <= c <= "~" or c in "\r\n\t" for c in text)
+    chinese = sum("\u3000" <= c <= "\u9fff" or "\uff00" <= c <= "\uffef" for c in text)
+    return ascii_signs if ascii_signs + chinese > 0.9 * len(text) else 0
 
 
 def _reads(raw: bytes, name: str) -> bool:

@@ -9,6 +9,7 @@ Not known here: which columns matter.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -112,14 +113,29 @@ def _until_broken(parquet: pq.ParquetFile, groups: list[int], columns: list[str]
 
 
 def _rows_of(batch: pa.RecordBatch) -> list[Row]:
-    """The rows of a batch, one by one where one of them holds no UTF-8 or a date that Python can not hold."""
+    """The rows of a batch. A value that Python can not hold is given as the bytes, text or number that it is."""
     try:
         rows: list[Row] = batch.to_pylist()
-    except (ValueError, OverflowError) as error:
-        if batch.num_rows == 1:
-            return [Unreadable(f"the row holds a value that can not be read: {error}")]
-        return [row for n in range(batch.num_rows) for row in _rows_of(batch.slice(n, 1))]
+    except (ValueError, OverflowError):
+        columns = [_values(column) for column in batch.columns]
+        rows = [dict(zip(batch.schema.names, values, strict=True)) for values in zip(*columns, strict=True)]
     return rows
+
+
+def _values(column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if len(column) > 1:
+            return [value for n in range(len(column)) for value in _values(column.slice(n, 1))]
+        for type_ in (pa.binary(), pa.string(), pa.int64()):  # no UTF-8; nanoseconds; a date outside of Python's years
+            try:
+                values = column.cast(type_).to_pylist()
+            except (*_BROKEN, ValueError):
+                continue
+            return values
+        return [f"(a value that can not be read: {error})"]
+    return values
 
 
 def _broken_group(

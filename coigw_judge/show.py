@@ -90,16 +90,16 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
 def as_text(found: dict[str, Any]) -> str:
     """For a terminal; lines are folded by the width that characters take there."""
     verdict, width = found["verdict"], min(100, shutil.get_terminal_size().columns)
-    lines = [f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})"]
+    lines = [_one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
     lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
-    lines += [f"  - {reason}" for reason in verdict["reasons"] or []]
+    lines += [f"  - {_one_line(reason)}" for reason in verdict["reasons"] or []]
     lines += [f"  flag: {flag}" for flag in verdict["flags"] or []]
     if found["judge"]["meaningless"]:
         lines.append(f"  ! {manifests.MEANINGLESS}")
     for name, text in found["texts"].items():
         lines += ["", f"== {name}", *fold(printable(text), width)]
     if found["missing"]:
-        lines += ["", found["missing"]]
+        lines += ["", _one_line(found["missing"])]
     lines += ["", "== scores", *_score_lines(verdict, width)]
     for name, text in verdict["notes"].items():
         lines += [name, *("  " + line for line in fold(printable(text), width - 2))]
@@ -126,6 +126,10 @@ def _score_lines(verdict: dict[str, Any], width: int) -> list[str]:
 def printable(text: str) -> str:
     """A record's text without what would move the cursor, change colours or the direction of writing."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\ufffd")
 
 
 def cells(text: str) -> int:

@@ -19,7 +19,7 @@ GROUPS = (
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.judging", "pipeline.filling"),
-        *("runs", "estimate", "checks", "show"),
+        *("runs", "estimate", "checks", "show", "complaints"),
     },
     {"cli"},
 )

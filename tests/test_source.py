@@ -277,14 +277,20 @@ def test_a_parquet_file_without_row_groups_has_no_splits(folder: Path) -> None:
     assert source.column_names(file) == ["answer"]
 
 
-def test_a_parquet_text_that_is_not_utf8_costs_one_row(folder: Path) -> None:
+def test_a_parquet_text_that_is_not_utf8_is_given_as_bytes(folder: Path) -> None:
     offsets = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (0, 1, 3, 4)))
     array = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a\xff\xfec")])
     file = parquet(folder / "bytes.parquet", pa.table({"answer": array}), 3)
-    assert [row["answer"] for row in readable(file)] == ["a", "c"]
-    (said,) = broken(file)
-    assert said.startswith("the row holds a value that can not be read")
-    assert [position for position, _ in rows(file)] == [0, 1, 2]
+    assert rows(file) == [(0, {"answer": "a"}), (1, {"answer": b"\xff\xfe"}), (2, {"answer": "c"})]
+
+
+def test_a_date_that_python_can_not_hold_costs_nothing(folder: Path) -> None:
+    times = pa.array([0, 10**18, -(10**18)], pa.int64()).cast(pa.timestamp("ms"))
+    nano = pa.array([0, 1, 1001], pa.int64()).cast(pa.timestamp("ns"))
+    file = parquet(folder / "dates.parquet", pa.table({"id": nano, "at": times, "answer": ["甲", "乙", "丙"]}), 3)
+    found = readable(file)
+    assert [row["answer"] for row in found] == ["甲", "乙", "丙"]
+    assert len({str(row["id"]) for row in found}) == len({str(row["at"]) for row in found}) == 3
 
 
 def test_a_parquet_file_without_its_footer_is_one_unreadable_row(folder: Path) -> None:
