@@ -19,43 +19,46 @@ _FILES_LOOKED_AT, _ROWS_LOOKED_AT = 8, 100
 
 
 def of_scan(store: Store, scan: Scan) -> list[str]:
-    """A line for each of the first files most of whose rows are unreadable for one reason."""
-    lines: list[str] = []
+    """A line for each of the worst files most of whose rows are unreadable for one reason."""
+    found: list[tuple[int, str]] = []
     left = scan.unreadable
     for name, numbers in groupby(range(len(scan.splits)), key=lambda number: scan.splits[number].name):
-        if left <= 0 or len(lines) == _FILES_NAMED:
+        if not left:
             break
         reasons: Counter[str] = Counter()
         rows = 0
         for number in numbers:
-            found = read_split(store, scan, number, ["unreadable"])["unreadable"]
-            rows += len(found)
-            reasons.update(found.drop_null().to_pylist())
+            column = read_split(store, scan, number, ["unreadable"])["unreadable"]
+            rows += len(column)
+            reasons.update(column.drop_null().to_pylist())
         left -= reasons.total()
-        lines += _line(name, reasons, rows)
-    return lines
+        found += _complaint(name, reasons, rows)
+    worst = [text for _, text in sorted(found, key=lambda complaint: -complaint[0])]
+    more = len(worst) - _FILES_NAMED
+    return worst[:_FILES_NAMED] + ([f"and {more:,} more such files"] if more > 0 else [])
 
 
 def of_first_rows(files: list[File], columns: dict[str, str]) -> list[str]:
     """The same for the first rows of the first files, where nothing has been scanned."""
-    lines = []
+    found: list[tuple[int, str]] = []
     for file in files[:_FILES_LOOKED_AT]:
         reasons: Counter[str] = Counter()
         rows = 0
         wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
         for piece in split(file)[:1]:
-            for rows, (_, raw) in enumerate(read(piece, wanted), start=1):  # noqa: B007 (counted)
+            for rows, (_, raw) in enumerate(read(piece, wanted), start=1):
                 record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
                 if isinstance(record, Unreadable):
                     reasons[record.reason] += 1
                 if rows == _ROWS_LOOKED_AT:
                     break
-        lines += _line(file.name, reasons, rows)
-    return lines
+        found += _complaint(file.name, reasons, rows)
+    return [text for _, text in found]
 
 
-def _line(name: str, reasons: Counter[str], rows: int) -> list[str]:
+def _complaint(name: str, reasons: Counter[str], rows: int) -> list[tuple[int, str]]:
+    """The reason that most rows of a file share, with their number; nothing where there is none."""
     for reason, count in reasons.most_common(1):
         if 2 * count > rows:
-            return [f"{name}: {count:,} of {rows:,} rows are unreadable: {reason}"]
+            return [(count, f"{name}: {count:,} of {rows:,} rows are unreadable: {reason}")]
     return []

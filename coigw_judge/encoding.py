@@ -21,6 +21,14 @@ _MARKS = (
 )
 """Byte order marks; that of UTF-32 begins with that of UTF-16, so it stands first."""
 
+_ZEROS = {
+    (False, True, False, True): "utf-16-le",
+    (True, False, True, False): "utf-16-be",
+    (False, True, True, True): "utf-32-le",
+    (True, True, True, False): "utf-32-be",
+}
+"""Which of a file's first four bytes are zero."""
+
 _WIDE = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 """What is meant by the name alone where the file bears no mark."""
 
@@ -54,8 +62,13 @@ def width(encoding: str) -> int:
 
 
 def marked(head: bytes) -> tuple[str, int] | None:
-    """The encoding that a file's first bytes declare, and how many bytes the mark takes; None without a mark."""
-    return next(((encoding, len(mark)) for mark, encoding in _MARKS if head.startswith(mark)), None)
+    """The encoding that a file's first bytes show, and how many bytes its mark takes; None where they show none.
+
+    Rows begin with ASCII (`{"`, a column's name), so the place of the zeros shows UTF-16 also without its mark.
+    """
+    found = next(((encoding, len(mark)) for mark, encoding in _MARKS if head.startswith(mark)), None)
+    zeros = tuple(not byte for byte in head[:4])
+    return found or ((_ZEROS[zeros], 0) if zeros in _ZEROS else None)
 
 
 def hint(raw: bytes) -> str:

@@ -64,7 +64,7 @@ def _wanted(pieces: list[Split], rows: list[int], decisions: list[str]) -> list[
     first, last = pieces[0], pieces[-1]
     if len(names) == 1 and first.format == "parquet":
         wanted += [("position", ">=", first.first), ("position", "<", last.first + rows[-1])]
-    elif len(names) == 1 and last.stop >= 0:
+    elif len(names) == 1 and last.stop > 0:
         wanted += [("position", ">=", first.start), ("position", "<", last.stop)]
     return wanted
 

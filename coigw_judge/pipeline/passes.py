@@ -45,7 +45,7 @@ def scan(job: LoadedJob, store: Store) -> Scan:
 def _check_any_readable(splits: list[Split]) -> None:
     """Refuse an input of which no file can be read: a mistake in the job rather than a broken file in a crawl."""
     if splits and all(piece.trouble for piece in splits):
-        others = f" (nor can the {len(splits) - 1:,} others)" if len(splits) > 1 else ""
+        others = f" (nor can any other of the {len(splits):,} files)" if len(splits) > 1 else ""
         raise FixSource(f"{splits[0].name}: {splits[0].trouble}{others}; correct input.paths or repair it")
 
 
