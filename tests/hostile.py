@@ -221,7 +221,7 @@ CASES = [
     Case(LINES, "a line with something behind its object", COSTS_ONE, "behind.jsonl", line('{"answer": "文"} 尾'), [JUDGED, "the line is not JSON: Extra data", JUDGED]),
     Case(LINES, "a line that is no object", COSTS_ONE, "no-object.jsonl", line('"文"'), [JUDGED, "the line is not a JSON object; write one object per line", JUDGED]),
     Case(LINES, "the file is one JSON array on one line", "one unreadable row", "array.jsonl", lambda t: json.dumps([{"answer": t}]).encode(), ["the line is not a JSON object; write one object per line"]),
-    Case(LINES, "JSON printed over several lines", "every line an unreadable row; the file is named where all give one reason", "pretty.jsonl", lambda t: json.dumps({"answer": t}, indent=1).encode(), ["the line is not JSON: "] * 3),
+    Case(LINES, "JSON printed over several lines", "every line is one unreadable row", "pretty.jsonl", lambda t: json.dumps({"answer": t}, indent=1).encode(), ["the line is not JSON: "] * 3),
     Case(LINES, "blank lines, CRLF, no last line's end", "blank lines are no rows; the others are judged", "blank-lines.jsonl", lambda t: b"\n  \r\n" + jsonl({"answer": f"{t}一"}, end="\r\n") + b"\t\n" + jsonl({"answer": f"{t}二"}, end=""), [JUDGED] * 2),
     Case(LINES, "NaN and Infinity", "read as Python does; in JSONL that is written they are null", "nan.jsonl", one(likes=float("nan"), shares=[float("inf")]), [JUDGED]),
     Case(LINES, "a key twice in one object", "the last one counts, as for other JSON readers", "key-twice.jsonl", lambda t: f'{{"answer": 1, "answer": "{t}"}}\n'.encode(), [JUDGED]),
