@@ -467,3 +467,31 @@ def test_a_row_is_found_again_by_its_id(folder: Path, name: str, monkeypatch: py
         assert source.row_id(name, position) == f"{name}:{position}"
     assert source.read_one(name, 10**9, [file]) is None
     assert source.read_one("other", 0, [file]) is None
+
+
+# Any bytes at all
+
+piece_of_text = st.sampled_from(
+    [b"{", b"}", b'"answer"', b":", b'"', b"\n", b"\r\n", b",", b"\\", b"\xff", b"\0", b"[", "文".encode(), b"answer", b"NaN"]
+)
+some_bytes = st.binary(max_size=60) | st.lists(piece_of_text, max_size=30).map(b"".join)
+marks = st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0", b"{\0", b"\0{", b"\x1f\x8b"])
+
+
+@given(
+    mark=marks,
+    data=some_bytes,
+    name=st.sampled_from(["any.jsonl", "any.csv", "any.jsonl.gz", "any.csv.zst", "any.parquet"]),
+    coding=st.sampled_from(["utf-8", "gb18030", "big5", "utf-16-le", "utf-32-be", "cp1252"]),
+    size=st.integers(5, 80),
+)
+def test_any_bytes_are_rows_or_reasons(folder: Path, mark: bytes, data: bytes, name: str, coding: str, size: int) -> None:
+    put(folder, name, mark + data)
+    (file,) = source.list_files([name], folder, coding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "SPLIT_BYTES", size)
+        source.column_names(file)
+        found, again = rows(file), rows(file, ["answer"])
+    positions = [position for position, _ in found]
+    assert positions == sorted(set(positions)) == [position for position, _ in again]
+    assert all(row.reason.isprintable() for _, row in again if isinstance(row, Unreadable))
