@@ -82,7 +82,7 @@ def _likely(raw: bytes) -> str | None:
         letters = {name: _wide_letters(raw, name) for name in ("utf-16-le", "utf-16-be")}
         widest = max(letters, key=lambda name: letters[name])
         return widest if letters[widest] else None
-    sample = raw.decode(UTF_8, "replace")[:_SAMPLE]
+    sample = raw[: 4 * _SAMPLE].decode(UTF_8, "replace")
     broken = sample.count("\ufffd")
     if sum("\u0800" <= char != "\ufffd" for char in sample) >= broken:
         return None  # UTF-8 that is damaged or torn

@@ -6,6 +6,7 @@ what two links lead to is read once. A file that can not be read as a whole says
 Not known here: what is in the files.
 """
 
+import errno
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -119,7 +120,7 @@ def _match_local(pattern: str, base: Path, encoding: str) -> list[File]:
     if target.is_file():
         return [_local_file(target, pattern, encoding)]
     files = []
-    for match in sorted(glob.glob(os.path.expanduser(pattern), root_dir=base, recursive=True)):
+    for match in _matches(os.path.expanduser(pattern), base):
         path = Path(resolve(match, base))
         if not file_format(path.name) or _set_aside(match, pattern):
             continue
@@ -130,8 +131,40 @@ def _match_local(pattern: str, base: Path, encoding: str) -> list[File]:
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files and dangling links in a folder and below. Links to folders are followed, each folder is entered once."""
+def _matches(pattern: str, base: Path) -> list[str]:
+    """What a glob finds. `**` is walked here: glob follows links that lead in circles, two of them for ages."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return sorted(glob.glob(pattern, root_dir=base))
+    deep = parts.index("**")
+    before, wanted = "/".join(parts[:deep]), parts[deep:]
+    found = []
+    for start in sorted(glob.glob(f"{before}/", root_dir=base)) if before else ["/" if deep else ""]:
+        folder = Path(resolve(start, base))
+        inside = (path.relative_to(folder).parts for path in _walk(folder, wanted))
+        found += [start + "/".join(below) for below in inside if _fits_or_lies_in_one(below, wanted)]
+    return sorted(found)
+
+
+def _fits_or_lies_in_one(below: tuple[str, ...], wanted: list[str]) -> bool:
+    """Whether the parts of a path fit a pattern, or it lies in a folder of parts that does (x.parquet/)."""
+    ends = [n for n, name in enumerate(below, start=1) if n == len(below) or file_format(name)]
+    return any(_fits(below[:end], wanted) for end in ends)
+
+
+def _fits(below: tuple[str, ...], wanted: list[str]) -> bool:
+    if not wanted:
+        return not below
+    if wanted[0] == "**":
+        return any(_fits(below[n:], wanted[1:]) for n in range(len(below) + 1))
+    return bool(below) and fnmatchcase(below[0], wanted[0]) and _fits(below[1:], wanted[1:])
+
+
+def _walk(folder: Path, named: Iterable[str] = ()) -> Iterator[Path]:
+    """Files and dangling links in a folder and below. Links to folders are followed, each folder is entered once.
+
+    Hidden folders and those of other programs are entered only where they are `named`.
+    """
     entered: set[str] = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -139,10 +172,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         entered.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "_")))
+        folders[:] = sorted(name for name in folders if name in named or not name.startswith((".", "_")))
         for name in names:
             path = Path(place, name)
-            if not name.startswith(".") and (path.is_file() or path.is_symlink()):
+            if (name in named or not name.startswith(".")) and (path.is_file() or path.is_symlink()):
                 yield path
 
 
@@ -161,7 +194,11 @@ def _local_file(path: Path, name: str, encoding: str) -> File:
         return _file(where, shown, 0, 0, encoding, "the name of the file is not UTF-8; rename it")
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP):
+            raise FixSource(
+                f"input.paths: {name}: can not be looked at ({error.strerror}); mend it or leave it out"
+            ) from error
         return _file(str(path), name, 0, 0, encoding, "the file is a link that leads nowhere")
     return _file(str(path), name, found.st_size, found.st_mtime_ns, encoding)
 

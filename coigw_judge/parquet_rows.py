@@ -19,7 +19,8 @@ from coigw_judge.files import File, Row, Split, read_through
 from coigw_judge.paths import open_filesystem
 from coigw_judge.record import Unreadable
 
-_BROKEN = (OSError, pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError)
+_BROKEN = (OSError, ValueError, OverflowError, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError)
+"""What damaged bytes raise. ArrowInvalid is a ValueError, and so is a column's name that is not UTF-8."""
 _BATCH_ROWS, _BATCH_BYTES = 1024, 32 << 20
 
 
@@ -34,6 +35,7 @@ def open_parquet(path: str, name: str) -> Iterator[pq.ParquetFile | Unreadable]:
     with stream:
         try:
             parquet = pq.ParquetFile(stream)
+            _ = parquet.schema_arrow.names
         except _BROKEN as error:
             read_through(path, name)
             yield Unreadable(f"the file can not be read as Parquet ({_said(error)})")
@@ -131,7 +133,7 @@ def _values(column: pa.Array) -> list[Any]:
         for type_ in (pa.binary(), pa.string(), pa.int64()):  # no UTF-8; nanoseconds; a date outside of Python's years
             try:
                 values = column.cast(type_).to_pylist()
-            except (*_BROKEN, ValueError):
+            except _BROKEN:
                 continue
             return values
         return [f"(a value that can not be read: {error})"]

@@ -338,6 +338,23 @@ def test_rows_behind_a_broken_page_are_counted_and_the_other_groups_read(
     assert rows(file, ["id", "tags"]) == [(n, row) for n, row in rows(file, ["id", "tags"]) if isinstance(row, dict)]
 
 
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_wrong_byte_anywhere_in_a_parquet_file_raises_nothing(folder: Path, compression: str) -> None:
+    texts = [f"第{n}篇" for n in range(300)]
+    table = pa.table({"id": list(range(300)), "answer": texts, "tags": [[text] for text in texts]})
+    pq.write_table(table, folder / "wrong.parquet", compression=compression, row_group_size=100)
+    whole = (folder / "wrong.parquet").read_bytes()
+    counts = set()
+    for place in range(0, len(whole), max(1, len(whole) // 250)):
+        file = put(folder, "wrong.parquet", whole[:place] + b"\x9a" + whole[place + 1 :])
+        source.column_names(file)
+        found = rows(file, ["id", "answer"])
+        assert [position for position, _ in found] == [position for position, _ in rows(file)] == list(range(len(found)))
+        assert not any("\n" in row.reason for _, row in found if isinstance(row, Unreadable))
+        counts.add(len(found))
+    assert {1, 300} <= counts
+
+
 def test_what_is_left_of_a_row_is_given_where_all_columns_are_wanted(folder: Path) -> None:
     file = damaged(folder, 2, "tags", slice(None))
     found = rows(file)
@@ -394,6 +411,20 @@ def crawl(tmp_path: Path) -> Path:
 )
 def test_files_come_in_the_order_of_patterns_each_once(crawl: Path, patterns: list[str], names: list[str]) -> None:
     assert [file.name for file in source.list_files(patterns, crawl)] == names
+
+
+def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "_temporary/0/b.jsonl", ".git/c.jsonl", "d.parquet/part-0.jsonl", "sub/e.jsonl", "_own/f.jsonl"):
+        put(tmp_path, name, b"")
+    (tmp_path / "sub" / "loop").symlink_to("..")
+    (tmp_path / "sub" / "again.jsonl").symlink_to("../a.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to("nowhere")
+    (tmp_path / "self.jsonl").symlink_to("self.jsonl")
+    (tmp_path / "1-before").symlink_to(".")
+    files = source.list_files(["**/*.jsonl"], tmp_path)
+    assert [file.name for file in files] == ["a.jsonl", "d.parquet/part-0.jsonl", "gone.jsonl", "self.jsonl", "sub/e.jsonl"]
+    assert [file.trouble for file in files if file.trouble] == ["the file is a link that leads nowhere"] * 2
+    assert [file.name for file in source.list_files(["*.parquet", "_own/*"], tmp_path)] == ["d.parquet/part-0.jsonl", "_own/f.jsonl"]
 
 
 def test_absolute_paths_and_home_are_understood(crawl: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
