@@ -39,6 +39,7 @@ _STEP = 1 << 20
 _TORN = (OSError, EOFError, zlib.error, pa.ArrowInvalid)
 """What a damaged stream raises; a disk or a network too, which files.read_through tells apart."""
 
+_BOM = "\ufeff"
 _MARK = "\udcff"
 csv.field_size_limit(MAX_LINE)
 codecs.register_error("coigw_judge.mark", lambda error: (_MARK, cast(UnicodeDecodeError, error).end))
@@ -135,7 +136,7 @@ def _next_line(stream: IO[bytes], coding: str) -> tuple[bytes, int]:
 def _parse_line(line: bytes, coding: str) -> Row | None:
     """A line as a row; None for one that is blank."""
     try:
-        text = line.decode(coding)
+        text = line.decode(coding).removeprefix(_BOM)  # also amid a file, where files were joined
     except UnicodeDecodeError as error:
         why = encoding.hint(line) or f": {error.reason} at byte {error.start}"
         return Unreadable(f"the line is not {coding.upper()}{why}")
@@ -247,7 +248,7 @@ def _parse_cells(cells: list[str] | Unreadable, header: list[str], coding: str) 
         return cells
     if (why := _undecoded(cells, coding)) is not None:
         return Unreadable(f"the row is not {coding.upper()}{why}")
-    if cells == header:
+    if [cells[0].removeprefix(_BOM), *cells[1:]] == header:  # files that were joined
         return Unreadable("the row repeats the header")
     if any(cells[len(header) :]):
         return Unreadable(
@@ -286,6 +287,8 @@ def _open(piece: Split) -> IO[bytes]:
 
 def _tear(piece: Split, at: int, error: Exception) -> Unreadable:
     """The row for the rest of a damaged file. Raises FixSource where it is not the file that is damaged."""
+    if piece.compression is None:
+        raise FixSource(f"{piece.name}: can not be read ({error}); run again once it can") from error
     read_through(piece.path, piece.name)
     said = " ".join(str(error).split())
     if at == 0:

@@ -1,5 +1,6 @@
 """Broken input from end to end: every row is judged or says why not, and nothing crashes or vanishes."""
 
+import io
 import json
 import os
 from collections import Counter, defaultdict
@@ -307,6 +308,21 @@ def test_a_file_that_we_may_not_read_is_refused_and_not_scanned_as_broken(tmp_pa
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(FixSource, match=r"a\.jsonl: can not be opened \(.*Permission denied"):
+        list(source.read(source.split(file)[0]))
+
+
+def test_a_disk_that_fails_amid_a_file_is_no_torn_file(tmp_path: Path, monkeypatch: Any) -> None:
+    class Failing(io.BytesIO):
+        def peek(self, _: int) -> bytes:
+            return b"{"
+
+        def readline(self, _: Any = None) -> bytes:
+            raise OSError(5, "Input/output error")
+
+    put(tmp_path, "a.jsonl", hostile.jsonl({"answer": "文"}))
+    (file,) = source.list_files(["a.jsonl"], tmp_path)
+    monkeypatch.setattr(Path, "open", lambda *_: Failing())
+    with pytest.raises(FixSource, match=r"a\.jsonl: can not be read \(.*Input/output error\); run again once it can"):
         list(source.read(source.split(file)[0]))
 
 
