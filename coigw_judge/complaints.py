@@ -60,5 +60,6 @@ def _complaint(name: str, reasons: Counter[str], rows: int) -> list[tuple[int, s
     """The reason that most rows of a file share, with their number; nothing where there is none."""
     for reason, count in reasons.most_common(1):
         if 2 * count > rows:
-            return [(count, f"{name}: {count:,} of {rows:,} rows are unreadable: {reason}")]
+            shown = "".join(char if char.isprintable() else "\ufffd" for char in name)
+            return [(count, f"{shown}: {count:,} of {rows:,} rows are unreadable: {reason}")]
     return []
