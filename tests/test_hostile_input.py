@@ -89,7 +89,7 @@ def test_each_row_is_judged_or_says_why_not(by_file: dict[str, list[dict[str, An
     rows = by_file.get(f"crawl/cases/{case.name}", [])
     found = [became(row) for row in rows]
     if case.torn:
-        assert set(found[:-1]) == {JUDGED} and MANY // 10 < len(found) <= MANY
+        assert set(found[:-1]) == {JUDGED} and MANY // 10 < len(found) <= MANY + 1
         found = found[-1:]
     assert len(found) == len(case.rows), found
     for reason, expected in zip(found, case.rows, strict=True):
