@@ -6,7 +6,7 @@ Not known here: how a run goes.
 import asyncio
 import secrets
 
-from coigw_judge import runs, source
+from coigw_judge import complaints, runs, source
 from coigw_judge.asks import plan_for_fill
 from coigw_judge.errors import FixRubric
 from coigw_judge.fill import Recipe, make_recipe, self_test, specimen_ask
@@ -49,9 +49,14 @@ def check_rubric(rubric: Rubric) -> str:
 def check_job(job: LoadedJob) -> list[str]:
     """Check a job's input, rubrics and judge; the judge is started for its self-test. Raises CoigwError."""
     lines = [check_rubric(rubric) for rubric in job.all_rubrics]
-    files = source.list_files(job.config.input.paths, job.base)
+    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
     check_columns(job, files)
     lines.append(f"ok  input: {len(files)} files, {sum(file.size for file in files):,} bytes")
+    lines += [f"!!  {line}" for line in complaints.of_first_rows(files, job.config.input.columns)]
+    stray = source.stray_files(job.config.input.paths, job.base)
+    if stray:
+        others = f" and {len(stray) - 3:,} more" if len(stray) > 3 else ""
+        lines.append(f"    input: passed over, of no known format: {', '.join(stray[:3])}{others}")
     planned = plan_for_fill(job, Store(job.store))
     recipe = make_recipe(job, planned.plan, planned.identity.fingerprint, f"check-{secrets.token_hex(2)}", False)
     runs.verify_prompts(job, planned)

@@ -199,6 +199,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _scanned(stage: "object") -> str:
+    from coigw_judge import complaints
     from coigw_judge.runs import Stage
 
     assert isinstance(stage, Stage)
@@ -208,7 +209,8 @@ def _scanned(stage: "object") -> str:
     kinds = ", ".join(f"{n:,} with {kind.replace('+', ', ')}" for kind, n in sorted(scan.kinds.items()))
     screened = f", {scan.screened:,} screened" if scan.screened else ""
     settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
-    return f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
+    said = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
+    return "\n".join([said, *complaints.of_scan(scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
@@ -37,11 +38,17 @@ class Input(_Strict):
 
     paths: list[str] = Field(min_length=1, description="files, globs, folders or URIs: Parquet, JSONL, CSV")
     columns: dict[str, str] = Field(default={}, description="our field names <- the input's column names")
+    encoding: str = Field(default=UTF_8, description="of JSONL and CSV without a byte order mark: gb18030, big5, ...")
 
     @field_validator("paths", mode="before")
     @classmethod
     def _one_path(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        return checked(value)
 
     @field_validator("columns")
     @classmethod

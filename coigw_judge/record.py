@@ -5,9 +5,14 @@ one bad row of a crawl must cost one row. A record's identity is the digest of i
 Not known here: files, rubrics, judges.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from math import isfinite
 from typing import Any
+from uuid import UUID
 
 from coigw_judge.hashing import digest
 from coigw_judge.injection import suspicion
@@ -18,6 +23,13 @@ OWN_FIELDS = (
     "likes", "shares", "comments", "region", "annotator", "round",
 )  # fmt: skip
 """Our names for an input's columns (CONTRACT, Records). All but `answer` may be missing."""
+
+
+_VISIBLE = re.compile(
+    r"[^\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]"
+)
+"""A character that leaves ink: no blank of any width, no control or format character, no filler."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +80,7 @@ def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Un
             return Unreadable(f"{name} is {_kind(value)}, not text", identity)
         if not _encodable(value):
             return Unreadable(f"{name} holds lone surrogates, which are no characters", identity)
-        if value.strip():
+        if _VISIBLE.search(value):
             texts[name] = value
     if "answer" not in texts:
         return Unreadable("answer is missing or blank", identity)
@@ -76,11 +88,13 @@ def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Un
 
 
 def _label(value: object) -> str | None:
-    """A short scalar as text, else None: an odd id must not cost the row."""
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+    """A scalar as text, else None: an odd id must not cost the row."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date, UUID)):
         return None
+    if isinstance(value, (float, Decimal)) and not isfinite(value):
+        return None  # how pandas writes what is missing
     text = str(value)
-    return text if text.strip() and _encodable(text) else None
+    return text if _VISIBLE.search(text) and _encodable(text) else None
 
 
 def _encodable(text: str) -> bool:
@@ -93,4 +107,5 @@ def _encodable(text: str) -> bool:
 
 def _kind(value: object) -> str:
     names = {"bool": "true/false", "int": "a number", "float": "a number", "list": "a list", "dict": "an object"}
+    names |= {"Decimal": "a number", "datetime": "a date", "date": "a date", "time": "a time"}
     return names.get(type(value).__name__, type(value).__name__)

@@ -181,7 +181,10 @@ def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[s
         pieces = [Split(**piece) for piece in task["pieces"]]
         return dict(written.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
 
-    return passes.write_decided(tasks, write)
+    counts = passes.write_decided(tasks, write)
+    if form == "parquet":
+        written.unify(folder, decisions)
+    return counts
 
 
 def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[str, int], filled: bool) -> str:

@@ -14,7 +14,7 @@ Not known here: Ray, rubrics, judges.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -56,10 +56,21 @@ SCHEMA = pa.schema(
 `suspected` is what in it addresses the judge; `screened` says why the job's screens drop it.
 """
 
+_REASONS = 3
 SUSPECTED = "injection_suspected"
 """The flag of a record that addresses its judge."""
 
 ROWS_PER_FILE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled:
+    """A file most of whose rows are unreadable for one and the same reason: another encoding, say."""
+
+    name: str
+    rows: int
+    unreadable: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ class Scan:
     unreadable: int
     screened: int
     duplicates: int
+    troubled: tuple[Troubled, ...] = ()
 
     @property
     def rows_in(self) -> int:
@@ -89,7 +101,7 @@ class Scan:
 def scan_digest(job: Job, files: list[File]) -> str:
     """What a scan depends on."""
     listed = [[f.path, f.name, f.size, f.mtime_ns] for f in files]
-    return fingerprint([FORMAT, listed, job.input.columns, job.limit, job.screen.model_dump()])
+    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, job.screen.model_dump()])
 
 
 def load(store: Store, digest: str) -> Scan | None:
@@ -100,17 +112,22 @@ def load(store: Store, digest: str) -> Scan | None:
     except FileNotFoundError:
         return None
     splits = tuple(Split(**piece) for piece in raw.pop("splits"))
-    return Scan(splits=splits, rows=tuple(raw.pop("rows")), **raw)
+    worst = tuple(Troubled(**file) for file in raw.pop("troubled"))
+    return Scan(splits=splits, rows=tuple(raw.pop("rows")), troubled=worst, **raw)
 
 
 def scan_split(
     store: Store, work: str, number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
 ) -> dict[str, Any]:
-    """Scan one split and write its rows into the folder `work`; returns counts: rows, kinds, unreadable, screened."""
+    """Scan one split and write its rows into the folder `work`.
+
+    Returns counts: rows, kinds, unreadable, screened, and `reasons`, the commonest why rows are unreadable.
+    """
     wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
     kinds: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
-    count = unreadable = screened = 0
+    reasons: Counter[str] = Counter()
+    count = screened = 0
     path = f"{work}/{number:05d}.parquet"
     with open_atomic(store.filesystem, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for position, raw in read(piece, wanted):
@@ -125,12 +142,13 @@ def scan_split(
                 kinds["+".join(record.texts)] += 1
                 screened += row["screened"] is not None
             else:
-                unreadable += 1
+                reasons[record.reason] += 1
             if len(rows) >= 10_000:
                 writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
                 rows.clear()
         writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    return {"number": number, "rows": count, "kinds": dict(kinds), "unreadable": unreadable, "screened": screened}
+    counts = {"number": number, "rows": count, "kinds": dict(kinds), "screened": screened}
+    return counts | {"unreadable": reasons.total(), "reasons": dict(reasons.most_common(_REASONS))}
 
 
 def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
@@ -194,13 +212,32 @@ def finish(
         unreadable=sum(int(count["unreadable"]) for count in ordered),
         screened=sum(int(count["screened"]) for count in ordered),
         duplicates=duplicates,
+        troubled=_troubled_files(splits, ordered),
     )
     described: dict[str, Any] = {"splits": [piece.as_dict() for piece in splits], "rows": list(scan.rows)}
     for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates"):
         described[name] = getattr(scan, name)
+    described["troubled"] = [asdict(file) for file in scan.troubled]
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)
     return scan
+
+
+def _troubled_files(splits: list[Split], counts: list[dict[str, Any]]) -> tuple[Troubled, ...]:
+    """Files most of whose rows share a trouble, the worst first."""
+    rows: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {}
+    for piece, count in zip(splits, counts, strict=True):
+        rows[piece.name] += count["rows"]
+        if count["reasons"]:
+            reasons.setdefault(piece.name, Counter()).update(count["reasons"])
+    found = [file for name, why in reasons.items() for file in troubled(name, rows[name], why)]
+    return tuple(sorted(found, key=lambda file: -file.unreadable))
+
+
+def troubled(name: str, rows: int, reasons: Counter[str]) -> list[Troubled]:
+    """The file with the reason that most of its rows share; nothing where there is none."""
+    return [Troubled(name, rows, count, why) for why, count in reasons.most_common(1) if 2 * count > rows]
 
 
 def read_rows(store: Store, scan: Scan, wanted: Span, columns: list[str] | None = None) -> pa.Table:

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from coigw_judge import manifest as manifests
 from coigw_judge import source
-from coigw_judge.errors import FixStore
+from coigw_judge.errors import FixSource, FixStore
 from coigw_judge.job import Job
-from coigw_judge.paths import list_files, open_filesystem
-from coigw_judge.record import Record, record_digest, to_record
+from coigw_judge.paths import is_uri, list_files, open_filesystem
+from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.spans import around
 from coigw_judge.store import Store
 
@@ -63,10 +63,16 @@ def _verdict(run: str, row: str) -> dict[str, Any]:
 def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
     """The record as the input has it now, or why it can not be had."""
     job = Job.model_validate(manifest["configuration"])
-    files = source.list_files([verdict["file"]], Path(manifest["job_file"]).parent)
-    raw = source.read_one(verdict["file"], verdict["position"], files)
+    patterns = job.input.paths if is_uri(verdict["file"]) else [verdict["file"]]
+    try:
+        files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
+        raw = source.read_one(verdict["file"], verdict["position"], files)
+    except FixSource as error:
+        return str(error)
     if raw is None:
         return "the input no longer has this row"
+    if isinstance(raw, Unreadable):
+        return raw.reason
     record = to_record(raw, job.input.columns)
     return record if isinstance(record, Record) else record.reason
 
@@ -87,16 +93,16 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
 def as_text(found: dict[str, Any]) -> str:
     """For a terminal; lines are folded by the width that characters take there."""
     verdict, width = found["verdict"], min(100, shutil.get_terminal_size().columns)
-    lines = [f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})"]
+    lines = [_one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
     lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
-    lines += [f"  - {reason}" for reason in verdict["reasons"] or []]
+    lines += [f"  - {_one_line(reason)}" for reason in verdict["reasons"] or []]
     lines += [f"  flag: {flag}" for flag in verdict["flags"] or []]
     if found["judge"]["meaningless"]:
         lines.append(f"  ! {manifests.MEANINGLESS}")
     for name, text in found["texts"].items():
         lines += ["", f"== {name}", *fold(printable(text), width)]
     if found["missing"]:
-        lines += ["", found["missing"]]
+        lines += ["", _one_line(found["missing"])]
     lines += ["", "== scores", *_score_lines(verdict, width)]
     for name, text in verdict["notes"].items():
         lines += [name, *("  " + line for line in fold(printable(text), width - 2))]
@@ -124,6 +130,10 @@ def _score_lines(verdict: dict[str, Any], width: int) -> list[str]:
 def printable(text: str) -> str:
     """A record's text without what would move the cursor, change colours or the direction of writing."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\ufffd")
 
 
 def cells(text: str) -> int:

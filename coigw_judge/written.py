@@ -2,13 +2,17 @@
 
 Group by group of splits: a group's verdicts are looked up in the verdict parts by file and position, then its
 splits are read once more. Where a verdict column bears the name of an input column it is called verdict_<name>.
+A value that a format can not hold becomes text rather than get lost; in the end `unify` gives all Parquet parts of a
+decision the same columns.
 Not known here: Ray, how a row was decided.
 """
 
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
+from math import isfinite
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,6 +25,9 @@ from coigw_judge.source import Split, read
 
 Format = Literal["parquet", "jsonl"]
 _ROWS_PER_PART = 20_000
+_CHARS_PER_PART = 128 << 20
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_MAPS = ("judge_reasons", "notes")
 
 
 def decisions_to_write(write: Iterable[str]) -> list[str]:
@@ -43,7 +50,7 @@ def write_group(
             found = verdicts.get((piece.name, position))
             if found is not None:
                 original = {"unreadable": row.reason} if isinstance(row, Unreadable) else row
-                parts[found["decision"]].add(_merged(original, found))
+                parts[found["decision"]].add(original, found)
                 counts[found["decision"]] += 1
     for part in parts.values():
         part.close()
@@ -57,7 +64,7 @@ def _wanted(pieces: list[Split], rows: list[int], decisions: list[str]) -> list[
     first, last = pieces[0], pieces[-1]
     if len(names) == 1 and first.format == "parquet":
         wanted += [("position", ">=", first.first), ("position", "<", last.first + rows[-1])]
-    elif len(names) == 1 and last.stop >= 0:
+    elif len(names) == 1 and last.stop > 0:
         wanted += [("position", ">=", first.start), ("position", "<", last.stop)]
     return wanted
 
@@ -71,13 +78,6 @@ def _verdicts(folder: str, wanted: list[tuple[str, str, Any]]) -> dict[tuple[str
     return found
 
 
-def _merged(original: dict[str, Any], verdict: dict[str, Any]) -> dict[str, Any]:
-    for name in ("judge_reasons", "notes"):
-        verdict[name] = dict(verdict[name] or [])
-    own = {f"verdict_{name}" if name in original else name: value for name, value in verdict.items()}
-    return {**original, **own}
-
-
 class _Part:
     """One decision's rows of a group, written in files of bounded size."""
 
@@ -86,12 +86,14 @@ class _Part:
         self._stem = f"{inner}/{decision}/part-{group:05d}"
         self._folder = f"{inner}/{decision}"
         self._form = form
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._chars = 0
         self._files = 0
 
-    def add(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-        if len(self._rows) >= _ROWS_PER_PART:
+    def add(self, original: dict[str, Any], verdict: dict[str, Any]) -> None:
+        self._rows.append((original, verdict))
+        self._chars += sum(len(value) for value in original.values() if isinstance(value, (str, bytes)))
+        if len(self._rows) >= _ROWS_PER_PART or self._chars >= _CHARS_PER_PART:
             self.close()
 
     def close(self) -> None:
@@ -99,38 +101,144 @@ class _Part:
             return
         self._filesystem.create_dir(self._folder, recursive=True)
         path = f"{self._stem}-{self._files:03d}.{self._form}"
-        write_atomic(
-            self._filesystem, path, _as_jsonl(self._rows) if self._form == "jsonl" else _as_parquet(self._rows)
-        )
+        rows = _merged(self._rows)
+        write_atomic(self._filesystem, path, _as_jsonl(rows) if self._form == "jsonl" else _as_parquet(rows))
         self._files += 1
         self._rows.clear()
+        self._chars = 0
+
+
+def _merged(rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Input and verdict side by side. A verdict's column steps aside for an input's, alike in all rows of a part."""
+    taken = {name for original, _ in rows for name in original}
+    names = {name: name for _, verdict in rows for name in verdict}
+    for name in names:
+        while names[name] in taken:
+            names[name] = f"verdict_{names[name]}"
+    merged = []
+    for original, verdict in rows:
+        for name in _MAPS:
+            verdict[name] = dict(verdict[name] or [])
+        merged.append({**original, **{names[name]: value for name, value in verdict.items()}})
+    return merged
+
+
+# JSONL
 
 
 def _as_jsonl(rows: list[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows).encode("utf-8", "replace")
+    return b"".join(_json_line(row) for row in rows)
+
+
+def _json_line(row: dict[str, Any]) -> bytes:
+    """A row as strict JSON: what pandas calls NaN is null, and a lone surrogate keeps its escape."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        line = json.dumps(_finite(row), ensure_ascii=False, default=str)
+    try:
+        return line.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(json.loads(line)).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+# Parquet
 
 
 def _as_parquet(rows: list[dict[str, Any]]) -> bytes:
     """Rows of one type per column; a column of mixed types is kept as text rather than lost."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = pa.table({name: _column(name, [row.get(name) for row in rows]) for name in columns})
+    columns: dict[str, pa.Array] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        own = _text_of(name)
+        while own in columns:
+            own += "_"
+        columns[own] = _column(name, [row.get(name) for row in rows])
+    return _parquet_bytes(pa.table(columns))
+
+
+def _parquet_bytes(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:
-    if name.removeprefix("verdict_") in ("judge_reasons", "notes"):
-        return pa.array([list((value or {}).items()) for value in values], pa.map_(pa.string(), pa.string()))
+    if name.removeprefix("verdict_") in _MAPS and all(isinstance(value, dict | None) for value in values):
+        pairs = [[(k, v) for k, v in (value or {}).items() if isinstance(v, str)] for value in values]
+        if all(len(pair) == len(value or {}) for pair, value in zip(pairs, values, strict=True)):
+            return pa.array(pairs, pa.map_(pa.string(), pa.string()))
     try:
         array = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         return pa.array([_as_text(value) for value in values], pa.string())
-    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+    return pa.array([_as_text(value) for value in values], pa.string()) if _empty_struct(array.type) else array
+
+
+def _empty_struct(type_: pa.DataType) -> bool:
+    """Whether a type holds an object without keys, for which Parquet has no place."""
+    if pa.types.is_struct(type_) and not type_.num_fields:
+        return True
+    return any(_empty_struct(type_.field(n).type) for n in range(type_.num_fields))
 
 
 def _as_text(value: Any) -> str | None:
     if value is None:
         return None
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text.encode("utf-8", "replace").decode()
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return _text_of(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _text_of(text: str) -> str:
+    """The text with U+FFFD for lone surrogates, which Parquet can not hold."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
+def unify(folder: str, decisions: Iterable[str]) -> None:
+    """Give all Parquet parts of a decision the same columns, so that the folder reads as one table.
+
+    Parts are written apart, and each knows only its own rows: a column that is all null in one holds numbers in
+    another, or text. Where types have nothing in common, the column becomes text in all parts.
+    """
+    filesystem, inner = open_filesystem(folder)
+    for decision in decisions:
+        paths = list_files(filesystem, f"{inner}/{decision}", ".parquet")
+        schemas = [pq.read_schema(path, filesystem=filesystem) for path in paths]
+        if not schemas:
+            continue
+        types: dict[str, set[pa.DataType]] = {}
+        for schema in schemas:
+            for column in schema:
+                types.setdefault(column.name, set()).add(column.type)
+        target = pa.schema([(name, _common_type(found)) for name, found in types.items()])
+        for path, schema in zip(paths, schemas, strict=True):
+            if not schema.equals(target):
+                table = pq.read_table(path, filesystem=filesystem, partitioning=None)
+                write_atomic(filesystem, path, _parquet_bytes(_with_schema(table, target)))
+
+
+def _common_type(types: set[pa.DataType]) -> pa.DataType:
+    found = {type_ for type_ in types if not pa.types.is_null(type_)}
+    return found.pop() if len(found) == 1 else pa.string()
+
+
+def _with_schema(table: pa.Table, target: pa.Schema) -> pa.Table:
+    columns = []
+    for column in target:
+        if column.name not in table.column_names:
+            columns.append(pa.nulls(table.num_rows, column.type))
+        elif table[column.name].type == column.type:
+            columns.append(table[column.name])
+        elif pa.types.is_null(table[column.name].type):
+            columns.append(pa.nulls(table.num_rows, column.type))
+        else:
+            columns.append(pa.array([_as_text(value) for value in table[column.name].to_pylist()], column.type))
+    return pa.Table.from_arrays(columns, schema=target)

@@ -30,7 +30,8 @@ class ScriptedJudge:
         await asyncio.sleep(self._options.get("seconds", 0))
         text = "\n".join(ask.prompt.fields)
         failure = self._options.get("fail", {}).get(ask.rubric) if ask.key else None
-        if failure == "die" or (ask.key and self._options.get("poison", "\0") in text):
+        poison = self._options.get("poison")
+        if failure == "die" or (ask.key and poison and poison in text):
             raise JudgeUnavailable("the scripted judge died")
         if failure == "length":
             return Reply(text='{"quality"', finish_reason="length", prompt_tokens=len(text), generated_tokens=9)

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("errors", "hashing", "paths", "spans", "index", "rubric", "record", "source"),
+        *("errors", "hashing", "paths", "spans", "index", "rubric", "record"),
+        *("encoding", "files", "text_rows", "parquet_rows", "source"),
         *("injection", "injection_rules", "injection_chinese", "injection_english"),
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
@@ -23,7 +24,7 @@ GROUPS = (
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.judging", "pipeline.filling"),
-        *("runs", "estimate", "checks", "show"),
+        *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },
     {"cli"},

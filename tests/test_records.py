@@ -43,6 +43,8 @@ def test_a_record_has_the_fields_that_are_there_in_prompt_order(row: dict[str, A
         ({"query": "题"}, "answer is missing or blank"),
         ({"answer": None}, "answer is missing or blank"),
         ({"answer": " \u3000\r\n"}, "answer is missing or blank"),
+        ({"answer": "\x00"}, "answer is missing or blank"),
+        ({"answer": "\u200b\ufeff\u2060\u202e\u3164\u2800\ufe0f\xa0"}, "answer is missing or blank"),
         ({"answer": 7}, "answer is a number, not text"),
         ({"answer": 7.5}, "answer is a number, not text"),
         ({"answer": True}, "answer is true/false, not text"),
@@ -60,7 +62,7 @@ def test_what_is_no_record_says_why_and_keeps_its_id(row: dict[str, Any], reason
     assert read({"id": "k", **row}) == Unreadable(reason, "k")
 
 
-@pytest.mark.parametrize("text", ["\x00", "甲\x00乙", "\ufeff文", "  文\n", "👨‍👩‍👧‍👦", "e\u0301", "\u202e", "文\r\n"])
+@pytest.mark.parametrize("text", ["甲\x00乙", "\ufeff文", "  文\n", "👨‍👩‍👧‍👦", "e\u0301", "\u202e文", "文\r\n", "。"])
 def test_texts_are_kept_to_the_byte(text: str) -> None:
     record = read({"answer": text})
     assert isinstance(record, Record)

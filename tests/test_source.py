@@ -140,6 +140,7 @@ def test_a_file_without_rows_has_none(folder: Path, data: bytes) -> None:
 # Compressed
 
 PACK = {"gz": gzip.compress, "zst": zstd}
+PACK_NAME = {"gz": "gzip", "zst": "zstd"}
 
 
 @pytest.mark.parametrize("suffix", PACK)
@@ -170,7 +171,7 @@ def test_a_truncated_file_gives_the_rows_before_the_tear_and_one_unreadable(
     found = readable(file)
     assert found == many[: len(found)]
     (said,) = broken(file)
-    assert said.startswith("the file breaks off here")
+    assert said.startswith("the file breaks off here" if found else f"the file can not be read as {PACK_NAME[suffix]}")
     assert isinstance(rows(file)[-1][1], Unreadable)
     if suffix == "gz":
         complete = zlib.decompressobj(31).decompress(torn).count(b"\n")
@@ -200,9 +201,10 @@ def test_quoted_fields_may_hold_line_breaks_commas_and_quotes(folder: Path) -> N
         assert [position for position, _ in rows(file)] == list(range(len(texts)))
 
 
-def test_a_csv_row_with_too_few_or_too_many_cells_is_a_row(folder: Path) -> None:
-    file = put(folder, "ragged.csv", "\ufeffid,answer\n1\n2,文,多,余\n3,章\n".encode())
-    assert readable(file) == [{"id": "1", "answer": None}, {"id": "2", "answer": "文"}, {"id": "3", "answer": "章"}]
+def test_a_csv_row_may_lack_cells_but_not_hold_more_than_the_header_names(folder: Path) -> None:
+    file = put(folder, "ragged.csv", "\ufeffid,answer\n1\n2,文,多,余\n3,章\n4,末,,\n".encode())
+    assert readable(file) == [{"id": "1", "answer": None}, {"id": "3", "answer": "章"}, {"id": "4", "answer": "末"}]
+    assert broken(file) == ["the row has 4 cells and the header 2; put a text that holds a comma in quotes"]
     assert source.column_names(file) == ["id", "answer"]
 
 
@@ -223,8 +225,11 @@ def test_a_broken_csv_row_costs_one_row(folder: Path, bad: bytes, reason: str) -
 
 def test_a_quote_that_never_closes_is_said_to(folder: Path) -> None:
     file = put(folder, "open.csv", 'id,answer\n1,好\n2,"没有完\n3,好\n'.encode())
+    assert [row["id"] for row in readable(file)] == ["1", "3"]
+    assert broken(file) == ["the row is not CSV: a quote is opened and never closed"]
+    file = put(folder, "torn.csv", 'id,answer\n1,好\n2,"第一行\n第二行\n第三'.encode())
     assert [row["id"] for row in readable(file)] == ["1"]
-    assert broken(file) == ["the row is not CSV: unexpected end of data"]
+    assert broken(file) == ["the row is not CSV: a quote is opened and never closed (2 more lines belong to it)"]
 
 
 def test_a_csv_file_torn_in_its_compression(folder: Path) -> None:
@@ -272,26 +277,109 @@ def test_a_parquet_file_without_row_groups_has_no_splits(folder: Path) -> None:
     assert source.column_names(file) == ["answer"]
 
 
-def test_a_parquet_text_that_is_not_utf8_costs_one_row(folder: Path) -> None:
+def test_a_parquet_text_that_is_not_utf8_is_given_as_bytes(folder: Path) -> None:
     offsets = pa.py_buffer(b"".join(n.to_bytes(4, "little") for n in (0, 1, 3, 4)))
     array = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"a\xff\xfec")])
     file = parquet(folder / "bytes.parquet", pa.table({"answer": array}), 3)
-    assert [row["answer"] for row in readable(file)] == ["a", "c"]
-    (said,) = broken(file)
-    assert said.startswith("the row holds a value that can not be read")
-    assert [position for position, _ in rows(file)] == [0, 1, 2]
+    assert rows(file) == [(0, {"answer": "a"}), (1, {"answer": b"\xff\xfe"}), (2, {"answer": "c"})]
 
 
-@pytest.mark.parametrize("cut", ["tail", "pages"])
-def test_a_damaged_parquet_file_is_refused_by_name(folder: Path, cut: str) -> None:
-    table = pa.table({"answer": [f"{zlib.crc32(b'%d' % n)}" for n in range(5000)]})
-    pq.write_table(table, folder / "damaged.parquet", compression="zstd")
-    data = (folder / "damaged.parquet").read_bytes()
-    middle = len(data) // 2
-    damaged = data[:middle] if cut == "tail" else data[:100] + b"\x00" * (middle - 100) + data[middle:]
-    file = put(folder, "damaged.parquet", damaged)
-    with pytest.raises(FixSource, match=r"^damaged\.parquet: can not be read as Parquet \(.*\); repair it or leave it"):
-        rows(file)
+def test_a_date_that_python_can_not_hold_costs_nothing(folder: Path) -> None:
+    times = pa.array([0, 10**18, -(10**18)], pa.int64()).cast(pa.timestamp("ms"))
+    nano = pa.array([0, 1, 1001], pa.int64()).cast(pa.timestamp("ns"))
+    file = parquet(folder / "dates.parquet", pa.table({"id": nano, "at": times, "answer": ["甲", "乙", "丙"]}), 3)
+    found = readable(file)
+    assert [row["answer"] for row in found] == ["甲", "乙", "丙"]
+    assert len({str(row["id"]) for row in found}) == len({str(row["at"]) for row in found}) == 3
+
+
+def test_a_parquet_file_without_its_footer_is_one_unreadable_row(folder: Path) -> None:
+    whole = parquet(folder / "whole.parquet", pa.table({"answer": ["文"] * 500}), 500)
+    data = Path(whole.path).read_bytes()
+    for name, cut in (("half", len(data) // 2), ("tail", len(data) - 5), ("nothing", 0)):
+        file = put(folder, f"{name}.parquet", data[:cut])
+        assert [piece.start for piece in source.split(file)] == [0]
+        ((position, row),) = rows(file)
+        assert position == 0
+        assert isinstance(row, Unreadable)
+        assert row.reason.startswith("the file can not be read as Parquet (")
+        assert source.column_names(file) is None
+
+
+def damaged(folder: Path, group: int, column: str, part: slice) -> File:
+    """A file of 3 row groups of 2,000 rows with zeros over a part of the pages of one column."""
+    texts = [f"第{zlib.crc32(b'%d' % n)}篇" for n in range(6000)]
+    table = pa.table({"id": list(range(6000)), "answer": texts, "tags": texts[::-1]})
+    path = folder / "damaged.parquet"
+    pq.write_table(table, path, row_group_size=2000, data_page_size=4000, use_dictionary=False)
+    data = bytearray(path.read_bytes())
+    chunk = pq.read_metadata(path).row_group(group).column(table.column_names.index(column))
+    start, stop, _ = part.indices(chunk.total_compressed_size)
+    begin = chunk.data_page_offset
+    data[begin + start : begin + stop] = bytes(stop - start)
+    path.write_bytes(data)
+    return source.list_files([path.name], folder)[0]
+
+
+@pytest.mark.parametrize("size", [1, 1 << 30])
+@pytest.mark.parametrize(("part", "least"), [(slice(None), 0), (slice(-9000, None), 500)])
+def test_rows_behind_a_broken_page_are_counted_and_the_other_groups_read(
+    folder: Path, size: int, part: slice, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "SPLIT_BYTES", size)
+    file = damaged(folder, 1, "answer", part)
+    found = rows(file, ["id", "answer"])
+    assert [position for position, _ in found] == list(range(6000))
+    lost = [position for position, row in found if isinstance(row, Unreadable)]
+    assert lost == list(range(lost[0], 4000)), "the group is lost from the break to its end, no more"
+    assert 2000 + least <= lost[0] < 4000
+    assert all(row["id"] == position for position, row in found if isinstance(row, dict))
+    assert {reason.split(":")[0] for reason in broken(file)} <= {"row group 1 of the file is broken in column answer"}
+    assert rows(file, ["id", "tags"]) == [(n, row) for n, row in rows(file, ["id", "tags"]) if isinstance(row, dict)]
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_wrong_byte_anywhere_in_a_parquet_file_raises_nothing(folder: Path, compression: str) -> None:
+    texts = [f"第{n}篇" for n in range(300)]
+    table = pa.table({"id": list(range(300)), "answer": texts, "tags": [[text] for text in texts]})
+    pq.write_table(table, folder / "wrong.parquet", compression=compression, row_group_size=100)
+    whole = (folder / "wrong.parquet").read_bytes()
+    counts = set()
+    for place in range(0, len(whole), max(1, len(whole) // 250)):
+        file = put(folder, "wrong.parquet", whole[:place] + b"\x9a" + whole[place + 1 :])
+        source.column_names(file)
+        found = rows(file, ["id", "answer"])
+        assert [position for position, _ in found] == [position for position, _ in rows(file)] == list(range(len(found)))
+        assert not any("\n" in row.reason for _, row in found if isinstance(row, Unreadable))
+        counts.add(len(found))
+    assert {1, 300} <= counts
+
+
+def test_what_is_left_of_a_row_is_given_where_all_columns_are_wanted(folder: Path) -> None:
+    file = damaged(folder, 2, "tags", slice(None))
+    found = rows(file)
+    assert [row["id"] for _, row in found if isinstance(row, dict)] == list(range(6000))
+    assert "tags" in found[3999][1] and set(found[4000][1]) == {"id", "answer"}
+
+
+def test_a_disk_that_fails_is_no_broken_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise FixSource("the disk")
+
+    monkeypatch.setattr("coigw_judge.parquet_rows.read_through", fails)
+    monkeypatch.setattr("coigw_judge.text_rows.read_through", fails)
+    broken_file = damaged(folder, 1, "answer", slice(None))
+    for file in (broken_file, put(folder, "torn.jsonl.gz", gzip.compress(jsonl(ROWS))[:-20])):
+        with pytest.raises(FixSource, match="the disk"):
+            rows(file)
+
+
+def test_a_column_that_stands_twice_is_not_chosen_from(folder: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array(["甲"]), pa.array(["乙"])], names=["answer", "answer"])
+    file = parquet(folder / "twice.parquet", twice, 1)
+    assert rows(file, ["id", "answer"]) == [(0, Unreadable("the file has the column answer twice"))]
+    file = put(folder, "twice.csv", "answer,answer,,\n甲,乙,,\n丙,丁,,\n".encode())
+    assert rows(file, ["answer"]) == [(n, Unreadable("the header names the column answer twice")) for n in (0, 1)]
 
 
 # Which files
@@ -323,6 +411,20 @@ def crawl(tmp_path: Path) -> Path:
 )
 def test_files_come_in_the_order_of_patterns_each_once(crawl: Path, patterns: list[str], names: list[str]) -> None:
     assert [file.name for file in source.list_files(patterns, crawl)] == names
+
+
+def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "_temporary/0/b.jsonl", ".git/c.jsonl", "d.parquet/part-0.jsonl", "sub/e.jsonl", "_own/f.jsonl"):
+        put(tmp_path, name, b"")
+    (tmp_path / "sub" / "loop").symlink_to("..")
+    (tmp_path / "sub" / "again.jsonl").symlink_to("../a.jsonl")
+    (tmp_path / "gone.jsonl").symlink_to("nowhere")
+    (tmp_path / "self.jsonl").symlink_to("self.jsonl")
+    (tmp_path / "1-before").symlink_to(".")
+    files = source.list_files(["**/*.jsonl"], tmp_path)
+    assert [file.name for file in files] == ["a.jsonl", "d.parquet/part-0.jsonl", "gone.jsonl", "self.jsonl", "sub/e.jsonl"]
+    assert [file.trouble for file in files if file.trouble] == ["the file is a link that leads nowhere"] * 2
+    assert [file.name for file in source.list_files(["*.parquet", "_own/*"], tmp_path)] == ["d.parquet/part-0.jsonl", "_own/f.jsonl"]
 
 
 def test_absolute_paths_and_home_are_understood(crawl: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -396,3 +498,31 @@ def test_a_row_is_found_again_by_its_id(folder: Path, name: str, monkeypatch: py
         assert source.row_id(name, position) == f"{name}:{position}"
     assert source.read_one(name, 10**9, [file]) is None
     assert source.read_one("other", 0, [file]) is None
+
+
+# Any bytes at all
+
+piece_of_text = st.sampled_from(
+    [b"{", b"}", b'"answer"', b":", b'"', b"\n", b"\r\n", b",", b"\\", b"\xff", b"\0", b"[", "文".encode(), b"answer", b"NaN"]
+)
+some_bytes = st.binary(max_size=60) | st.lists(piece_of_text, max_size=30).map(b"".join)
+marks = st.sampled_from([b"", b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xff\xfe\0\0", b"{\0", b"\0{", b"\x1f\x8b"])
+
+
+@given(
+    mark=marks,
+    data=some_bytes,
+    name=st.sampled_from(["any.jsonl", "any.csv", "any.jsonl.gz", "any.csv.zst", "any.parquet"]),
+    coding=st.sampled_from(["utf-8", "gb18030", "big5", "utf-16-le", "utf-32-be", "cp1252"]),
+    size=st.integers(5, 80),
+)
+def test_any_bytes_are_rows_or_reasons(folder: Path, mark: bytes, data: bytes, name: str, coding: str, size: int) -> None:
+    put(folder, name, mark + data)
+    (file,) = source.list_files([name], folder, coding)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "SPLIT_BYTES", size)
+        source.column_names(file)
+        found, again = rows(file), rows(file, ["answer"])
+    positions = [position for position, _ in found]
+    assert positions == sorted(set(positions)) == [position for position, _ in again]
+    assert all(row.reason.isprintable() for _, row in again if isinstance(row, Unreadable))

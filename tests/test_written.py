@@ -10,7 +10,7 @@ import pytest
 
 from coigw_judge.job import load_job
 from coigw_judge.source import list_files, split
-from coigw_judge.written import decisions_to_write, write_group
+from coigw_judge.written import decisions_to_write, unify, write_group
 
 ROOT = Path(__file__).parents[1]
 ROWS = [
@@ -86,3 +86,97 @@ def test_all_stands_for_every_decision():
 def test_every_job_that_is_shipped_loads(path):
     job = load_job(path)
     assert list_files(job.config.input.paths, job.base)
+
+
+# Rows that no format holds as they are
+
+HOSTILE: list[dict[str, Any]] = [
+    {"id": 1, "likes": 3, "meta": {}, "tags": [], "x\ud800": "key", "decision": "theirs", "verdict_decision": "too"},
+    {"id": "two", "likes": "许多", "meta": {"a": {}}, "tags": [None], "title": "半\ud83d字"},
+    {"id": None, "likes": 2.5, "meta": None, "notes": "their notes", "judge_reasons": [1], "": "no name"},
+    {"id": 2**70, "likes": float("nan"), "meta": {"a": [{}, {"b": "\udfff"}]}, "blob": "\x00\x01", "row_id": None},
+    {"likes": True, "notes": {"k": 1}, "tags": ["a", 1], "x\ufffd": "another key"},
+]
+
+
+def decide_all(folder: Path, files: list[list[dict[str, Any]]], form: Any) -> str:
+    """Write files of rows, each its own group, all kept; returns the run's folder."""
+    run = folder / "run"
+    (run / "verdicts").mkdir(parents=True)
+    pieces, decided = [], []
+    for number, rows in enumerate(files):
+        name, at = f"{number}.jsonl", 0
+        lines = [json.dumps(row).encode() + b"\n" for row in rows]
+        (folder / name).write_bytes(b"".join(lines))
+        for line in lines:
+            decided.append(verdict(name, at, "kept"))
+            at += len(line)
+        pieces.append(split(list_files([name], folder)[0]))
+    texts = pa.map_(pa.string(), pa.string())
+    columns = [("row_id", pa.string()), ("decision", pa.string()), ("file", pa.string()), ("position", pa.int64())]
+    columns += [("total", pa.float64()), ("reasons", pa.list_(pa.string())), ("judge_reasons", texts), ("notes", texts)]
+    pq.write_table(pa.Table.from_pylist(decided, schema=pa.schema(columns)), run / "verdicts" / "part-00000.parquet")
+    for group, (piece, rows) in enumerate(zip(pieces, files, strict=True)):
+        assert write_group(group, piece, [len(rows)], str(run), ["kept"], form) == {"kept": len(rows)}
+    return str(run)
+
+
+def test_parquet_holds_hostile_rows_as_text_rather_than_lose_them(tmp_path):
+    run = decide_all(tmp_path, [HOSTILE], "parquet")
+    unify(run, ["kept"])
+    kept = pq.read_table(f"{run}/kept").to_pylist()
+    assert [row["likes"] for row in kept] == ["3", "许多", "2.5", "NaN", "true"]
+    assert [row["id"] for row in kept] == ["1", "two", None, str(2**70), None]
+    assert [row["meta"] for row in kept[:2]] == ["{}", '{"a": {}}']
+    assert kept[1]["title"] == "半\ufffd字" and kept[3]["blob"] == "\x00\x01" and kept[2][""] == "no name"
+    assert kept[0]["x\ufffd"] == "key" and kept[4]["x\ufffd_"] == "another key"
+    assert kept[2]["notes"] == "their notes" and kept[4]["notes"] == '{"k": 1}'
+    assert kept[0]["decision"] == "theirs" and kept[0]["verdict_decision"] == "too"
+    assert {row["verdict_verdict_decision"] for row in kept} == {"kept"}, "alike in all rows, whoever has the column"
+    assert [dict(row["verdict_notes"]) for row in kept] == [{}] * 5
+    assert {row["verdict_row_id"] for row in kept} == {f"0.jsonl:{n}" for n in positions(tmp_path)}
+
+
+def positions(folder: Path) -> list[int]:
+    lines = (folder / "0.jsonl").read_bytes().splitlines(keepends=True)
+    return [sum(map(len, lines[:n])) for n in range(len(lines))]
+
+
+def test_jsonl_holds_hostile_rows_as_they_are(tmp_path):
+    run = decide_all(tmp_path, [HOSTILE], "jsonl")
+    (path,) = Path(run, "kept").iterdir()
+    kept = [json.loads(line, parse_constant=lambda name: pytest.fail(name)) for line in path.read_bytes().splitlines()]
+    expected = [{**row, "likes": None} if row["likes"] != row["likes"] else row for row in HOSTILE]
+    assert [{name: row[name] for name in was} for row, was in zip(kept, expected, strict=True)] == expected
+
+
+def test_parts_of_different_files_read_as_one_table(tmp_path):
+    files = [
+        [{"id": 1, "likes": None, "only": "here", "tags": ["a"]}, {"id": 2, "likes": None}],
+        [{"id": 3, "likes": 7, "meta": {"k": 1}, "nothing": None, "tags": [1]}],
+        [{"id": "four", "likes": 8, "meta": {"k": 2}}],
+    ]
+    run = decide_all(tmp_path, files, "parquet")
+    with pytest.raises(pa.ArrowException):
+        pq.read_table(f"{run}/kept")
+    unify(run, ["kept", "review"])
+    kept = pq.read_table(f"{run}/kept")
+    assert kept["id"].to_pylist() == ["1", "2", "3", "four"] and kept["likes"].to_pylist() == [None, None, 7, 8]
+    assert kept["meta"].to_pylist() == [None, None, {"k": 1}, {"k": 2}]
+    assert kept["only"].to_pylist() == ["here", None, None, None] and kept["nothing"].null_count == 4
+    assert kept["tags"].to_pylist() == ['["a"]', None, "[1]", None]
+    before = {path: path.stat().st_mtime_ns for path in Path(run, "kept").iterdir()}
+    unify(run, ["kept"])
+    assert {path: path.stat().st_mtime_ns for path in Path(run, "kept").iterdir()} == before, "nothing is left to do"
+
+
+def test_rows_without_any_column_are_written(tmp_path):
+    run = decide_all(tmp_path, [[{}, {}]], "parquet")
+    unify(run, ["kept"])
+    assert pq.read_table(f"{run}/kept").num_rows == 2
+
+
+def test_long_texts_make_short_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr("coigw_judge.written._CHARS_PER_PART", 1000)
+    run = decide_all(tmp_path, [[{"answer": "长" * 600}] * 5], "parquet")
+    assert len(list(Path(run, "kept").iterdir())) == 3

@@ -17,7 +17,7 @@ from coigw_judge import compaction, errors, source, spans, verdict
 from coigw_judge import scan as scanning
 from coigw_judge import sweep as sweeping
 from coigw_judge.bucket import ROWS_PER_BUCKET, View
-from coigw_judge.errors import FixInput
+from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.job import LoadedJob, Screen
 from coigw_judge.paths import list_files, open_atomic, open_filesystem
@@ -29,7 +29,7 @@ from coigw_judge.store import Part, Store
 
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
-    files = source.list_files(job.config.input.paths, job.base)
+    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
     digest = scanning.scan_digest(job.config, files)
     found = scanning.load(store, digest)
     if found is not None:
@@ -52,6 +52,7 @@ def _scan(
     files: list[source.File],
 ) -> Scan:
     splits = [piece for file in files for piece in source.split(file)]
+    _check_any_readable(splits)
 
     def scan_one(item: dict[str, Any]) -> dict[str, Any]:
         piece = Split(**{name: value for name, value in item.items() if name not in ("number", "limit")})
@@ -79,6 +80,13 @@ def _scan(
         ),
     )
     return scanning.finish(store, digest, splits, counts, len(groups), sum(duplicates))
+
+
+def _check_any_readable(splits: list[Split]) -> None:
+    """Refuse an input of which no file can be read: a mistake in the job rather than a broken file in a crawl."""
+    if splits and all(piece.trouble for piece in splits):
+        others = f" (nor can any other of the {len(splits):,} files)" if len(splits) > 1 else ""
+        raise FixSource(f"{splits[0].name}: {splits[0].trouble}{others}; correct input.paths or repair it")
 
 
 def _waves(splits: list[Split], limit: int | None) -> Iterator[range]:
