@@ -136,6 +136,9 @@ def _counted(stage: runs.Stage, job: LoadedJob, recipe: Recipe, records: list[Re
         lines.append(f"generated tokens: at most {generated:,.0f} (the replies' limits)")
     if job.config.early_exit:
         lines.append("early exit is on: records that can no longer pass are asked less than this")
+    if job.config.samples.repeat:
+        share = f"{job.config.samples.repeat:.1%}"
+        lines.append(f"samples.repeat: {share} of the records are asked a second time, which is not counted above")
     if job.then:
         lines.append(
             f"`then` ({', '.join(r.name for r in job.then)}) is asked only of records that end as kept or review"

@@ -155,6 +155,10 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
         f"asks: {asks['made']:,} made, {asks['from_store']:,} from the store, "
         f"{asks['skipped']:,} spared, {asks['failed']:,} failed{retried}"
     ]
+    repeated = manifest["repeated"]
+    if repeated["rows"]:
+        share = repeated["flipped"] / repeated["rows"]
+        lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
     if tokens["prompt"]:
         hit = tokens["prompt_cached"] / tokens["prompt"]
         lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")

@@ -27,6 +27,11 @@ def cluster() -> Iterator[None]:
     # At every start of an actor pool Ray's core prints an internal warning that nobody can act on.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     started = not ray.is_initialized()
+    if started and "RAY_ADDRESS" not in os.environ:
+        # Nobody reads a local cluster's own metrics and task events; on two cores the engine feels them.
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")
+        os.environ.setdefault("RAY_metrics_report_interval_ms", "60000")
+        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
     if started:
         # The workers of a local cluster import what the driver can: a judge of the user's own lies on its path.
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
