@@ -27,7 +27,7 @@ def cluster() -> Iterator[None]:
     # At every start of an actor pool Ray's core prints an internal warning that nobody can act on.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     started = not ray.is_initialized()
-    if started and "RAY_ADDRESS" not in os.environ:
+    if started and not os.environ.get("RAY_ADDRESS"):
         # Nobody reads a local cluster's own metrics and task events; on two cores the engine feels them.
         os.environ.setdefault("RAY_enable_metrics_collection", "0")
         os.environ.setdefault("RAY_metrics_report_interval_ms", "60000")
