@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from coigw_judge.errors import FixJob
+from coigw_judge.errors import FixJob, FixStore
 
 
 def is_uri(path: str) -> bool:
@@ -36,7 +36,28 @@ def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     """Write a file that readers see whole or not at all.
 
     On a local disk: a temporary name, fsync, rename. On an object store: one PUT, which is atomic.
+    Raises FixStore where it can not be written, for a full disk above all; nothing is left behind then.
     """
+    try:
+        _write(filesystem, path, data)
+    except OSError as error:
+        raise _can_not_write(path, error) from error
+
+
+def make_folder(filesystem: fs.FileSystem, path: str) -> None:
+    """Make a folder and those above it, where they are missing. Raises FixStore where that is not possible."""
+    try:
+        filesystem.create_dir(path, recursive=True)
+    except OSError as error:
+        raise _can_not_write(path, error) from error
+
+
+def _can_not_write(path: str, error: OSError) -> FixStore:
+    reason = error.strerror or " ".join(str(error).split())
+    return FixStore(f"{path}: can not be written ({reason}); make room or mend it, and run again")
+
+
+def _write(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
     if isinstance(filesystem, fs.LocalFileSystem):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)

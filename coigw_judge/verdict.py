@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from coigw_judge.gate import Decision
 from coigw_judge.job import Decided
-from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.paths import make_folder, open_filesystem, write_atomic
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS
@@ -236,7 +236,7 @@ def _count_reasons(final: Decided, decision: Decision, counts: Counter[str]) -> 
 
 def _write_table(path: str, table: pa.Table) -> None:
     filesystem, inner = open_filesystem(path)
-    filesystem.create_dir(str(PurePosixPath(inner).parent), recursive=True)
+    make_folder(filesystem, str(PurePosixPath(inner).parent))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     write_atomic(filesystem, inner, buffer.getvalue())
