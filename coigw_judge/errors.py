@@ -39,7 +39,7 @@ class FixSource(FixInput):
 
 
 class FixStore(FixInput):
-    """The store or a run folder is not what it should be."""
+    """The store or a run folder is not what it should be, or can not be written."""
 
 
 class FixJudge(CoigwError):

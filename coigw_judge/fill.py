@@ -93,6 +93,8 @@ class Filler:
         self._known = known
         self._flush_seconds = flush_seconds
         self._admit = asyncio.Semaphore(judge.concurrency)
+        self._open = asyncio.Event()
+        self._open.set()
         self._asked: dict[bytes, asyncio.Task[Scored | Unscored]] = {}
         self._flushed = asyncio.Condition()
         self._flushes = 0
@@ -174,7 +176,12 @@ class Filler:
         attempt = 0
         while True:
             async with self._admit:
-                reply = await self._judge.ask(self._ask(need, shown, attempt))
+                await self._open.wait()
+                try:
+                    reply = await self._judge.ask(self._ask(need, shown, attempt))
+                except JudgeUnavailable:
+                    self._open.clear()  # whoever waits to be admitted would ask for nothing
+                    raise
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
@@ -251,16 +258,21 @@ class Filler:
             self._idle.clear()
             await self.flush()
 
+    async def finish(self) -> None:
+        """Ask nothing more from now on, and write what was answered."""
+        self._open.clear()
+        await self.flush()
+
     async def flush(self) -> None:
         """Write what is there, beside the event loop, and let the blocks that wait for it go.
 
-        Where the store can not be written, the blocks that wait raise FixStore; the facts are kept for the next try.
+        Where the store can not be written, the blocks that wait raise FixStore; the facts stay for the next try.
         """
         async with self._flushed:
             try:
                 await asyncio.to_thread(self._writer.flush)
-            except OSError as error:
-                self._trouble = f"the store can not be written ({error}); make room or mend it, and run again"
+            except FixStore as error:
+                self._trouble = str(error)
             else:
                 self._flushes += 1
                 self._trouble = ""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyarrow import fs
 
-from coigw_judge.errors import FixJob
+from coigw_judge.errors import FixJob, FixStore
 
 
 def is_uri(path: str) -> bool:
@@ -40,7 +40,19 @@ def open_atomic(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
     """A binary file to write that readers see whole, after the `with`, or not at all.
 
     On a local disk: a temporary name, fsync, rename. On an object store: one upload, which is atomic.
+    Raises FixStore where it can not be written, for a full disk above all; nothing is left behind then.
     """
+    try:
+        with _open(filesystem, path) as file:
+            yield file
+    except FileNotFoundError:
+        raise  # of what is read to be written here
+    except OSError as error:
+        raise _can_not_write(path, error) from error
+
+
+@contextmanager
+def _open(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
     if isinstance(filesystem, fs.LocalFileSystem):
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -66,9 +78,22 @@ def open_atomic(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
 
 
 def write_atomic(filesystem: fs.FileSystem, path: str, data: bytes) -> None:
-    """Write a file that readers see whole or not at all."""
+    """Write a file that readers see whole or not at all. Raises FixStore where that is not possible."""
     with open_atomic(filesystem, path) as file:
         file.write(data)
+
+
+def make_folder(filesystem: fs.FileSystem, path: str) -> None:
+    """Make a folder and those above it, where they are missing. Raises FixStore where that is not possible."""
+    try:
+        filesystem.create_dir(path, recursive=True)
+    except OSError as error:
+        raise _can_not_write(path, error) from error
+
+
+def _can_not_write(path: str, error: OSError) -> FixStore:
+    reason = error.strerror or " ".join(str(error).split())
+    return FixStore(f"{path}: can not be written ({reason}); make room or mend it, and run again")
 
 
 def list_files(filesystem: fs.FileSystem, folder: str, suffix: str) -> list[str]:

@@ -19,7 +19,7 @@ from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
-from coigw_judge.paths import is_uri, open_filesystem
+from coigw_judge.paths import is_uri, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
@@ -27,8 +27,8 @@ from coigw_judge.source import Split
 from coigw_judge.store import Store
 
 Say = Callable[[str], None]
-_ROUNDS = 2
-"""Fill goes over what failed blocks left once more, row by row."""
+_MOST_ROUNDS = 8
+"""Fill goes over what failed blocks left so often at the most."""
 
 
 @dataclass(slots=True)
@@ -83,11 +83,12 @@ def _check_applies(job: LoadedJob, scan: Scan) -> None:
 
 
 def fill(stage: Stage, say: Say) -> None:
-    """Ask what is open, in rounds; the second takes what failed blocks left, row by row."""
+    """Ask what is open, in rounds: each takes what failed blocks left, with the care that the one before calls for."""
     started = time.monotonic()
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
-    for attempt in range(_ROUNDS):
+    care, before = filling.CARES[0], 0
+    for attempt in range(_MOST_ROUNDS):
         filling.clear_work(stage.store, stage.run)
         work = filling.work_folder(stage.store, stage.run)
         view = stage.view(retry_unscored=stage.retry_unscored and attempt == 0)
@@ -96,7 +97,9 @@ def fill(stage: Stage, say: Say) -> None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
-        say(f"{found.rows:,} of {stage.scan.rows_in:,} rows have something to ask")
+        care = _next_care(care, before, found.rows)
+        before = found.rows
+        say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
         order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
@@ -107,7 +110,8 @@ def fill(stage: Stage, say: Say) -> None:
             splits=tuple(sorted(found.splits)),
             open_rows=found.path,
             known=(work, view.buckets),
-            block_rows=filling.BLOCK_ROWS if attempt == 0 else 1,
+            care=care,
+            answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],
         )
         progress = FillProgress(found.rows)
         try:
@@ -118,6 +122,24 @@ def fill(stage: Stage, say: Say) -> None:
         stage.tally.update(tally)
     filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+
+
+def _next_care(care: str, before: int, left: int) -> str:
+    """More care where a round did not halve what there was: something in it kills engines. One block at a time only
+    parts its neighbours from it, so row by row comes next in any case."""
+    if not before or (care != "block" and 2 * left <= before):
+        return care
+    if left <= filling.BLOCK_ROWS:
+        return "row"
+    cares = filling.CARES
+    return cares[min(cares.index(care) + 1, len(cares) - 1)]
+
+
+def _round_begins(attempt: int, count: int, rows_in: int, care: str) -> str:
+    if not attempt:
+        return f"{count:,} of {rows_in:,} rows have something to ask"
+    how = {"many": "", "block": ", one block at a time", "row": ", row by row"}[care]
+    return f"{count:,} rows were left by blocks that failed; asking them again{how}"
 
 
 def verify_prompts(job: LoadedJob, planned: Planned) -> None:
@@ -152,7 +174,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     started = time.monotonic()
     folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
     filesystem, inner = open_filesystem(folder)
-    filesystem.create_dir(inner, recursive=True)
+    make_folder(filesystem, inner)
     counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
     written_rows = _write_folders(stage, folder, form)
     stage.seconds["select"] = time.monotonic() - started

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coigw_judge.job import DECISIONS
-from coigw_judge.paths import list_files, open_filesystem, write_atomic
+from coigw_judge.paths import list_files, make_folder, open_filesystem, write_atomic
 from coigw_judge.record import Unreadable
 from coigw_judge.source import Split, read
 
@@ -99,7 +99,7 @@ class _Part:
     def close(self) -> None:
         if not self._rows:
             return
-        self._filesystem.create_dir(self._folder, recursive=True)
+        make_folder(self._filesystem, self._folder)
         path = f"{self._stem}-{self._files:03d}.{self._form}"
         rows = _merged(self._rows)
         write_atomic(self._filesystem, path, _as_jsonl(rows) if self._form == "jsonl" else _as_parquet(rows))

@@ -1,12 +1,19 @@
 """A judge that answers by rule, for what a real one can not be made to do on demand.
 
-Scores follow from the record's texts alone, so two runs agree. `options`: `log` (a file that gets one line per
-ask), `fail` (rubric -> what it answers instead), `seconds` (how long an answer takes), `low` (rubrics that score 0).
+Scores follow from the record's texts alone, so two runs agree. `options`:
+  log      a file that gets one line per ask
+  seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
+  fail     rubric -> what it answers instead; `low`: rubrics that score 0
+  poison   a text at which it dies, with all that is out
+  child    hold a child process that stands for the engine; it dies when that is gone
+  hang     a file: the process that creates it answers `hang_after` asks, and then nothing any more
+  broken   what the constructor raises; `stillborn`: what the very first request, the self-test's, does
 """
 
 import asyncio
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +29,34 @@ class ScriptedJudge:
 
     def __init__(self, config: JudgeConfig) -> None:
         self._options = config.options
+        self.concurrency = config.concurrency or self.concurrency
+        self._asked = 0
+        self._dead = ""
+        self._hangs = "hang" in self._options and _first(Path(self._options["hang"]))
+        if "broken" in self._options:
+            raise KeyError(self._options["broken"])
+        # `cat` ends when the pipe does: with this process, however that ends.
+        self._child = subprocess.Popen(["cat"], stdin=subprocess.PIPE) if self._options.get("child") else None
 
     async def ask(self, ask: Ask) -> Reply:
         if "log" in self._options and ask.key:
             with Path(self._options["log"]).open("a") as log:
                 log.write(f"{ask.rubric} {ask.key.hex()} {ask.attempt}\n")
-        await asyncio.sleep(self._options.get("seconds", 0))
+        if "stillborn" in self._options:
+            raise RuntimeError(self._options["stillborn"])
         text = "\n".join(ask.prompt.fields)
-        failure = self._options.get("fail", {}).get(ask.rubric) if ask.key else None
         poison = self._options.get("poison")
-        if failure == "die" or (ask.key and poison and poison in text):
-            raise JudgeUnavailable("the scripted judge died")
+        if ask.key and poison and poison in text:
+            self._dead = "the scripted judge died"
+        await asyncio.sleep(self._seconds())
+        if self._child is not None and self._child.poll() is not None:
+            self._dead = "the scripted judge's engine is gone"
+        self._asked += bool(ask.key)
+        if self._hangs and self._asked > self._options.get("hang_after", 0):
+            await asyncio.Event().wait()
+        failure = self._options.get("fail", {}).get(ask.rubric) if ask.key else None
+        if failure == "die" or (ask.key and self._dead):
+            raise JudgeUnavailable(self._dead or "the scripted judge died")
         if failure == "length":
             return Reply(text='{"quality"', finish_reason="length", prompt_tokens=len(text), generated_tokens=9)
         if failure is not None:
@@ -41,8 +65,22 @@ class ScriptedJudge:
         reply = json.dumps(_answer(ask.schema, f"{ask.rubric}{text}", low), ensure_ascii=False)
         return Reply(text=reply, finish_reason="stop", prompt_tokens=len(text), generated_tokens=len(reply))
 
+    def _seconds(self) -> float:
+        if "pace" in self._options:
+            return float(Path(self._options["pace"]).read_text())
+        return float(self._options.get("seconds", 0))
+
     async def close(self) -> None:
         pass
+
+
+def _first(path: Path) -> bool:
+    """Whether this process is the first that creates the file."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _answer(schema: Any, seed: str, low: bool) -> Any:

@@ -7,16 +7,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 
 from coigw_judge import load_rubric, parse_reply
 from coigw_judge.ask import Ask
 from coigw_judge.cli import main
-from coigw_judge.errors import FixJudge
+from coigw_judge.errors import FixJudge, JudgeUnavailable
 from coigw_judge.fill import read_reply, reply_budget
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges.vllm import VllmJudge
+from coigw_judge.judges.watched import Watched
 from coigw_judge.prompt import load_template
 from coigw_judge.reply import Scored, Unscored
 
@@ -48,6 +50,9 @@ class Engine:
             return await asyncio.gather(*(self.judge.ask(ask) for ask in asks))
 
         return self._runner.run(together())
+
+    def watched(self, patience: float, ask: Ask) -> Any:
+        return self._runner.run(Watched(self.judge, patience).ask(ask))
 
     def close(self) -> None:
         self._runner.run(self.judge.close())
@@ -143,6 +148,21 @@ def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_
     assert {flag.split()[0] for fact in cut for flag in fact["flags"]} == {"head_tail:answer"}
     assert all(3000 < fact["prompt_tokens"] < 6144 for fact in cut)
     assert next(fact["cached_tokens"] for fact in cut if fact["rubric"] == "answer") > 2000, "one cut, one prefix"
+
+
+def test_an_engine_that_stands_still_is_unavailable_and_one_that_goes_on_answers(engine):
+    request = ask("usability", {"answer": "雨停了，修表匠把灯拧亮。"})
+    processes = [child for child in psutil.Process().children(recursive=True) if child.name().startswith("VLLM")]
+    assert processes
+    try:
+        for process in processes:
+            process.suspend()
+        with pytest.raises(JudgeUnavailable, match=r"1 requests out and no reply for 1 s \(judge.timeout\)"):
+            engine.watched(1, request)
+    finally:
+        for process in processes:
+            process.resume()
+    assert engine.watched(120, request).finish_reason == "stop"
 
 
 def test_thinking_needs_room_and_the_self_test_says_so(tmp_path, capsys, write_job, ray_cluster):

@@ -20,10 +20,10 @@ GROUPS = (
     {
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
-        *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm"),
+        *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
     },
     {
-        *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.judging", "pipeline.filling"),
+        *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },
@@ -32,7 +32,7 @@ GROUPS = (
 FACADE = "__init__"
 """The public names. It stands above all, and nothing imports from it."""
 
-FRONT_DOORS = {"judges": {"judges.endpoint", "judges.vllm"}}
+FRONT_DOORS = {"judges": {"judges.endpoint", "judges.vllm", "judges.watched"}}
 """Who may import, inside a function, what imports it: the judges' room opens its engines only when one is wanted."""
 
 ROOMS = {"ray": "pipeline", "vllm": "judges.vllm"}

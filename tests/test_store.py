@@ -234,7 +234,7 @@ def test_a_torn_write_leaves_no_part(store: Store, monkeypatch: pytest.MonkeyPat
     writer.append(fact())
     with monkeypatch.context() as patch:
         patch.setattr("coigw_judge.paths.os.fsync", die)
-        with pytest.raises(OSError, match="killed"):
+        with pytest.raises(FixStore, match="killed"):
             writer.flush()
     assert list(Path(store.path("parts")).iterdir()) == []
 

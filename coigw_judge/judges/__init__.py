@@ -1,7 +1,8 @@
 """Judges: who answers asks. `Judge.ask(Ask) -> Reply` is all that the rest of the package knows of them.
 
 `identify` says who a judge is without starting it, so that keys can be computed and a second run needs no
-engine. `open_judge` starts it. Engines: vllm.py, endpoint.py, or a class of the user's own by dotted path.
+engine. `open_judge` starts it, under watch (watched.py). Engines: vllm.py, endpoint.py, or a class of the user's
+own by dotted path.
 Not known here: what is asked and why, where facts go.
 """
 
@@ -44,8 +45,9 @@ class Judge(Protocol):
     """Answers asks, many at a time. A class of your own is made with its JudgeConfig as the only argument.
 
     `ask` returns a Reply also where this one request failed. It raises JudgeUnavailable where the engine is gone
-    (it is then replaced) and FixJudge where no request can ever succeed. `concurrency` is how many requests
-    are worth having in flight.
+    (it is then replaced) and FixJudge where no request can ever succeed; anything else that it raises counts as the
+    first, and so do judge.timeout seconds in which requests are out and none comes back. `concurrency` is how many
+    requests are worth having in flight.
     """
 
     concurrency: int
@@ -146,19 +148,26 @@ def requests_at_once(config: JudgeConfig) -> int:
 
 
 def open_judge(config: JudgeConfig) -> Judge:
-    """Start the judge; for vLLM that loads the model. Raises FixJudge, FixJob, JudgeUnavailable."""
-    if config.engine == "vllm":
-        from coigw_judge.judges.vllm import VllmJudge
+    """Start the judge; for vLLM that loads the model. It is watched: one that hangs raises JudgeUnavailable.
 
-        return VllmJudge(config)
+    Raises FixJudge, FixJob, JudgeUnavailable, and whatever the constructor of a class of your own raises.
+    """
+    from coigw_judge.judges.watched import Watched
+
     if config.engine == "endpoint":
         from coigw_judge.judges.endpoint import EndpointJudge
 
-        return EndpointJudge(config)
-    judge = _own_class(config.engine)(config)
-    if not isinstance(judge, Judge):
-        raise FixJudge(f"judge.engine: {config.engine} is no Judge: it needs `concurrency`, `ask` and `close`")
-    return judge
+        return Watched(EndpointJudge(config), None)  # judge.timeout is its limit for a request
+    judge: Judge
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import VllmJudge
+
+        judge = VllmJudge(config)
+    else:
+        judge = _own_class(config.engine)(config)
+        if not isinstance(judge, Judge):
+            raise FixJudge(f"judge.engine: {config.engine} is no Judge: it needs `concurrency`, `ask` and `close`")
+    return Watched(judge, config.timeout)
 
 
 def _own_class(dotted: str) -> Callable[[JudgeConfig], Any]:

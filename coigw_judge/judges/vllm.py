@@ -7,7 +7,6 @@ vllm is imported when an engine is made: identifying a judge must not cost its 1
 Not known here: rubrics, retries, how many replicas there are.
 """
 
-import asyncio
 import dataclasses
 import importlib.metadata
 import itertools
@@ -236,11 +235,7 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        try:
-            async with asyncio.timeout(self._config.timeout):
-                return await self._generate(ids, self._sampling(ask, budget))
-        except TimeoutError as error:
-            raise JudgeUnavailable(f"no reply for {self._config.timeout:g} s (judge.timeout)") from error
+        return await self._generate(ids, self._sampling(ask, budget))
 
     async def _generate(self, ids: list[int], parameters: "SamplingParams") -> Reply:
         from vllm.exceptions import VLLMClientError

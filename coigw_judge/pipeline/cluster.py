@@ -6,8 +6,10 @@ Not known here: what the tasks do.
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +19,7 @@ import ray.data
 from ray.data import DataContext
 
 from coigw_judge import errors
-from coigw_judge.errors import CoigwError, FixStore
+from coigw_judge.errors import CoigwError, FixInput, FixStore
 
 
 @contextmanager
@@ -36,7 +38,14 @@ def cluster() -> Iterator[None]:
         # The workers of a local cluster import what the driver can: a judge of the user's own lies on its path.
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with _without_line("Set ray log level"):
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            try:
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            except ConnectionError as error:
+                address = os.environ.get("RAY_ADDRESS", "")
+                raise FixInput(
+                    f"RAY_ADDRESS: no connection to a Ray cluster at {address}; start one, unset it, or, where it asks "
+                    "for a token, see RAY_AUTH_MODE in Ray's manual"
+                ) from error
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
     context = DataContext.get_current()
@@ -46,10 +55,24 @@ def cluster() -> Iterator[None]:
     context.actor_init_max_retries = 5
     context.max_errored_blocks = -1
     try:
-        yield
+        with _terminated_as_interrupted():
+            yield
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: `ray job stop` and batch systems send it, and Ray would abort the process."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -4,8 +4,10 @@ Not known here: what an actor does with a block (judging.py).
 """
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,19 +18,26 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
+from coigw_judge import errors
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
-from coigw_judge.pipeline.judging import JudgeActor, Progress, Snapshot
+from coigw_judge.pipeline.board import TRIES, Snapshot, open_board
+from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
 from coigw_judge.writer import moment
 
-_CLOCK_SKEW_SECONDS = 600
 BLOCK_ROWS = 32
 """Rows per judge task. Small, so that a dying actor re-asks little and nobody waits long for a block's slowest row."""
+
+CARES = ("many", "block", "row")
+"""What an engine has in its hands at once, and so what is lost when a record kills it: many blocks, one, or one row."""
+
+_GRACE_SECONDS = LAST_FLUSH_SECONDS + 2
+"""How long an interrupted driver waits for its actors to flush."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,50 +57,88 @@ class FillOrder:
     splits: tuple[int, ...]
     open_rows: str
     known: tuple[str, int]
-    block_rows: int = BLOCK_ROWS
+    care: str = CARES[0]
+    answered: bool = False
+    """Whether the job's judge has answered before, in an earlier round."""
+
+    @property
+    def block_rows(self) -> int:
+        """Rows per judge task."""
+        return 1 if self.care == "row" else BLOCK_ROWS
+
+    @property
+    def replicas(self) -> tuple[int, int]:
+        """Engines: the least and the most."""
+        replicas = self.judge.replicas
+        return (replicas, replicas) if isinstance(replicas, int) else replicas
 
 
 def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
     """Ask what is open; returns the actors' summed tallies. `show` gets them about once a second.
 
     Raises FixJudge, FixStore where no actor can work; rows of blocks that failed are left for the next survey.
+    Interrupted, it has the actors flush before it goes.
     """
     store = Store(order.store)
     token = store.place_token()
-    progress = Progress.remote()  # type: ignore[attr-defined]
+    board = open_board(order.replicas[1], order.answered)
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(progress, show, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(board, show, stop), daemon=True)
     watcher.start()
-    begun = moment(_CLOCK_SKEW_SECONDS)
+    begun = moment(CLOCK_SKEW_SECONDS)
     try:
-        for row in _judged_blocks(order, token, begun, progress).iter_rows():
-            if row["fatal"]:
-                raise FixJudge(row["fatal"])
+        _beside(_judged_blocks(order, token, begun, board)).result()
     except (ray.exceptions.RayError, RuntimeError) as error:
-        words = _last_words(progress) or [" ".join(str(error).split())[-400:]]
+        words = ray.get(board.words.remote()) or [" ".join(str(error).split())[-400:]]
         raise FixJudge(f"the judge could not be kept running: {words[-1]}") from error
+    except KeyboardInterrupt:
+        _let_flush(board)
+        raise
     finally:
         stop.set()
         watcher.join()
         store.drop_token(token)
-        tally: Snapshot = ray.get(progress.snapshot.remote())[0]
-        progress.finish.remote()
+        tally: Snapshot = ray.get(board.snapshot.remote())
+        board.finish.remote()
     show(tally)
     return tally
 
 
-def _last_words(progress: Any) -> list[str]:
-    words: list[str] = ray.get(progress.snapshot.remote())[1]
-    return words
+def _beside(blocks: Any) -> "Future[None]":
+    """Run the graph in a thread of its own: an interrupt must not reach Ray Data, which would drop its actors, and
+    with them all that they have not flushed."""
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            for row in blocks.iter_rows():
+                if row["error"]:
+                    raise getattr(errors, row["error"])(row["message"])
+        except BaseException as error:  # whatever it is, it is raised where the result is asked for
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
-def _watch(progress: Any, show: Callable[[Snapshot], None], stop: threading.Event) -> None:
+def _let_flush(board: Any) -> None:
+    """Tell the actors to flush and leave, and wait until they have."""
+    until = time.monotonic() + _GRACE_SECONDS
+    with suppress(ray.exceptions.RayError):
+        ray.get(board.finish.remote(), timeout=_GRACE_SECONDS)
+        while time.monotonic() < until and ray.get(board.present.remote(), timeout=_GRACE_SECONDS):
+            time.sleep(0.1)
+
+
+def _watch(board: Any, show: Callable[[Snapshot], None], stop: threading.Event) -> None:
     while not stop.wait(1.0):
         with suppress(ray.exceptions.RayError):
-            show(ray.get(progress.snapshot.remote())[0])
+            show(ray.get(board.snapshot.remote()))
 
 
-def _judged_blocks(order: FillOrder, token: str, begun: str, progress: Any) -> Any:
+def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
     - One batch per task (`batch_size=None`): with several, a slow consumer stopped the actor's event loop.
@@ -99,10 +146,11 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, progress: Any) -> A
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
     - Fixed replicas by default: tasks given to a busy actor stay there when the pool grows.
+    - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
     """
     items = [{"number": number} for number in order.splits]
-    least, most = (order.judge.replicas,) * 2 if isinstance(order.judge.replicas, int) else order.judge.replicas
-    calls = blocks_at_once(order)
+    least, most = order.replicas
+    calls = blocks_at_once(order.judge, order.care)
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
@@ -111,27 +159,37 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, progress: Any) -> A
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return dataset.map_batches(
             JudgeActor,
-            fn_constructor_args=(order.recipe, order.judge, order.store, token, begun, order.known, progress),
+            fn_constructor_args=(order.recipe, order.judge, order.store, token, begun, order.known, board),
             batch_size=None,
             batch_format="pyarrow",
-            num_cpus=1,
+            num_cpus=_cpus_each(most),
             num_gpus=order.gpus,
             compute=ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
                 max_concurrent_calls_per_actor=calls,
-                max_tasks_in_flight_per_actor=2 * calls,
+                max_tasks_in_flight_per_actor=2 * calls if order.care == CARES[0] else calls,
             ),
             max_restarts=-1,
-            max_task_retries=2,
+            max_task_retries=TRIES - 1,
         )
 
 
-def blocks_at_once(order: FillOrder) -> int:
+def _cpus_each(replicas: int) -> float:
+    """Processors that Ray sets aside for an actor: one, or less where the tasks that read would find none left."""
+    return share_of_processors(ray.cluster_resources().get("CPU", 0.0), replicas)
+
+
+def share_of_processors(there: float, replicas: int) -> float:
+    """One processor for each replica, or an equal part of all but one. A cluster that has none yet will grow."""
+    return min(1.0, max(0.1, int(10 * (there - 1) / replicas) / 10)) if there else 1.0
+
+
+def blocks_at_once(judge: JudgeConfig, care: str = CARES[0]) -> int:
     """Blocks that one actor works on: rows for about three times the requests that its engine runs."""
-    if order.block_rows == 1:
-        return 1  # so that an engine's death can be laid to one record
-    return max(4, -(-3 * requests_at_once(order.judge) // order.block_rows))
+    if care != CARES[0]:
+        return 1  # so that an engine's death can be laid to one block, or one record
+    return max(4, -(-3 * requests_at_once(judge) // BLOCK_ROWS))
 
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:

@@ -1,0 +1,135 @@
+"""The notice board of one fill: what its judge actors tell the driver, and what a restarted one must be told.
+
+Actors come and go as processes die, under one id each. The board lives as long as the fill, on the driver's node:
+a worker node that is lost takes no knowledge with it.
+Not known here: what an actor does, how a fill is spread.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+Snapshot = dict[str, float]
+
+TRIES = 3
+"""How often a block is worked on, at the most: once, and again after each of two deaths."""
+
+_DEATHS_BEFORE = 4
+_DEATHS_AFTER = 2 * TRIES + 1
+"""Deaths in a row, per replica, after which a judge is given up: before its first answer in a job, and after it.
+
+The second leaves room for two records that kill the engine, each of which takes all tries of its block.
+"""
+
+_WORDLESS = "its process was killed or crashed, without a word"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """What an actor's process is told when it starts: why there is no point in it, else since when blocks may come
+    again to it that one of its processes was working on when it died (a store's moment)."""
+
+    hopeless: str
+    since: str | None
+
+
+class Board:
+    """Tallies, deaths and blocks of a fill. `answered`: whether the job's judge has ever answered."""
+
+    def __init__(self, replicas: int, answered: bool) -> None:
+        self._replicas = replicas
+        self._answered = answered
+        self._tallies: dict[str, Snapshot] = {}
+        self._here: dict[str, bool] = {}
+        self._words: list[str] = []
+        self._blamed: Counter[bytes] = Counter()
+        self._begun: dict[bytes, tuple[str, int]] = {}
+        self._over = False
+
+    def arrive(self, actor: str) -> Welcome:
+        """A process of this actor starts. One that was here before and left no last words was killed."""
+        if self._here.get(actor):
+            self._words.append(_WORDLESS)
+        self._here[actor] = True
+        lost = [since for since, tries in self._begun.values() if tries < TRIES]
+        return Welcome(self._hopeless(), min(lost, default=None))
+
+    def _hopeless(self) -> str:
+        limit = self._replicas * (_DEATHS_AFTER if self._answered else _DEATHS_BEFORE)
+        if len(self._words) < limit:
+            return ""
+        return f"the judge died {len(self._words)} times in a row without an answer; at last: {self._words[-1]}"
+
+    def last_words(self, actor: str, words: str) -> None:
+        """This actor's process dies, and says why."""
+        self._words.append(words)
+        self._here[actor] = False
+
+    def words(self) -> list[str]:
+        """The last words since a judge last answered."""
+        return self._words
+
+    def left(self, actor: str) -> None:
+        """This actor leaves for good, with nothing in its hands."""
+        self._here.pop(actor, None)
+
+    def present(self) -> int:
+        """How many actors have not left."""
+        return len(self._here)
+
+    def report(self, process: str, tally: Snapshot) -> None:
+        """What a process has done so far. Once the judge has ever answered, giving up a record is progress too."""
+        before = self._tallies.get(process, {})
+        answers = _answers(tally) - _answers(before)
+        self._answered = self._answered or answers > 0
+        if answers > 0 or (self._answered and tally.get("rows", 0) > before.get("rows", 0)):
+            self._words.clear()
+        self._tallies[process] = tally
+
+    def begin(self, block: bytes, at: str) -> None:
+        """Work on a block begins, at the store's moment `at`."""
+        since, tries = self._begun.get(block, (at, 0))
+        self._begun[block] = (since, tries + 1)
+
+    def end(self, block: bytes) -> None:
+        """A block's facts are on disk."""
+        self._begun.pop(block, None)
+
+    def blame(self, record: bytes) -> None:
+        """An engine died while it had this record alone."""
+        self._blamed[record] += 1
+
+    def blamed(self, record: bytes) -> int:
+        """How often that happened."""
+        return self._blamed[record]
+
+    def finish(self) -> None:
+        """The fill is over: actors flush and leave."""
+        self._over = True
+
+    def over(self) -> bool:
+        """Whether the fill is over."""
+        return self._over
+
+    def snapshot(self) -> Snapshot:
+        """The tallies of all processes, summed."""
+        total: Snapshot = {}
+        for tally in self._tallies.values():
+            for key, value in tally.items():
+                so_far = total.get(key, 0)
+                total[key] = max(so_far, value) if key == "startup" else so_far + value
+        return total
+
+
+def _answers(tally: Snapshot) -> float:
+    return tally.get("asks.made", 0) - tally.get("asks.failed.engine_died", 0)
+
+
+def open_board(replicas: int, answered: bool) -> Any:
+    """A board as an actor on this node."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "scheduling_strategy": here}
+    return ray.remote(Board).options(**options).remote(replicas, answered)

@@ -1,0 +1,132 @@
+"""Processes that a test starts, looks for and kills; and a Ray cluster of two nodes on this machine.
+
+Nothing is looked for but what descends from processes that were started here.
+Not known here: what runs on the nodes.
+"""
+
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import ray.util
+
+ROOT = Path(__file__).parents[1]
+WAIT_SECONDS = 240
+_NODE_CPUS = 3
+
+
+def environment(**more: str) -> dict[str, str]:
+    """For the processes started here: our package and the scripted judge can be imported on every node."""
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    own = {"PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return {**kept, **own, **more}
+
+
+def living(process: psutil.Process) -> list[psutil.Process]:
+    """A process and all below it."""
+    with suppress(psutil.NoSuchProcess):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def session_of(leader: int) -> list[psutil.Process]:
+    """All that were started in a session, also those whose parents are gone."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(ProcessLookupError):
+            if os.getsid(process.pid) == leader:
+                found.append(process)
+    return found
+
+
+def kill_all(processes: list[psutil.Process]) -> None:
+    """kill -9, and wait until they are gone."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
+
+
+def left_of(processes: list[psutil.Process], seconds: float = 10) -> list[str]:
+    """Names of those that still run after some seconds; one that only waits to be reaped does not."""
+    until = time.monotonic() + seconds
+    names = ["?"]
+    while names and time.monotonic() < until:
+        time.sleep(0.1)
+        names = [process.name() for process in named(processes, "")]
+    return names
+
+
+def named(processes: list[psutil.Process], *names: str) -> list[psutil.Process]:
+    """Those whose name or command line holds one of the names, without the ones that only wait to be reaped."""
+    found = []
+    for process in processes:
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            title = " ".join([process.name(), *process.cmdline()])
+            if process.status() != psutil.STATUS_ZOMBIE and any(name in title for name in names):
+                found.append(process)
+    return found
+
+
+class Nodes:
+    """A Ray cluster of two nodes on this machine: a head, and a worker that can be lost and had again."""
+
+    def __init__(self, folder: Path) -> None:
+        # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
+        self._short = tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp", ignore_cleanup_errors=True)
+        self._log = folder / "nodes.log"
+        self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        host = ray.util.get_node_ip_address()
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+            port = probe.getsockname()[1]
+        self.settings["RAY_ADDRESS"] = f"{host}:{port}"
+        dashboard = "--include-dashboard=false"
+        self.head = self._start("--head", f"--port={port}", f"--temp-dir={self._short.name}", dashboard)
+        wait_for(lambda: _answers(host, port), "the head node answers")
+        self.worker = self.add()
+
+    def add(self) -> psutil.Process:
+        """Start a worker node."""
+        self.worker = self._start(f"--address={self.settings['RAY_ADDRESS']}")
+        return self.worker
+
+    def _start(self, *arguments: str) -> psutil.Popen:
+        ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
+        common = [f"--num-cpus={_NODE_CPUS}", "--object-store-memory=100000000", "--block"]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *ports, *common]
+        env = environment(**self.settings)
+        with self._log.open("ab") as out:
+            return psutil.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+
+    def processes(self) -> list[psutil.Process]:
+        """All of both nodes."""
+        return living(self.head) + living(self.worker)
+
+    def close(self) -> None:
+        """End both nodes and remove their folder."""
+        kill_all(self.processes())
+        self._short.cleanup()
+
+
+def _answers(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
+def wait_for(holds: Callable[[], bool], what: str, seconds: float = WAIT_SECONDS) -> None:
+    """Return as soon as something holds. Raises TimeoutError where it does not in time."""
+    until = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > until:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)
