@@ -42,7 +42,8 @@ Sampled = tuple[str, int]
 class View:
     """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count.
 
-    `parts` are the files of facts to read (None: those that count when a bucket is read).
+    `retry` is a run that asks failures again: of them only its own count. `parts` are the files of facts to read
+    (None: those that count when a bucket is read).
     """
 
     store: str
@@ -50,7 +51,7 @@ class View:
     plan: Plan
     pairs: tuple[tuple[str, str], ...]
     drop_duplicates: bool = True
-    retry_unscored: bool = False
+    retry: str | None = None
     parts: tuple[Part, ...] | None = None
 
     @property
@@ -107,9 +108,8 @@ def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
         fingerprints=view.pairs,
         wanted=wanted,
         parts=view.parts,
+        failures_of=view.retry,
     ).combine_chunks()
-    if view.retry_unscored:
-        facts = facts.filter(pc.is_null(facts["cause"]))
     first = _first_with_same_texts(rows)
     open_to_judge = pc.and_(pc.is_null(rows["unreadable"]), pc.is_null(rows["screened"])).to_numpy()
     if view.drop_duplicates:

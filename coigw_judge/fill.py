@@ -151,10 +151,7 @@ class Filler:
         await self.flush()
 
     def _from_store(self, home: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
-        found = self._known.find(home, keys)
-        if not self._recipe.retry_unscored:
-            return found
-        return {key: outcome for key, outcome in found.items() if isinstance(outcome, Scored)}
+        return self._known.find(home, keys)
 
     async def _once(self, need: Need, shown: Shown, digests: Digests) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""

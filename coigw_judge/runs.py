@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,7 @@ class Stage:
     seconds: dict[str, float] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
 
-    def view(self, retry_unscored: bool = False) -> View:
+    def view(self) -> View:
         """What scan and store say now."""
         drop = self.job.config.screen.duplicate == "drop"
         return View(
@@ -53,7 +53,6 @@ class Stage:
             plan=self.planned.plan,
             pairs=self.planned.pairs,
             drop_duplicates=drop,
-            retry_unscored=retry_unscored,
         )
 
 
@@ -91,7 +90,7 @@ def fill(stage: Stage, say: Say) -> None:
     for attempt in range(_MOST_ROUNDS):
         filling.clear_work(stage.store, stage.run)
         work = filling.work_folder(stage.store, stage.run)
-        view = stage.view(retry_unscored=stage.retry_unscored and attempt == 0)
+        view = replace(stage.view(), retry=stage.run if stage.retry_unscored else None)
         found = passes.survey(view, work)
         if found.path is None:
             break

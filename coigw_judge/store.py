@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -114,25 +115,31 @@ class Store:
         wanted: Span = ALL,
         since: str = "",
         parts: Sequence[Part] | None = None,
+        failures_of: str | None = None,
     ) -> pa.Table:
         """Facts, each key once, sorted by key.
 
         `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `wanted` keeps those
         of a span of homes; `since` (writer.moment) leaves out older parts, and compacted ones, which are older by rule;
-        `parts` names the parts to read (default: those that count now). Raises FixStore for a part that is no part.
+        `parts` names the parts to read (default: those that count now); of failures only those of the run `failures_of`
+        are kept (None: all). Raises FixStore for a part that is no part.
         """
         pairs = None if fingerprints is None else frozenset(f"{rubric}/{judge}" for rubric, judge in fingerprints)
+        needed = columns if failures_of is None else (*columns, "run")
         for _ in range(_LISTINGS):
             chosen = self.parts() if parts is None else parts
             if since:
                 chosen = [part for part in chosen if part.span is None and part.name >= since]
             try:
-                tables = [self.read_part(part, columns, pairs, wanted) for part in chosen]
+                tables = [self.read_part(part, needed, pairs, wanted) for part in chosen]
             except FileNotFoundError as error:  # replaced, and deleted since the listing
                 gone = error
                 continue
-            empty = pa.schema([SCHEMA.field(name) for name in dict.fromkeys((*columns, *_ALWAYS))]).empty_table()
-            return earliest(pa.concat_tables([empty, *tables])).select(list(columns))
+            empty = pa.schema([SCHEMA.field(name) for name in dict.fromkeys((*needed, *_ALWAYS))]).empty_table()
+            table = pa.concat_tables([empty, *tables])
+            if failures_of is not None:
+                table = table.filter(pc.or_(pc.is_null(table["cause"]), pc.equal(table["run"], failures_of)))
+            return earliest(table).select(list(columns))
         raise FixStore(f"{self.root}: its parts vanish while they are read ({gone}); who deletes them?")
 
     def read_part(

@@ -241,3 +241,13 @@ def test_plan_says_how_many_would_be_rejected(write_job, capsys):
     job = write_job([*triplets(4), {"id": "long", "answer": "长" * 9000, "query": "题"}], judge=judge)
     assert main(["plan", str(job)]) == 0
     assert "over the context: 1 of 5 sampled records; they would be unscored (too_long)" in capsys.readouterr().out
+
+
+def test_a_failure_that_is_asked_again_and_fails_again_is_asked_once(write_job, tmp_path):
+    options = {"log": str(tmp_path / "asks.log"), "fail": {"query": "?"}}
+    broken = {"engine": "scripted_judge:ScriptedJudge", "model": "m", "revision": "1", "retries": 0, "options": options}
+    job = write_job(triplets(6), judge=broken, early_exit=False, max_unscored=1)
+    for run in range(3):
+        assert main(["run", str(job), *(["--retry-unscored"] if run else [])]) == 0
+        assert len(asks(tmp_path)) == 18 + 6 * run
+        assert manifest(tmp_path)["decisions"]["unscored"] + manifest(tmp_path)["decisions"]["dropped"] == 6

@@ -145,7 +145,7 @@ def test_facts_stay_with_the_writer_until_they_are_written(store: Store, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(paths.os, "fsync", full)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(FixStore, match="no space"):
             writer.flush()
     assert store.parts() == []
     writer.append(fact("b"))

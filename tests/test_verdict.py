@@ -269,7 +269,7 @@ def test_a_survey_after_all_is_asked_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_failure_counts_as_known_until_it_is_to_be_asked_again(tmp_path: Path) -> None:
-    seen = view(tmp_path, retry_unscored=True)
+    seen = view(tmp_path, retry="another run")
     assert open_rows(seen, tmp_path / "open") == [(0, 2), (0, 3), (0, 4), (0, 5)]
     found = by_id(decide(seen, tmp_path)[0])
     assert found["unscored"]["decision"] == "pending"

@@ -138,7 +138,8 @@ class JudgeActor:
     def _known_facts(self) -> Known:
         """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
         folder, buckets = self._known
-        recent = self._store.read(DECIDING_COLUMNS, since=self._since)
+        retrying = self._recipe.run if self._recipe.retry_unscored else None
+        recent = self._store.read(DECIDING_COLUMNS, since=self._since, failures_of=retrying)
         return Known(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:

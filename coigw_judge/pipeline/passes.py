@@ -209,11 +209,12 @@ def _facts_at_hand(view: View, columns: Sequence[str]) -> Iterator[View]:
         return
     work = store.path("work", f"facts-{secrets.token_hex(4)}")
     pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in view.pairs)
+    needed = columns if view.retry is None else (*columns, "run")
 
     def sort(item: dict[str, Any]) -> dict[str, Any]:
         chosen = [Part(**part) for part in item["parts"]]
         path = f"{work}/{item['number']:05d}.parquet"
-        return {"path": path, "size": compaction.sort_parts(Store(view.store), chosen, path, columns, pairs)}
+        return {"path": path, "size": compaction.sort_parts(Store(view.store), chosen, path, needed, pairs)}
 
     groups = compaction.groups(loose)
     try:
