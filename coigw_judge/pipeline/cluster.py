@@ -56,19 +56,31 @@ def cluster() -> Iterator[None]:
     context.max_errored_blocks = -1
     try:
         with _terminated_as_interrupted():
-            yield
+            try:
+                yield
+            finally:
+                if started:
+                    ray.shutdown()
     finally:
-        if started:
-            ray.shutdown()
+        if started and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ray.init put there is for its own processes
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM do what Ctrl-C does: `ray job stop` and batch systems send it, and Ray would abort the process."""
+    """Let SIGTERM do what Ctrl-C does: `ray job stop` and batch systems send it, and Ray would abort the process.
+
+    Only the first one: while the actors flush and Ray shuts down another would cut that short.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def interrupt(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
     finally:
