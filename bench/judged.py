@@ -25,6 +25,7 @@ from coigw_judge.asks import Planned, plan_for_fill
 from coigw_judge.facts import SCHEMA
 from coigw_judge.job import LoadedJob, load_job
 from coigw_judge.pipeline import passes
+from coigw_judge.pipeline.cluster import cluster
 from coigw_judge.rubric import Rubric
 from coigw_judge.scan import Scan, read_rows
 from coigw_judge.store import Store
@@ -68,7 +69,8 @@ def make(folder: Path, rows: int, seed: int = 1) -> Path:
     path.write_text(yaml.safe_dump(job, allow_unicode=True), encoding="utf-8")
     loaded = load_job(path)
     store = Store(loaded.store)
-    scan = passes.scan(loaded, store)
+    with cluster():
+        scan = passes.scan(loaded, store)
     number = 0
     for table in _facts(loaded, store, scan, plan_for_fill(loaded, store), np.random.default_rng(seed)):
         for start in range(0, table.num_rows, FACTS_PER_PART):

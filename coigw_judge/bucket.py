@@ -53,11 +53,12 @@ class View:
     drop_duplicates: bool = True
     retry: str | None = None
     parts: tuple[Part, ...] | None = None
+    rows_per_bucket: int = ROWS_PER_BUCKET
 
     @property
     def buckets(self) -> int:
         """Into how many buckets the rows are dealt."""
-        return max(1, -(-self.scan.rows_in // ROWS_PER_BUCKET))
+        return max(1, -(-self.scan.rows_in // self.rows_per_bucket))
 
     def span(self, bucket: int) -> Span:
         """The digests of a bucket."""

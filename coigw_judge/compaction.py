@@ -71,7 +71,7 @@ def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
     deleted = _delete_replaced(store)
     chosen, left = _choose(store.parts(), all_parts)
     counts = {"facts": 0, "parts_before": len(chosen), "parts_after": 0, "left": left, "deleted": deleted}
-    if len(chosen) < 2:
+    if not chosen:
         return counts | {"parts_before": 0}
     identity = f"{moment()}-{secrets.token_hex(4)}"
     work = store.path("work", f"compact-{identity}")

@@ -127,7 +127,8 @@ def read_span(
 ) -> pa.Table:
     """The rows of a file sorted by column `by` that fall into a span. Columns that the file lacks are left out."""
     with pq.ParquetFile(filesystem.open_input_file(path)) as file:
-        at = file.schema_arrow.names.index(by)
+        # A map has two columns in the file, so a column's place there is not its place in the schema.
+        at = next(n for n, column in enumerate(file.schema) if column.path == by)
         groups = [n for n in range(file.num_row_groups) if _overlaps(file.metadata.row_group(n).column(at), wanted)]
         table = file.read_row_groups(groups, columns=None if columns is None else [*columns, by])
     found = within(table, by, wanted)

@@ -75,28 +75,28 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
     some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat, head_tail=policy)
     store, scan = scan_rows(folder, [given_rows])
     pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
-    view = View(store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False)
+    view = View(
+        store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False, rows_per_bucket=per_bucket
+    )
     records = [record for row in given_rows if isinstance(record := to_record(row, {}), Record)]
     facts = fill(some, view, records, data)
     deciding = {key: replace(fact, notes={}) if isinstance(fact, Scored) else fact for key, fact in facts.items()}
     seen = 0
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(buckets, "ROWS_PER_BUCKET", per_bucket)
-        for number in range(view.buckets):
-            found = buckets.read(view, number)
-            decide_bucket(view, number, str(folder / "verdicts"))
-            for at, row in enumerate(found.judged.tolist()):
-                record = to_record(given_rows[found.rows["row"][row].as_py()], {})
-                subject = Subject(record.digests(), record.genre, record.chars)
-                standing = found.standings[found.pattern[at]]
-                names = [need.rubric for need in (*standing.open, *standing.open_again)]
-                assert standing.card == some.card(subject, deciding)
-                assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
-                assert (standing.again is not None) == some.repeats(subject)
-                assert standing.again is None or standing.again == some.card(subject, deciding, 1)
-                assert found.genres[at].as_py() == some.genre(subject, facts)
-                seen += 1
-            assert sum(each.count for each in found.standings) == len(found.judged)
+    for number in range(view.buckets):
+        found = buckets.read(view, number)
+        decide_bucket(view, number, str(folder / "verdicts"))
+        for at, row in enumerate(found.judged.tolist()):
+            record = to_record(given_rows[found.rows["row"][row].as_py()], {})
+            subject = Subject(record.digests(), record.genre, record.chars)
+            standing = found.standings[found.pattern[at]]
+            names = [need.rubric for need in (*standing.open, *standing.open_again)]
+            assert standing.card == some.card(subject, deciding)
+            assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
+            assert (standing.again is not None) == some.repeats(subject)
+            assert standing.again is None or standing.again == some.card(subject, deciding, 1)
+            assert found.genres[at].as_py() == some.genre(subject, facts)
+            seen += 1
+        assert sum(each.count for each in found.standings) == len(found.judged)
     assert seen == len(records)
 
 

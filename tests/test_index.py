@@ -50,6 +50,16 @@ def test_a_sorted_file_gives_each_span_its_rows(tmp_path_factory, digests: list[
         assert digest in read_span(local, path, "home", around(digest))["home"].to_pylist()
 
 
+def test_the_columns_before_it_do_not_hide_the_one_it_is_sorted_by(tmp_path) -> None:
+    digests = [bytes([n]) * 16 for n in range(0, 256, 8)]
+    maps = pa.array([[("文", 1.0)]] * len(digests), pa.map_(pa.string(), pa.float64()))
+    whole = table(digests).add_column(0, "scores", maps).select(["scores", "n", "home"])
+    path = str(tmp_path / "file.parquet")
+    with sorted_file(fs.LocalFileSystem(), path, whole.schema) as file:
+        file.append(whole)
+    assert read_span(fs.LocalFileSystem(), path, "home", span(1, 4), ["n"])["n"].to_pylist() == list(range(8, 16))
+
+
 def test_a_sorted_file_that_was_cut_off_is_not_there(tmp_path) -> None:
     try:
         with sorted_file(fs.LocalFileSystem(), str(tmp_path / "file.parquet"), table([]).schema) as file:

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from small import Row, genre_rubric, plan, rubric, scan_rows
 
-from coigw_judge import bucket as buckets
 from coigw_judge.bucket import View
 from coigw_judge.facts import DECIDING_COLUMNS, Fact
 from coigw_judge.gate import Gate
@@ -218,14 +217,12 @@ def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows_per_bucket", [1, 2, 4])
-def test_the_number_of_buckets_changes_nothing(
-    tmp_path: Path, rows_per_bucket: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_buckets_changes_nothing(tmp_path: Path, rows_per_bucket: int) -> None:
     whole = view(tmp_path)
     assert whole.buckets == 1
     rows, counts = decide(whole, tmp_path / "whole")
     surveyed, named = survey(whole, 0), open_rows(whole, tmp_path / "open")
-    monkeypatch.setattr(buckets, "ROWS_PER_BUCKET", rows_per_bucket)
+    whole = replace(whole, rows_per_bucket=rows_per_bucket)
     assert whole.buckets > 1
     parted, counted = decide(whole, tmp_path / "parted")
     assert {row["row_id"]: row for row in parted} == {row["row_id"]: row for row in rows}
