@@ -29,7 +29,7 @@ from coigw_judge.scan import Scan, read_rows
 from coigw_judge.spans import Numbers, Span
 from coigw_judge.store import Part, Store
 
-ROWS_PER_BUCKET = 100_000
+ROWS_PER_BUCKET = 50_000
 INAPPLICABLE = -2
 NOT_REPEATED = -3
 _NO_ROW = np.empty(0, np.int64)

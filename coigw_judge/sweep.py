@@ -7,6 +7,7 @@ Not known here: Ray, the gate's other keys, which stay as the job has them.
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -71,9 +72,30 @@ def yields(gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]]) -> list
     patterns: Counter[str] = Counter()
     for found in counted:
         patterns.update(found)
-    cards = [(_from_json(text), rows) for text, rows in patterns.items()]
+    each = gate.each if "each" not in grid else None
+    cards = _alike(((_from_json(text), rows) for text, rows in patterns.items()), gate, isinstance(each, Mapping))
     gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
     return [_yield(_changed(gate, total, each), cards) for total, each in gates]
+
+
+def _alike(cards: Iterable[tuple[Scorecard, int]], gate: Gate, by_dimension: bool) -> list[tuple[Scorecard, int]]:
+    """One card, with all their rows, for cards that no gate of a grid tells apart.
+
+    Where all is known and one threshold holds for every dimension, a gate sees the sum, the lowest score and whether a
+    check failed. `by_dimension`: thresholds differ, so every card stays.
+    """
+    found: dict[Any, tuple[Scorecard, int]] = {}
+    for number, (card, rows) in enumerate(cards):
+        scores, checks = card.scores(), card.checks()
+        over = gate.over if gate.over is not None else tuple(scores)
+        known = not card.not_applicable and all(name in scores for name in over)
+        known = known and all(name in checks for name in gate.require)
+        key: Any = number
+        if known and over and not by_dimension:
+            chosen = [scores[name] for name in over]
+            key = (math.fsum(chosen), min(chosen), all(checks[name] for name in gate.require))
+        found[key] = (card, rows + (found[key][1] if key in found else 0))
+    return list(found.values())
 
 
 def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:

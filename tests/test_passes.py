@@ -23,7 +23,14 @@ def everything(view: Any, folder: Path) -> tuple[Any, ...]:
     assert found.path is not None
     counts = passes.select(view, str(folder / "verdicts"))
     verdicts = sorted(pq.read_table(folder / "verdicts").to_pylist(), key=lambda row: row["row_id"])
-    return found.splits, pq.read_table(found.path).to_pylist(), +Counter(found.asks), +counts, verdicts, passes.sweep(view, GRID)
+    return (
+        found.splits,
+        pq.read_table(found.path).to_pylist(),
+        +Counter(found.asks),
+        +counts,
+        verdicts,
+        passes.sweep(view, GRID),
+    )
 
 
 @pytest.mark.parametrize("compacted", [False, True], ids=["loose parts", "compacted parts"])
