@@ -42,7 +42,7 @@ def main() -> int:
         folder = Path(options.keep or name).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         lengths = workload.write(folder / "records.jsonl", options.records)
-        rounds = [run_round(folder, number) for number in range(options.rounds)]
+        rounds = [run_round(folder, number, options.reasons) for number in range(options.rounds)]
     problems = [problem for figures in rounds for problem in disagreements(figures)]
     for problem in problems:
         _say(problem)
@@ -57,23 +57,29 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--records", type=int, default=80, metavar="N", help="triplets to judge (default: 80)")
     parser.add_argument("--rounds", type=int, default=1, metavar="R", help="runs of each system (default: 1)")
     parser.add_argument("--keep", metavar="DIR", help="keep workload, logs and stores there (default: thrown away)")
+    parser.add_argument(
+        "--reasons",
+        choices=["none", "short", "full"],
+        default="short",
+        help="what replies hold (default: short); the untrained judge fills reasons to their limit, a trained one does not",
+    )
     options = parser.parse_args()
     if options.records < 1 or options.rounds < 1:
         parser.error("--records and --rounds are at least 1")
     return options
 
 
-def run_round(folder: Path, number: int) -> dict[str, Figures]:
+def run_round(folder: Path, number: int, reasons: str) -> dict[str, Figures]:
     """Every system once; each round begins with another, so that none always has the quietest machine."""
     turn = number % len(SYSTEMS)
-    return {system: run_system(folder, system, number) for system in (*SYSTEMS[turn:], *SYSTEMS[:turn])}
+    return {system: run_system(folder, system, number, reasons) for system in (*SYSTEMS[turn:], *SYSTEMS[:turn])}
 
 
-def run_system(folder: Path, system: str, number: int) -> Figures:
+def run_system(folder: Path, system: str, number: int, reasons: str) -> Figures:
     """One system in a process of its own: its figures, and the peak memory of its process tree."""
     place = folder / f"{number}-{system}"
     place.mkdir()
-    _write_job(place / "job.yaml", folder / "records.jsonl")
+    _write_job(place / "job.yaml", folder / "records.jsonl", reasons)
     figures = place / "figures.json"
     _say(f"round {number + 1}: {system}")
     with (place / "log").open("wb") as log:
@@ -91,7 +97,7 @@ def run_system(folder: Path, system: str, number: int) -> Figures:
     return {**found, "seconds": seconds, "peak_bytes": watch.peak_bytes, "cores": own, "others_cores": others}
 
 
-def _write_job(path: Path, records: Path) -> None:
+def _write_job(path: Path, records: Path, reasons: str) -> None:
     """The paper's gate, no early exit, one try per request: every system answers the same number of requests."""
     job = {
         "name": "bench",
@@ -99,6 +105,7 @@ def _write_job(path: Path, records: Path) -> None:
         "rubrics": RUBRICS,
         "gate": {"total": 50, "each": 8},
         "early_exit": False,
+        "reasons": reasons,
         "judge": {"engine": "vllm", "model": "embedded", "retries": 0, "engine_args": ENGINE},
         "max_unscored": 1.0,
     }
