@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
         "--reasons",
         choices=["none", "short", "full"],
         default="short",
-        help="what replies hold (default: short); the untrained judge fills reasons to their limit, a trained one does not",
+        help="what replies hold (default: short); an untrained judge fills reasons to their limit",
     )
     options = parser.parse_args()
     if options.records < 1 or options.rounds < 1:
