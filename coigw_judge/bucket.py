@@ -227,7 +227,7 @@ class _Join:
         codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
-        representative, pattern, counts = _distinct(codes)
+        representative, pattern, counts = distinct(codes)
         rows = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(representative)).to_pylist()
         facts = self._facts_of(representative)
         return pattern, [self._standing(*each) for each in zip(rows, facts, counts.tolist(), strict=True)]
@@ -254,7 +254,7 @@ class _Join:
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
         columns += [looked_up(facts["checks"], c.key) for c in described.checks]
-        _, alike, _ = _distinct([_numbered(column) for column in columns])
+        _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
         codes[known] = alike
         return codes
@@ -291,14 +291,14 @@ def looked_up(maps: pa.ChunkedArray, key: str) -> pa.Array:
     return pc.map_lookup(array, key, "first") if len(array) else pa.nulls(0, array.type.item_type)
 
 
-def _numbered(values: pa.Array | pa.ChunkedArray) -> Numbers:
+def numbered(values: pa.Array | pa.ChunkedArray) -> Numbers:
     """Per value a number that is equal where the values are; null is a value too."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     indices = pc.dictionary_encode(array, null_encoding="encode").indices
     return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
 
 
-def _distinct(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+def distinct(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
     """Distinct rows of some columns of numbers: where each stands first, which one every row is, how many are so."""
     combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:

@@ -46,8 +46,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
 
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, and are open at the most. Into the folder `work` go the numbers of those rows
-    (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the very same texts only
-    the first is to be asked: the others share its facts.
+    (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the same texts and genre
+    only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
@@ -59,7 +59,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
             asks[f"{rubric}.open"] += each.count * (fact is None and bool(each.open))
     needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
-    _, one_each = np.unique(found.first[found.judged[wanted]], return_index=True)
+    genres = buckets.numbered(found.genres)[wanted]
+    one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], genres])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)

@@ -251,3 +251,13 @@ def test_a_failure_that_is_asked_again_and_fails_again_is_asked_once(write_job, 
         assert main(["run", str(job), *(["--retry-unscored"] if run else [])]) == 0
         assert len(asks(tmp_path)) == 18 + 6 * run
         assert manifest(tmp_path)["decisions"]["unscored"] + manifest(tmp_path)["decisions"]["dropped"] == 6
+
+
+def test_the_same_text_under_another_genre_is_another_question(write_job, tmp_path, capsys):
+    one = triplets(1)[0]
+    rows = [{**one, "id": f"d{n}", "genre": ("散文", "诗歌")[n % 2]} for n in range(6)]
+    job = write_job(rows, screen={"duplicate": "flag"}, early_exit=False)
+    assert main(["run", str(job)]) == 0
+    assert "blocks that failed" not in capsys.readouterr().err
+    keys = [line.split()[1] for line in asks(tmp_path)]
+    assert len(keys) == len(set(keys)) == 6, "three rubrics with guidance, two genres"
