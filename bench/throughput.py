@@ -60,8 +60,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--reasons",
         choices=["none", "short", "full"],
-        default="short",
-        help="what replies hold (default: short); an untrained judge fills reasons to their limit",
+        default="none",
+        help="what replies hold (default: none); an untrained judge fills reasons to their limit",
     )
     options = parser.parse_args()
     if options.records < 1 or options.rounds < 1:
