@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,15 +110,13 @@ def _beside(blocks: Any) -> "Future[None]":
     """Run the graph in a thread of its own: an interrupt must not reach Ray Data, which would drop its actors, and
     with them all that they have not flushed."""
     done: Future[None] = Future()
-    # Ray Data looks at all its tasks ten times a second, which takes processor time from an engine on the same cores.
-    # An actor has as many blocks again waiting as it works on, so twice a second is as good. Ray 2.60 has no setting.
-    streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = _LOOK_SECONDS
 
     def run() -> None:
         try:
-            for row in blocks.iter_rows():
-                if row["error"]:
-                    raise getattr(errors, row["error"])(row["message"])
+            with _looking_less_often():
+                for row in blocks.iter_rows():
+                    if row["error"]:
+                        raise getattr(errors, row["error"])(row["message"])
         except BaseException as error:  # whatever it is, it is raised where the result is asked for
             done.set_exception(error)
         else:
@@ -126,6 +124,21 @@ def _beside(blocks: Any) -> "Future[None]":
 
     threading.Thread(target=run, daemon=True).start()
     return done
+
+
+@contextmanager
+def _looking_less_often() -> Iterator[None]:
+    """Have Ray Data look at all its tasks twice a second, not ten times.
+
+    Looking takes processor time from an engine on the same cores, and an actor has as many blocks again waiting as it
+    works on. Ray 2.60 has no setting for it. Passes after a fill have short tasks and no engine beside them.
+    """
+    before = streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S
+    streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = _LOOK_SECONDS
+    try:
+        yield
+    finally:
+        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = before
 
 
 def _let_flush(board: Any) -> None:
