@@ -9,7 +9,6 @@ Not known here: Ray, how a row was decided.
 
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from math import isfinite
@@ -21,12 +20,12 @@ import pyarrow.parquet as pq
 from coigw_judge.job import DECISIONS
 from coigw_judge.paths import list_files, make_folder, open_filesystem, write_atomic
 from coigw_judge.record import Unreadable
+from coigw_judge.reply_items import encodable
 from coigw_judge.source import Split, read
 
 Format = Literal["parquet", "jsonl"]
 _ROWS_PER_PART = 20_000
 _CHARS_PER_PART = 128 << 20
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _MAPS = ("judge_reasons", "notes")
 
 
@@ -157,7 +156,7 @@ def _as_parquet(rows: list[dict[str, Any]]) -> bytes:
     """Rows of one type per column; a column of mixed types is kept as text rather than lost."""
     columns: dict[str, pa.Array] = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        own = _text_of(name)
+        own = encodable(name)
         while own in columns:
             own += "_"
         columns[own] = _column(name, [row.get(name) for row in rows])
@@ -194,12 +193,7 @@ def _as_text(value: Any) -> str | None:
         return None
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
-    return _text_of(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _text_of(text: str) -> str:
-    """The text with U+FFFD for lone surrogates, which Parquet can not hold."""
-    return _SURROGATES.sub("\ufffd", text)
+    return encodable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
 def unify(folder: str, decisions: Iterable[str]) -> None:
