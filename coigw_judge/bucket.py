@@ -123,11 +123,7 @@ def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
 
 def _first_with_same_texts(rows: pa.Table) -> Numbers:
     """For each row, in input order, the first with its texts; rows that are no records have homes of their own."""
-    if not rows.num_rows:
-        return _NO_ROW
-    high, low = spans.halves(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])))
-    order = np.lexsort((low, high))  # stable, so equal ones stay in input order
-    new = np.concatenate(([True], (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])))
+    order, new = spans.runs(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])))  # equal ones in input order
     first = np.empty(len(order), np.int64)
     first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
     return first

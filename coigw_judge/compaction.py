@@ -129,11 +129,9 @@ def _without_copies(table: pa.Table) -> pa.Table:
     """One of each fact: the same key, time and run are the same fact, read from two places."""
     if table.num_rows < 2:
         return table
-    high, low = spans.halves(spans.as_bytes(table["key"]))
     created = table["created_at"].cast(pa.int64()).to_numpy()
-    order = np.lexsort((created, low, high))
-    same = [values[order][1:] == values[order][:-1] for values in (high, low, created)]
-    copies = order[1:][np.all(same, axis=0)]
+    order, new = spans.runs(spans.as_bytes(table["key"]), created)
+    copies = order[1:][~new[1:] & (created[order][1:] == created[order][:-1])]
     return table if not len(copies) else table.take(pa.array(np.setdiff1d(np.arange(table.num_rows), copies)))
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -140,10 +139,7 @@ def earliest(table: pa.Table) -> pa.Table:
     """
     if table.num_rows < 2:
         return table
-    high, low = spans.halves(spans.as_bytes(table["key"]))
     failed = pc.is_valid(table["cause"]).to_numpy()
     created = table["created_at"].cast(pa.int64()).to_numpy()
-    order = np.lexsort((created, failed, low, high))
-    high, low = high[order], low[order]
-    first = np.concatenate(([True], (high[1:] != high[:-1]) | (low[1:] != low[:-1])))
+    order, first = spans.runs(spans.as_bytes(table["key"]), failed, created)
     return table.take(pa.array(order[first]))

@@ -189,10 +189,8 @@ def gather(store: Store, digest: str, number: int, work: str, splits: Iterable[i
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
     """Records of a span whose texts stood before."""
     rows = _read_rows(store, digest, files, wanted, ["record"])
-    high, low = spans.halves(spans.as_bytes(rows["record"].drop_null()))
-    order = np.lexsort((low, high))
-    high, low = high[order], low[order]
-    return int(np.count_nonzero((high[1:] == high[:-1]) & (low[1:] == low[:-1])))
+    _, new = spans.runs(spans.as_bytes(rows["record"].drop_null()))
+    return int(np.count_nonzero(~new))
 
 
 def finish(

@@ -94,12 +94,25 @@ def within(table: pa.Table, by: str, wanted: Span) -> pa.Table:
     return table.filter(pa.array((head >= wanted.low) & (head.astype(np.uint64) < wanted.high)))
 
 
+def runs(raw: Numbers, *ranks: Numbers) -> tuple[Numbers, Numbers]:
+    """The order of digests (bytes of shape (n, 16)), and for every place in it whether another digest begins there.
+
+    Equal digests stand in order of `ranks`, of which the first weighs most, and else as they came.
+    """
+    high, low = halves(raw)
+    order = np.lexsort((*reversed(ranks), low, high))
+    high, low = high[order], low[order]
+    new = np.ones(len(order), bool)
+    new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+    return order, new
+
+
 def sort(table: pa.Table, by: str) -> pa.Table:
     """The table in order of the digests in column `by`; equal ones keep their order."""
     if table.num_rows < 2:
         return table
-    high, low = halves(as_bytes(table[by]))
-    return table.take(pa.array(np.lexsort((low, high))))
+    order, _ = runs(as_bytes(table[by]))
+    return table.take(pa.array(order))
 
 
 class SortedFile:

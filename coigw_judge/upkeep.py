@@ -132,11 +132,9 @@ def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[Findin
         found = [spans.within(_keys(store, part), "key", wanted)["key"] for part in parts]
         if not found:
             continue
-        high, low = spans.halves(np.concatenate([spans.as_bytes(each) for each in found]))
-        order = np.lexsort((low, high))
-        same = (high[order][1:] == high[order][:-1]) & (low[order][1:] == low[order][:-1])
-        more += int(np.count_nonzero(same))
-        keys += int(np.count_nonzero(same & ~np.concatenate(([False], same[:-1]))))
+        _, new = spans.runs(np.concatenate([spans.as_bytes(each) for each in found]))
+        more += int(np.count_nonzero(~new))
+        keys += int(np.count_nonzero(new[:-1] & ~new[1:]))
     if keys:
         text = (
             f"{keys:,} requests have {more:,} facts more than one (two jobs at once, a kill, --retry-unscored); "
