@@ -4,6 +4,7 @@
 #     bash jobs/setup.sh            # cpu: real vLLM on a CPU
 #     bash jobs/setup.sh cpu dev    # and what tests, types and lint need
 #     bash jobs/setup.sh base       # endpoints only, without vLLM
+#     bash jobs/setup.sh base cluster   # and what a node of a Ray cluster needs: dashboard, job server, metrics
 #
 # A name NAME stands for requirements/NAME.lock; cpu is taken where neither base nor cpu is named.
 # PYTHON=/path/to/python chooses the interpreter. Safe to repeat, to interrupt and to start from anywhere.
@@ -22,7 +23,7 @@ fail() { printf 'setup: error: %s\n' "$@" >&2; exit 1; }
 
 locks=" $* "
 for name in "$@"; do
-    [ -f "$top/requirements/$name.lock" ] && [ "$name" != build ] || fail "no lock named '$name'; there are base, cpu and dev"
+    [ -f "$top/requirements/$name.lock" ] && [ "$name" != build ] || fail "no lock named '$name'; there are base, cpu, cluster and dev"
 done
 case "$locks" in *" base "* | *" cpu "*) ;; *) locks=" cpu$locks" ;; esac
 case "$locks" in

@@ -11,7 +11,7 @@ cd "$top"
 python=".venv/bin/python"
 export HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 RAY_USAGE_STATS_ENABLED=0 # no test needs the network
 
-bash jobs/setup.sh cpu dev
+bash jobs/setup.sh cpu cluster dev
 "$python" -m ruff check .
 "$python" -m mypy
 if [ "${CI:-}" = true ]; then set -- --durations=15 "$@"; fi

@@ -3,6 +3,7 @@
 import random
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +81,24 @@ def test_an_interrupt_flushes_says_how_to_go_on_and_leaves_nothing_behind(tmp_pa
     assert left_of(session_of(driver.process.pid)) == []
     assert len(chaos.facts(tmp_path / "facts")) >= len(asked(tmp_path)) - concurrency, "what was answered is in the store"
     assert list((tmp_path / "facts" / "tokens").iterdir()) == []
+
+def test_a_thread_that_ray_left_behind_prints_no_traceback_when_it_finds_ray_gone():
+    code = (
+        "import threading, ray\n"
+        "from coigw_judge.pipeline.cluster import cluster\n"
+        "gone = threading.Event()\n"
+        "with cluster():\n"
+        "    thing = ray.put(1)\n"
+        "    thread = threading.Thread(target=lambda: gone.wait() and ray.wait([thing], timeout=1))\n"
+        "    thread.start()\n"
+        "gone.set()\n"
+        "thread.join(30)\n"
+        "print('ended', not thread.is_alive())\n"
+        "threading.Thread(target=lambda: 1 / 0).start()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "ended True" in ended.stdout
+    assert "RaySystemError" not in ended.stderr and "ZeroDivisionError" in ended.stderr
 
 
 # A full disk

@@ -60,6 +60,7 @@ def cluster() -> Iterator[None]:
                 yield
             finally:
                 if started:
+                    _excuse_threads()
                     ray.shutdown()
     finally:
         if started and threading.current_thread() is threading.main_thread():
@@ -85,6 +86,18 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _excuse_threads() -> None:
+    """Print no traceback of a thread that finds Ray gone: Ray Data leaves threads behind where a fill is interrupted,
+    and one of them waits for objects. It stays so, for they may find out after the shutdown."""
+    before = threading.excepthook
+
+    def hook(trouble: threading.ExceptHookArgs) -> None:
+        if not issubclass(trouble.exc_type, ray.exceptions.RayError):
+            before(trouble)
+
+    threading.excepthook = hook
 
 
 @contextmanager
