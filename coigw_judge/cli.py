@@ -74,6 +74,16 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("row", metavar="ROW_ID", help="row_id of a verdict, or its id")
     show.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
     show.set_defaults(command=_show)
+    report = commands.add_parser("report", help="one self-contained HTML page on a run, into its folder")
+    report.add_argument("run", metavar="RUN", help="a run folder")
+    report.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="group by this column too; repeatable",
+    )
+    report.set_defaults(command=_page)
     _diff_command(commands)
     check = commands.add_parser("check", help="lint rubrics and prompts; with a job, its files, input and judge too")
     check.add_argument(
@@ -248,9 +258,12 @@ def _select(options: argparse.Namespace) -> int:
 
 
 def _report(manifest: dict[str, object], folder: str) -> int:
+    from coigw_judge import report
     from coigw_judge.runs import too_many_unscored
 
     print(manifests.summary(manifest, folder))
+    if manifest["rows_in"]:
+        print(f"report: {report.build(folder)}")
     trouble = too_many_unscored(manifest)
     if trouble:
         _say(f"coigw-judge: {trouble}")
@@ -273,6 +286,13 @@ def _show(options: argparse.Namespace) -> int:
 
     found = show.find(options.run, options.row)
     print(json.dumps(found, ensure_ascii=False, indent=2, default=str) if options.json else show.as_text(found))
+    return OK
+
+
+def _page(options: argparse.Namespace) -> int:
+    from coigw_judge import report
+
+    print(report.build(options.run, options.by))
     return OK
 
 

@@ -26,6 +26,7 @@ GROUPS = (
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
+        *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
     },
     {"cli"},
 )

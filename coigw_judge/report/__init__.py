@@ -1,0 +1,12 @@
+"""report.html: one self-contained page on a run, for the people who must trust it.
+
+    shape.py     what the manifest says: dimensions, thresholds
+    tally.py     one streaming pass over the verdicts: counts
+    examples.py  rows to read, with their texts
+    figures.py   counts as bars, histograms and tables
+    page.py      the template, and what hostile text must not do
+
+The page needs no network and no server. Its size is bounded by the examples, not by the rows.
+"""
+
+from coigw_judge.report.page import build as build

@@ -1,0 +1,164 @@
+"""Rows for a person to read: near misses, clear passes, and some of every other decision.
+
+One pass over the verdicts finds them, with a bounded heap per kind; then the input's splits that hold them are read
+once for their texts. Ties are broken by a hash of the row id, so that the rows shown are not those at the input's head,
+and the same run always shows the same rows.
+Not known here: HTML, what a decision rests on.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from coigw_judge import source
+from coigw_judge.diff_rows import Run
+from coigw_judge.errors import FixSource
+from coigw_judge.job import Job
+from coigw_judge.paths import is_uri
+from coigw_judge.record import Record, Unreadable, to_record
+from coigw_judge.report.shape import Shape
+from coigw_judge.report.tally import batches
+
+KINDS: Mapping[str, int] = {
+    "near miss": 60,
+    "clear pass": 40,
+    "dropped": 20,
+    "review": 20,
+    "kept": 20,
+    "unscored": 20,
+    "screened": 10,
+    "pending": 5,
+    "duplicate": 5,
+    "unreadable": 10,
+}
+"""What is shown and how many of each at the most. A near miss is a dropped or reviewed row that lacks the least."""
+
+
+@dataclass(order=True, frozen=True, slots=True)
+class _Pick:
+    """A place in a heap: the largest `worth` stays; `tie` is a hash of the row id."""
+
+    worth: float
+    tie: int
+    row_id: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A row to read. `missing` says why there are no texts; `lacks` is how much a near miss is short of the gate."""
+
+    kind: str
+    verdict: dict[str, Any]
+    texts: dict[str, str]
+    missing: str
+    lacks: float | None
+
+
+def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]:
+    """The rows to show, kind by kind; a row is shown once, under the first kind that takes it."""
+    columns = ["row_id", "decision", "total", *shape.over]
+    heaps: dict[str, list[_Pick]] = {kind: [] for kind in KINDS}
+    for batch in batches(run, columns):
+        _pick(heaps, batch, shape)
+    kinds: dict[str, tuple[str, float]] = {}
+    for kind, heap in heaps.items():
+        for pick in sorted(heap, reverse=True):
+            kinds.setdefault(pick.row_id, (kind, pick.worth))
+    verdicts = _verdicts(run, list(kinds))
+    texts = _texts(manifest, list(verdicts.values()))
+    shown = []
+    for row_id, (kind, worth) in kinds.items():
+        found = texts[row_id]
+        shown.append(
+            Example(
+                kind=kind,
+                verdict=verdicts[row_id],
+                texts={} if isinstance(found, str) else found,
+                missing=found if isinstance(found, str) else "",
+                lacks=-worth if kind == "near miss" else None,
+            )
+        )
+    return shown
+
+
+def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape) -> None:
+    decision, ids = batch["decision"], batch["row_id"]
+    short = _shortfall(batch, shape)
+    missed = pc.is_in(decision, value_set=pa.array(["dropped", "review"])).to_numpy(zero_copy_only=False)
+    near = np.flatnonzero(missed & np.isfinite(short) & (short > 0))
+    _push(heaps["near miss"], KINDS["near miss"], near, -short, ids)
+    kept = np.flatnonzero(pc.equal(decision, "kept").to_numpy(zero_copy_only=False))
+    total = batch["total"].to_numpy() if "total" in batch.column_names else np.zeros(batch.num_rows)
+    _push(heaps["clear pass"], KINDS["clear pass"], kept, np.nan_to_num(total.astype(float)), ids)
+    for kind in KINDS:
+        if kind not in ("near miss", "clear pass"):
+            rows = np.flatnonzero(pc.equal(decision, kind).to_numpy(zero_copy_only=False))
+            _push(heaps[kind], KINDS[kind], rows, np.zeros(batch.num_rows), ids)
+
+
+def _shortfall(batch: pa.Table, shape: Shape) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """By how many points in all a row misses the thresholds; NaN where a score of the gate is not known."""
+    lacks = np.zeros(batch.num_rows)
+    if shape.total is not None and "total" in batch.column_names:
+        lacks += np.maximum(0, shape.total - batch["total"].cast(pa.float64()).to_numpy())
+    for name, least in shape.each.items():
+        if name in batch.column_names:
+            lacks += np.maximum(0, least - batch[name].cast(pa.float64()).to_numpy())
+    return lacks
+
+
+def _push(heap: list[_Pick], most: int, rows: Any, worth: Any, ids: pa.ChunkedArray) -> None:
+    """Put rows on a bounded heap. Of a batch only its best are looked at one by one."""
+    if len(rows) > 4 * most:
+        best = np.argpartition(-worth[rows], most - 1)
+        bound = worth[rows][best[most - 1]]
+        rows = rows[worth[rows] >= bound]
+    for row in rows.tolist():
+        row_id = ids[row].as_py()
+        pick = _Pick(float(worth[row]), xxhash.xxh3_64_intdigest(row_id.encode("utf-8", "surrogatepass")), row_id)
+        if len(heap) < most:
+            heapq.heappush(heap, pick)
+        elif heap[0] < pick:
+            heapq.heapreplace(heap, pick)
+
+
+def _verdicts(run: Run, row_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The whole verdicts of some rows."""
+    wanted = pa.array(row_ids, pa.string())
+    found: dict[str, dict[str, Any]] = {}
+    for batch in batches(run, list(run.columns)):
+        for row in batch.filter(pc.is_in(batch["row_id"], value_set=wanted)).to_pylist():
+            found[row["row_id"]] = row | {name: dict(row.get(name) or []) for name in ("judge_reasons", "notes")}
+    return found
+
+
+def _texts(manifest: Mapping[str, Any], verdicts: Sequence[dict[str, Any]]) -> dict[str, dict[str, str] | str]:
+    """Per row id the texts of the record as the input has it now, or why they can not be had."""
+    job = Job.model_validate(manifest["configuration"])
+    base = Path(manifest["job_file"]).parent
+    by_file: dict[str, dict[int, str]] = {}
+    for verdict in verdicts:
+        by_file.setdefault(verdict["file"], {})[verdict["position"]] = verdict["row_id"]
+    found: dict[str, dict[str, str] | str] = {
+        row_id: "the input no longer has this row" for rows in by_file.values() for row_id in rows.values()
+    }
+    for name, rows in by_file.items():
+        try:
+            for file in source.list_files(job.input.paths if is_uri(name) else [name], base, job.input.encoding):
+                for position, raw in source.read_at(file, rows) if file.name == name else ():
+                    found[rows[position]] = _record_texts(raw, job.input.columns)
+        except FixSource as error:
+            found |= dict.fromkeys(rows.values(), str(error))
+    return found
+
+
+def _record_texts(raw: Any, columns: dict[str, str]) -> dict[str, str] | str:
+    record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
+    return dict(record.texts.items()) if isinstance(record, Record) else record.reason

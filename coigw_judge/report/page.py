@@ -1,0 +1,129 @@
+"""The page itself: a template, a style sheet and a script in one file.
+
+Record text is hostile. The template engine escapes all of it; characters that turn the direction of writing, move the
+cursor or are none (controls, format characters, lone surrogates) are shown by their number instead of being sent; each
+text stands in an element of its own direction. The page's policy admits one script, by its hash, and no other source of
+anything, so what slipped through could neither run nor load.
+Not known here: how figures are counted.
+"""
+
+import base64
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from coigw_judge import manifest as manifests
+from coigw_judge.diff_rows import Run, check_group, open_run
+from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.progress import clock
+from coigw_judge.report import examples, figures, tally
+from coigw_judge.report.shape import Shape, shape_of
+
+NAME = "report.html"
+SHOWN_CHARS = 4_000
+"""Characters of one field of an example; what is longer says so and names the command that shows all."""
+
+_COLUMNS = {"genre": "genre", "category": "category", "source": "source", "region": "region", "published": "month"}
+_KEEP = "\n\t\u200d"
+"""Shown as they are though they are format characters or controls: a joiner makes one sign of several emoji."""
+
+
+def build(folder: str, by: Sequence[str] = ()) -> str:
+    """Write a run's report.html; returns its path. `by`: further columns of the verdicts to group by.
+
+    Raises FixStore where the folder is no run, FixJob where its verdicts have no such column.
+    """
+    run = open_run(folder)
+    for name in by:
+        check_group((run, run), name)
+    shape = shape_of(run.manifest, run.items("score"), run.items("check"))
+    columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
+    counted = tally.count(run, shape.dimensions, shape.checks, columns)
+    shown = examples.choose(run, shape, run.manifest)
+    page = render(run, shape, counted, shown)
+    filesystem, inner = open_filesystem(folder)
+    write_atomic(filesystem, f"{inner}/{NAME}", page.encode())
+    return f"{folder.rstrip('/')}/{NAME}"
+
+
+def render(run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Example]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("coigw_judge.report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"visible": visible, "cut": cut, "n": _n, "pct": _percent, "clock": clock, "g": _g}
+    folder = files("coigw_judge.report") / "templates"
+    script = (folder / "page.js").read_text(encoding="utf-8")
+    return environment.get_template("page.html").render(
+        manifest=run.manifest,
+        manifest_text=json.dumps(run.manifest, ensure_ascii=False, indent=2),
+        meaningless=manifests.MEANINGLESS if run.manifest["judge"]["meaningless"] else "",
+        shape=shape,
+        tally=counted,
+        examples=shown,
+        figures=figures,
+        histograms=_histograms(shape, counted),
+        total=figures.histogram("sum", counted.totals, shape.total),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        shown_chars=SHOWN_CHARS,
+        folder=run.folder,
+        gate_lines=_gate_lines(run.manifest),
+    )
+
+
+def _histograms(shape: Shape, counted: tally.Tally) -> list[figures.Histogram]:
+    found = (figures.histogram(name, counted.scores[name], shape.each.get(name)) for name in shape.dimensions)
+    return [each for each in found if each is not None]
+
+
+def _gate_lines(manifest: Mapping[str, Any]) -> list[figures.Bar]:
+    """Which half of the gate decided, of the rows that it did not keep."""
+    reasons: Mapping[str, int] = manifest["gate_reasons"]
+    titles = {
+        "total": "the sum is too low",
+        "total_only": "only the sum is too low",
+        "each": "a score is too low",
+        "each_only": "only single scores are too low",
+        "require": "a required check failed",
+        "not_applicable": "a rubric does not apply",
+    }
+    named = [(titles.get(kind, kind), reasons[kind]) for kind in (*titles, *reasons) if kind in reasons]
+    missed = manifest["decisions"].get("dropped", 0) + manifest["decisions"].get("review", 0)
+    return figures.bars(list(dict(named).items()), missed)
+
+
+def visible(text: object) -> str:
+    """A text without characters that would act instead of being read: those are shown as ⟦U+202E⟧."""
+    return "".join(char if _harmless(char) else f"⟦U+{ord(char):04X}⟧" for char in str(text))
+
+
+def _harmless(char: str) -> bool:
+    return char in _KEEP or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+
+
+def cut(text: str) -> str:
+    """The part of a text that the page shows."""
+    return text[:SHOWN_CHARS]
+
+
+def _n(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _g(value: float | None) -> str:
+    return "–" if value is None else f"{value:g}"
+
+
+def _percent(value: float) -> str:
+    return f"{value:.1%}"

@@ -1,0 +1,165 @@
+"""One pass over a run's verdicts: counts from which every figure of the report is drawn.
+
+Read batch by batch, only the columns that are counted; what is kept is bounded by the values that occur (scores on a
+scale, months, genres), never by the rows. A column of which more values occur than MOST_GROUPS loses its rarest ones
+into `folded`, and the report says so.
+Not known here: HTML, texts.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from coigw_judge.diff_rows import Run
+
+MOST_GROUPS = 5_000
+"""Values of a column that are counted apart."""
+
+LENGTHS = (0, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+"""Where bins of characters begin. The paper's articles are roughly log-normal, most of them between 100 and 10,000."""
+
+_NONE = "(none)"
+_ROWS = 131_072
+_DECIDED = ("kept", "review", "dropped")
+
+
+@dataclass(slots=True)
+class Group:
+    """The rows of one value of a column: by decision, and their totals where they have one."""
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    total: float = 0.0
+    totals: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All rows."""
+        return self.decisions.total()
+
+    @property
+    def judged(self) -> int:
+        """Rows that the gate decided."""
+        return sum(self.decisions[name] for name in _DECIDED)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the totals; None where no row has one."""
+        return self.total / self.totals if self.totals else None
+
+    def add(self, decision: str, rows: int, total: float, totals: int) -> None:
+        """Count more rows of a decision."""
+        self.decisions[decision] += rows
+        self.total += total
+        self.totals += totals
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run.
+
+    `scores`: per dimension rows by (score, decision); `totals` likewise for the sum; `checks`: per check [yes, no];
+    `groups`: per column its values; `folded`: values of a column that were too many to tell apart; `flags`: rows.
+    """
+
+    decisions: Counter[str] = field(default_factory=Counter)
+    scores: dict[str, Counter[tuple[float, str]]] = field(default_factory=dict)
+    totals: Counter[tuple[float, str]] = field(default_factory=Counter)
+    checks: dict[str, Counter[bool]] = field(default_factory=dict)
+    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
+    folded: dict[str, Group] = field(default_factory=dict)
+    lengths: dict[str, Group] = field(default_factory=dict)
+
+
+def count(run: Run, dimensions: Sequence[str], checks: Sequence[str], columns: Mapping[str, str]) -> Tally:
+    """Count a run. `columns`: verdict columns to group by -> what the report calls them (`month` cuts a date)."""
+    found = Tally(
+        scores={name: Counter() for name in dimensions},
+        checks={name: Counter() for name in checks},
+        groups={title: {} for title in columns.values()},
+        lengths={name: Group() for name in length_names()},
+    )
+    wanted = ["decision", "total", "chars", *dimensions, *checks, *columns]
+    for batch in batches(run, wanted):
+        _count(found, batch, columns)
+    return found
+
+
+def batches(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The verdicts with these columns, some rows at a time; a column that a part lacks is null."""
+    for path in run.paths:
+        with pq.ParquetFile(run.filesystem.open_input_file(path)) as parquet:
+            there = [name for name in dict.fromkeys(columns) if name in parquet.schema_arrow.names]
+            for batch in parquet.iter_batches(_ROWS, columns=there):
+                yield pa.Table.from_batches([batch])
+
+
+def length_names() -> list[str]:
+    """The bins of LENGTHS in words."""
+    return [*(f"{low:,}-{high - 1:,}" for low, high in pairwise(LENGTHS)), f"{LENGTHS[-1]:,}+"]
+
+
+def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str]) -> None:
+    found.decisions.update(_values(batch["decision"]))
+    decided = batch.filter(pc.is_in(batch["decision"], value_set=pa.array(_DECIDED)))
+    for name, counter in found.scores.items():
+        _count_scores(counter, decided, name)
+    _count_scores(found.totals, decided, "total")
+    for name, yes in found.checks.items():
+        if name in batch.column_names:
+            yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
+    for column, title in columns.items():
+        if column in batch.column_names:
+            keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
+            _count_groups(found.groups[title], batch, keys.fill_null(_NONE))
+            _fold(found, title)
+    if "chars" in batch.column_names:
+        with_length = batch.filter(pc.is_valid(batch["chars"]))
+        bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
+        names = pa.array(length_names()).take(pa.array(bins))
+        _count_groups(found.lengths, with_length, pa.chunked_array([names]))
+
+
+def _values(column: pa.ChunkedArray) -> Counter[Any]:
+    return Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()})
+
+
+def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str) -> None:
+    if name not in rows.column_names:
+        return
+    found = pa.table({"score": rows[name].cast(pa.float64()), "decision": rows["decision"]}).drop_null()
+    grouped = found.group_by(["score", "decision"]).aggregate([([], "count_all")])
+    for entry in grouped.to_pylist():
+        counter[entry["score"], entry["decision"]] += entry["count_all"]
+
+
+def _count_groups(groups: dict[str, Group], batch: pa.Table, keys: pa.ChunkedArray) -> None:
+    table = pa.table({"key": keys, "decision": batch["decision"], "total": batch["total"]})
+    grouped = table.group_by(["key", "decision"]).aggregate([([], "count_all"), ("total", "sum"), ("total", "count")])
+    for entry in grouped.to_pylist():
+        group = groups.setdefault(entry["key"], Group())
+        group.add(entry["decision"], entry["count_all"], entry["total_sum"] or 0.0, entry["total_count"])
+
+
+def _month(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.utf8_slice_codeunits(column.cast(pa.string()), 0, 7)
+
+
+def _fold(found: Tally, title: str) -> None:
+    """Keep what is told apart bounded: the rarest values go together once there are too many."""
+    groups = found.groups[title]
+    if len(groups) <= 2 * MOST_GROUPS:
+        return
+    rest = found.folded.setdefault(title, Group())
+    for key in sorted(groups, key=lambda key: -groups[key].rows)[MOST_GROUPS:]:
+        group = groups.pop(key)
+        for decision, rows in group.decisions.items():
+            rest.add(decision, rows, 0.0, 0)
+        rest.total += group.total
+        rest.totals += group.totals
