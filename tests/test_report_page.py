@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import SHARED_DATA
 from test_report import NAUGHTY, rows
 
 from coigw_judge.cli import main
+from coigw_judge.report import examples
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
 QUIET = (
@@ -25,7 +27,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
     folder = tmp_path_factory.mktemp("page")
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(120))
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows(120) + naughty())
     (folder / "rows.jsonl").write_text(lines, encoding="utf-8")
     job = {
         "name": "page",
@@ -37,8 +39,18 @@ def url(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
         "out": "runs",
     }
     (folder / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
-    assert main(["run", str(folder / "job.yaml")]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examples, "KINDS", dict.fromkeys(examples.KINDS, 200))  # every row is shown
+        assert main(["run", str(folder / "job.yaml")]) == 0
     return next((folder / "runs").glob("*/report.html")).as_uri()
+
+
+def naughty() -> list[dict[str, Any]]:
+    """The public list of strings that break software, in every field; empty where it is not beside the checkout."""
+    path = SHARED_DATA / "naughty_strings.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    texts = [json.loads(line)["text"] for line in lines][::2]
+    return [{"id": text, "genre": text, "query": text, "thought": f"{text} ", "answer": text} for text in texts]
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +86,10 @@ def visit(browser: Any, url: str) -> Iterator[Any]:
 @pytest.mark.slow
 def test_hostile_text_is_read_and_not_run(visit: Any) -> None:
     page = visit()
-    for article in page.locator("article summary").all():
-        article.click()
+    page.evaluate("document.querySelectorAll('article details').forEach(each => { each.open = true; })")
     seen = page.inner_text("body")
     assert page.evaluate("window.pwned") is None and page.said == []
-    assert any(text in seen for text in NAUGHTY[:2]) and "⟦U+202E⟧" in seen
+    assert all(text in seen for text in NAUGHTY[:5]) and "⟦U+202E⟧" in seen
     assert page.locator("article script, article img, article svg").count() == 0
 
 
