@@ -144,7 +144,7 @@ def _uploaded(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
         file.flush()
         size = os.fstat(file.fileno()).st_size
         content = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
-        with filesystem.open_output_stream(path) as stream:
+        with filesystem.open_output_stream(path, compression=None) as stream:
             stream.write(pa.py_buffer(content))
 
 
