@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import sys
+import time
 import urllib.request
 
 from coigw_judge.cli import main
@@ -20,10 +21,11 @@ def told(url: str) -> list[list[str]]:
 
 def run(url: str, arguments: list[str]) -> dict[str, object]:
     told(url)
-    out, err = io.StringIO(), io.StringIO()
+    out, err, begun = io.StringIO(), io.StringIO(), time.monotonic()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         status = main(arguments)
-    return {"status": status, "out": out.getvalue(), "err": err.getvalue(), "requests": told(url)}
+    seconds = round(time.monotonic() - begun, 1)
+    return {"status": status, "out": out.getvalue(), "err": err.getvalue(), "requests": told(url), "seconds": seconds}
 
 
 if __name__ == "__main__":

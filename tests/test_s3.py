@@ -148,6 +148,7 @@ def everything(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict
     far = str(write_job(folder))
     store = f"s3://{BUCKET}/facts"
     first = run_commands(server, [["run", near], ["plan", far], ["run", far], ["run", far, "--format", "jsonl"]])
+    assert not [done for done in first if done["status"]]
     runs = [run_folder(each) for each in (first[0], *first[2:])]
     row = f"s3://{BUCKET}/in/deep 层/b.jsonl.gz:0"
     later = [
@@ -167,6 +168,7 @@ def everything(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict
 def test_every_command_works_on_s3(everything: dict[str, Any]) -> None:
     failed = {name: done for name, done in everything.items() if isinstance(done, dict) and done["status"]}
     assert not failed
+    print({name: (done["seconds"], len(done["requests"])) for name, done in everything.items() if isinstance(done, dict)})
     assert "71 rows" in everything["run"]["out"] and "0 made" in everything["again"]["out"]
     assert "0 made" in everything["after"]["out"], "after compaction nothing is asked again"
     assert "every part can be read" in everything["verify"]["out"]

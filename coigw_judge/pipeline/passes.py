@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from coigw_judge import compaction, errors, source, spans, verdict
 from coigw_judge import scan as scanning
@@ -20,7 +21,7 @@ from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.job import LoadedJob, Screen
-from coigw_judge.paths import list_files, open_atomic, open_filesystem
+from coigw_judge.paths import list_files, open_atomic
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
 from coigw_judge.source import Split
@@ -152,7 +153,7 @@ class Open:
 
 
 def survey(view: View, work: str | None = None) -> Open:
-    """What is still to ask. Into the folder `work` go the open rows' numbers, sorted, and the facts that they have."""
+    """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and the facts they have."""
     asks: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
@@ -163,22 +164,21 @@ def survey(view: View, work: str | None = None) -> Open:
             rows += found["rows"]
     if work is None or not rows:
         return Open({}, None, asks)
-    return _open_rows(work, asks)
+    return _open_rows(Store(view.store).filesystem, work, asks)
 
 
-def _open_rows(work: str, asks: Counter[str]) -> Open:
+def _open_rows(filesystem: fs.FileSystem, work: str, asks: Counter[str]) -> Open:
     """Put the buckets' lists of open rows into one, in input order: 12 bytes a row, in the driver's memory."""
-    filesystem, inner = open_filesystem(work)
     tables = [
         pq.read_table(filesystem.open_input_file(path))
-        for path in list_files(filesystem, inner, ".parquet")
+        for path in list_files(filesystem, work, ".parquet")
         if path.rpartition("/")[2].startswith("open-")
     ]
     rows = pa.concat_tables(tables).sort_by([("split", "ascending"), ("row", "ascending")])
-    with open_atomic(filesystem, f"{inner}/open.parquet") as file:
+    with open_atomic(filesystem, f"{work}/open.parquet") as file:
         pq.write_table(rows, file, compression="zstd", row_group_size=spans.ROW_GROUP)
     per_split = {each["values"]: each["counts"] for each in rows["split"].value_counts().to_pylist()}
-    return Open(per_split, f"{inner}/open.parquet", asks)
+    return Open(per_split, f"{work}/open.parquet", asks)
 
 
 def select(view: View, folder: str) -> Counter[str]:
