@@ -153,7 +153,7 @@ class Open:
 
 
 def survey(view: View, work: str | None = None) -> Open:
-    """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and the facts they have."""
+    """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
     asks: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
