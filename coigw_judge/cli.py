@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from coigw_judge import manifest as manifests
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
-from coigw_judge.paths import resolve
+from coigw_judge.paths import check_reach, resolve
 
 if TYPE_CHECKING:
     from coigw_judge.store import Store
@@ -344,6 +344,7 @@ def _opened(path: str) -> "Store":
     """A store that is there; a path that holds none is a mistake, not an empty store."""
     from coigw_judge.store import Store
 
+    check_reach(path, "store")
     store = Store(resolve(path, Path.cwd()))
     if not store.exists():
         raise FixStore(

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pyarrow import fs
 
 from coigw_judge.encoding import UTF_8
 from coigw_judge.errors import FixSource
-from coigw_judge.paths import is_uri, open_filesystem, resolve
+from coigw_judge.paths import can_not_reach, check_reach, is_uri, open_filesystem, resolve
 from coigw_judge.record import Unreadable
 
 FORMATS = {
@@ -51,7 +51,7 @@ class Split:
     """A piece of a file that one task reads: bytes [start, stop) of JSONL, row groups [start, stop) of Parquet.
 
     `first` is the number of its first row, where rows are numbered (Parquet). A file that can not be read as a whole
-    is one split with `trouble`, and that is its one row.
+    is one split with `trouble`, and that is its one row. `size` is about how many bytes of the file it is.
     """
 
     path: str
@@ -63,6 +63,7 @@ class Split:
     first: int = 0
     encoding: str = UTF_8
     trouble: str = ""
+    size: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The split as plain values, to travel between processes."""
@@ -103,7 +104,7 @@ def read_through(path: str, name: str) -> None:
     filesystem, inner = open_filesystem(path)
     try:
         with filesystem.open_input_stream(inner, compression=None) as stream:
-            while stream.read(1 << 20):
+            while stream.read(8 << 20):
                 pass
     except OSError as error:
         raise FixSource(f"{name}: can not be read ({error}); run again once it can") from error
@@ -204,24 +205,30 @@ def _local_file(path: Path, name: str, encoding: str) -> File:
 
 
 def _match_uri(pattern: str, encoding: str) -> list[File]:
+    """The matches of a URI. One walk lists a folder with the sizes of its files: a request for a thousand of them."""
     scheme, _, rest = pattern.partition("://")
     wanted, mark, query = rest.partition("?")
     wildcard = "*" in wanted
     fixed = f"{scheme}://{wanted.split('*', 1)[0].rsplit('/', 1)[0]}{mark}{query}" if wildcard else pattern
     filesystem, inner = open_filesystem(fixed)
-    info = filesystem.get_file_info(inner)
-    if info.type == fs.FileType.File:
-        infos = [info]
-    else:
-        infos = filesystem.get_file_info(fs.FileSelector(inner, recursive=True, allow_not_found=True))
-    files = []
+    try:
+        info = None if wildcard else filesystem.get_file_info(inner)
+        if info is not None and info.type == fs.FileType.File:
+            infos = [info]
+        else:
+            infos = filesystem.get_file_info(fs.FileSelector(inner, recursive=True, allow_not_found=True))
+    except OSError as error:
+        raise can_not_reach(fixed, "input.paths", FixSource, error) from error
+    if not infos:
+        check_reach(fixed, "input.paths", FixSource)
+    files, parts = [], unquote(wanted).split("/")
     for found in sorted(infos, key=lambda i: i.path):
         if found.type != fs.FileType.File or not file_format(found.path):
             continue
         below = found.path.removeprefix(inner).split("/")
-        if infos != [info] and _passed_over(below):
+        if (info is None or infos != [info]) and _passed_over(below):
             continue
-        if not wildcard or fnmatchcase(found.path, wanted):
+        if not wildcard or _fits_or_lies_in_one(tuple(found.path.split("/")), parts):
             path = f"{scheme}://{quote(found.path)}{mark}{query}"
             files.append(_file(path, f"{scheme}://{found.path}", found.size, found.mtime_ns or 0, encoding))
     return files

@@ -17,7 +17,7 @@ from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
-from coigw_judge.paths import resolve
+from coigw_judge.paths import SECRET_IN_URI, carries_secret, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
@@ -44,6 +44,13 @@ class Input(_Strict):
     @classmethod
     def _one_path(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("paths")
+    @classmethod
+    def _no_secrets(cls, value: list[str]) -> list[str]:
+        if any(carries_secret(path) for path in value):
+            raise ValueError(f"a URI {SECRET_IN_URI}")
+        return value
 
     @field_validator("encoding")
     @classmethod
@@ -183,6 +190,13 @@ class Job(_Strict):
     store: str = "facts/"
     out: str = "runs/"
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")
+
+    @field_validator("store", "out")
+    @classmethod
+    def _no_secret(cls, value: str) -> str:
+        if carries_secret(value):
+            raise ValueError(f"the URI {SECRET_IN_URI}")
+        return value
 
     @model_validator(mode="after")
     def _knows_the_context(self) -> "Job":

@@ -13,7 +13,7 @@ from typing import Any
 from coigw_judge.asks import Planned
 from coigw_judge.errors import FixStore
 from coigw_judge.job import DECISIONS, LoadedJob
-from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.paths import check_reach, open_filesystem, write_atomic
 from coigw_judge.progress import clock
 from coigw_judge.scan import Scan
 
@@ -96,6 +96,7 @@ def write(folder: str, manifest: Mapping[str, Any]) -> None:
 
 def read(folder: str) -> dict[str, Any]:
     """A run's manifest. Raises FixStore where the folder is no run."""
+    check_reach(folder, "RUN")
     filesystem, inner = open_filesystem(folder)
     try:
         with filesystem.open_input_stream(f"{inner}/manifest.json") as stream:

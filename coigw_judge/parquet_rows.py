@@ -22,6 +22,8 @@ from coigw_judge.record import Unreadable
 _BROKEN = (OSError, ValueError, OverflowError, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowTypeError)
 """What damaged bytes raise. ArrowInvalid is a ValueError, and so is a column's name that is not UTF-8."""
 _BATCH_ROWS, _BATCH_BYTES = 1024, 32 << 20
+_COLUMN_BYTES = 4 << 20
+"""Bytes of a column that are read at once: a row group may be larger than the memory there is."""
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def open_parquet(path: str, name: str) -> Iterator[pq.ParquetFile | Unreadable]:
         raise FixSource(f"{name}: can not be opened ({error})") from error
     with stream:
         try:
-            parquet = pq.ParquetFile(stream)
+            parquet = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES)
             _ = parquet.schema_arrow.names
         except _BROKEN as error:
             read_through(path, name)
@@ -47,8 +49,8 @@ def open_parquet(path: str, name: str) -> Iterator[pq.ParquetFile | Unreadable]:
 def split_parquet(file: File, size: int) -> list[Split]:
     """Pieces of about `size` bytes, cut at row groups; one with its trouble where the file can not be read."""
 
-    def piece(start: int, stop: int, first: int = 0, trouble: str = "") -> Split:
-        return Split(file.path, file.name, file.format, file.compression, start, stop, first, trouble=trouble)
+    def piece(start: int, stop: int, first: int = 0, trouble: str = "", held: int = 0) -> Split:
+        return Split(file.path, file.name, file.format, None, start, stop, first, trouble=trouble, size=held)
 
     with open_parquet(file.path, file.name) as parquet:
         if isinstance(parquet, Unreadable):
@@ -59,7 +61,7 @@ def split_parquet(file: File, size: int) -> list[Split]:
             held += metadata.row_group(group).total_byte_size
             rows += metadata.row_group(group).num_rows
             if held >= size or group == metadata.num_row_groups - 1:
-                pieces.append(piece(start, group + 1, first))
+                pieces.append(piece(start, group + 1, first, held=held))
                 start, first, held, rows = group + 1, first + rows, 0, 0
     return pieces
 

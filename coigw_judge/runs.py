@@ -19,7 +19,7 @@ from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
-from coigw_judge.paths import is_uri, make_folder, open_filesystem
+from coigw_judge.paths import check_reach, is_uri, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
@@ -235,7 +235,8 @@ def too_many_unscored(manifest: Mapping[str, Any]) -> str:
 
 
 def check_paths(job: LoadedJob) -> None:
-    """Refuse what can be known to be wrong before Ray starts: the preset, and paths inside a Ray package."""
+    """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
+    output that can not be reached."""
     if job.config.judge.engine == "vllm":
         preset_for(job.config.judge)
     if "/runtime_resources/working_dir_files/" in str(job.path):
@@ -245,3 +246,5 @@ def check_paths(job: LoadedJob) -> None:
                 f"{job.path}: {inside[0]} lies inside a Ray working-directory package, where each node has its "
                 "own copy; give --store and --out as URIs or absolute shared paths"
             )
+    for key, path in (("store", job.store), ("out", job.out)):
+        check_reach(path, key)

@@ -1,8 +1,9 @@
 """Scan: the whole input, without a judge. From here on the totals are known.
 
-    <store>/work/scan-<random>/00000.parquet   the rows of one split, while the scan lasts
+    <store>/work/scan-<random>/00000.parquet   the rows that one task scanned, while the scan lasts
     <store>/scans/<digest>/00000.parquet       a row for every input row of some neighbouring splits, ordered by `home`
-    <store>/scans/<digest>/scan.json           totals and splits; written last, so where it is the scan is whole
+    <store>/scans/<digest>/splits.parquet      the splits and how many rows each has
+    <store>/scans/<digest>/scan.json           totals; written last, so where it is the scan is whole
 
 `home` is the answer's digest, as it is for facts, or of a row that is no record a digest of its place: what reads
 rows and facts bucket by bucket (spans.py) finds a record's facts and its duplicates in one bucket, and unreadable
@@ -14,7 +15,8 @@ Not known here: Ray, rubrics, judges.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from coigw_judge.source import File, Split, read
 from coigw_judge.spans import DIGEST, Numbers, Span
 from coigw_judge.store import Store
 
-FORMAT = 2
+FORMAT = 3
 SCHEMA = pa.schema(
     [
         ("home", DIGEST),
@@ -61,6 +63,7 @@ SUSPECTED = "injection_suspected"
 """The flag of a record that addresses its judge."""
 
 ROWS_PER_FILE = 1_000_000
+_SPLITS = "splits.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,44 +114,71 @@ def load(store: Store, digest: str) -> Scan | None:
             raw = json.loads(stream.read())
     except FileNotFoundError:
         return None
-    splits = tuple(Split(**piece) for piece in raw.pop("splits"))
+    with pq.ParquetFile(store.filesystem.open_input_file(store.path("scans", digest, _SPLITS))) as file:
+        table = file.read()
+    rows = tuple(table["rows"].to_pylist())
+    splits = tuple(Split(**piece) for piece in table.drop_columns("rows").to_pylist())
     worst = tuple(Troubled(**file) for file in raw.pop("troubled"))
-    return Scan(splits=splits, rows=tuple(raw.pop("rows")), troubled=worst, **raw)
+    return Scan(splits=splits, rows=rows, troubled=worst, **raw)
 
 
-def scan_split(
-    store: Store, work: str, number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
+def scan_splits(
+    store: Store,
+    work: str,
+    number: int,
+    pieces: Iterable[tuple[int, Split]],
+    columns: dict[str, str],
+    limit: int | None,
+    screen: Screen,
 ) -> dict[str, Any]:
-    """Scan one split and write its rows into the folder `work`.
+    """Scan some neighbouring splits, up to `limit` rows, and write the rows into one file of the folder `work`.
 
-    Returns counts: rows, kinds, unreadable, screened, and `reasons`, the commonest why rows are unreadable.
+    `pieces` are the splits with their numbers; `number` is the file's. Returns counts: `rows` of each split, kinds,
+    unreadable, screened, and `reasons`: of splits that have some, the commonest why rows are unreadable.
     """
-    wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
     kinds: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
-    reasons: Counter[str] = Counter()
-    count = screened = 0
+    rows: list[int] = []
+    reasons: dict[str, Counter[str]] = {}
+    held: list[dict[str, Any]] = []
+    screened = 0
     path = f"{work}/{number:05d}.parquet"
     with open_atomic(store.filesystem, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        for position, raw in read(piece, wanted):
-            if limit is not None and count >= limit:
+        for split, piece in pieces:
+            left = None if limit is None else limit - sum(rows)
+            if left is not None and left <= 0:
                 break
-            record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
-            row = {"split": number, "row": count, "position": position} | _row(record, screen)
-            row.setdefault("home", digest_of([piece.name.encode("utf-8", "surrogateescape"), str(position).encode()]))
-            rows.append(row)
-            count += 1
-            if isinstance(record, Record):
-                kinds["+".join(record.texts)] += 1
-                screened += row["screened"] is not None
-            else:
-                reasons[record.reason] += 1
-            if len(rows) >= 10_000:
-                writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-                rows.clear()
-        writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    counts = {"number": number, "rows": count, "kinds": dict(kinds), "screened": screened}
-    return counts | {"unreadable": reasons.total(), "reasons": dict(reasons.most_common(_REASONS))}
+            rows.append(0)
+            for record, row in _rows_of(split, piece, columns, left, screen):
+                held.append(row)
+                rows[-1] += 1
+                if isinstance(record, Record):
+                    kinds["+".join(record.texts)] += 1
+                    screened += row["screened"] is not None
+                else:
+                    reasons.setdefault(str(split), Counter())[record.reason] += 1
+                if len(held) >= 10_000:
+                    writer.write_table(pa.Table.from_pylist(held, schema=SCHEMA))
+                    held.clear()
+        writer.write_table(pa.Table.from_pylist(held, schema=SCHEMA))
+    counts = {"number": number, "rows": rows, "kinds": dict(kinds), "screened": screened}
+    unreadable = sum(why.total() for why in reasons.values())
+    return counts | {
+        "unreadable": unreadable,
+        "reasons": {split: dict(why.most_common(_REASONS)) for split, why in reasons.items()},
+    }
+
+
+def _rows_of(
+    number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
+) -> Iterator[tuple[Record | Unreadable, dict[str, Any]]]:
+    """The records of a split, and the rows in which a scan keeps them."""
+    wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
+    name = piece.name.encode("utf-8", "surrogateescape")
+    for count, (position, raw) in enumerate(islice(read(piece, wanted), limit)):
+        record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
+        row = {"split": number, "row": count, "position": position} | _row(record, screen)
+        row.setdefault("home", digest_of([name, str(position).encode()]))
+        yield record, row
 
 
 def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
@@ -169,7 +199,7 @@ def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
 
 
 def file_groups(rows: list[int]) -> list[range]:
-    """Which splits (numbers) are gathered into one file of rows: neighbours, about ROWS_PER_FILE rows in all."""
+    """Which tasks' rows (numbers) are gathered into one file: neighbours, about ROWS_PER_FILE rows in all."""
     groups, start, size = [], 0, 0
     for number, count in enumerate(rows):
         size += count
@@ -179,9 +209,9 @@ def file_groups(rows: list[int]) -> list[range]:
     return groups
 
 
-def gather(store: Store, digest: str, number: int, work: str, splits: Iterable[int]) -> None:
-    """Put the rows of some splits, which scan_split wrote into `work`, into one file, in order of `home`."""
-    tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in splits]
+def gather(store: Store, digest: str, number: int, work: str, tasks: Iterable[int]) -> None:
+    """Put the rows that some tasks wrote into `work` into one file, in order of `home`."""
+    tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in tasks]
     with spans.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
         file.append(spans.sort(pa.concat_tables(tables), "home"))
 
@@ -196,7 +226,7 @@ def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int
 def finish(
     store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], files: int, duplicates: int
 ) -> Scan:
-    """Write scan.json. `counts` are scan_split's, in any order; `files` is how many files `gather` made."""
+    """Write what is known of a scan. `counts` are scan_splits', in any order; `files` is how many `gather` made."""
     ordered = sorted(counts, key=lambda count: int(count["number"]))
     kinds: Counter[str] = Counter()
     for count in ordered:
@@ -204,7 +234,7 @@ def finish(
     scan = Scan(
         digest=digest,
         splits=tuple(splits),
-        rows=tuple(int(count["rows"]) for count in ordered),
+        rows=tuple(int(rows) for count in ordered for rows in count["rows"]),
         files=files,
         kinds=dict(kinds),
         unreadable=sum(int(count["unreadable"]) for count in ordered),
@@ -212,23 +242,34 @@ def finish(
         duplicates=duplicates,
         troubled=_troubled_files(splits, ordered),
     )
-    described: dict[str, Any] = {"splits": [piece.as_dict() for piece in splits], "rows": list(scan.rows)}
-    for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates"):
-        described[name] = getattr(scan, name)
+    _write_splits(store, scan)
+    described = {
+        name: getattr(scan, name) for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates")
+    }
     described["troubled"] = [asdict(file) for file in scan.troubled]
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)
     return scan
 
 
+def _write_splits(store: Store, scan: Scan) -> None:
+    """A million small files are a million splits: in columns their paths take a few bytes each."""
+    values = {each.name: [getattr(piece, each.name) for piece in scan.splits] for each in fields(Split)}
+    types = {"start": pa.int64(), "stop": pa.int64(), "first": pa.int64(), "size": pa.int64()}
+    columns = {name: pa.array(column, types.get(name, pa.string())) for name, column in values.items()}
+    columns["rows"] = pa.array(scan.rows, pa.int64())
+    with open_atomic(store.filesystem, store.path("scans", scan.digest, _SPLITS)) as file:
+        pq.write_table(pa.table(columns), file, compression="zstd")
+
+
 def _troubled_files(splits: list[Split], counts: list[dict[str, Any]]) -> tuple[Troubled, ...]:
     """Files most of whose rows share a trouble, the worst first."""
     rows: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {}
-    for piece, count in zip(splits, counts, strict=True):
-        rows[piece.name] += count["rows"]
-        if count["reasons"]:
-            reasons.setdefault(piece.name, Counter()).update(count["reasons"])
+    for piece, number in zip(splits, (number for count in counts for number in count["rows"]), strict=True):
+        rows[piece.name] += number
+    for split, why in (each for count in counts for each in count["reasons"].items()):
+        reasons.setdefault(splits[int(split)].name, Counter()).update(why)
     found = [file for name, why in reasons.items() for file in troubled(name, rows[name], why)]
     return tuple(sorted(found, key=lambda file: -file.unreadable))
 

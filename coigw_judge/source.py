@@ -10,7 +10,8 @@ stops the others nor vanishes.
 Not known here: which columns matter (record.py), Ray.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 
 from coigw_judge import encoding
@@ -22,11 +23,20 @@ from coigw_judge.files import file_format as file_format
 from coigw_judge.files import list_files as list_files
 from coigw_judge.files import stray_files as stray_files
 from coigw_judge.parquet_rows import open_parquet, read_parquet, split_parquet
+from coigw_judge.paths import is_uri
 from coigw_judge.record import Unreadable
 from coigw_judge.text_rows import head_trouble, read_csv, read_head, read_jsonl
 
 SPLIT_BYTES = 64 << 20
-"""How much of a JSONL or Parquet file one task reads, in bytes."""
+"""How much of a JSONL or Parquet file one task reads, in bytes; and of small files together."""
+
+_OPENING, _OPENING_FAR = 64 << 10, 1 << 20
+"""What opening a file takes, in bytes that could be read meanwhile: on a disk, and over a network."""
+
+_UNPACKED = 4
+"""How much more there is in a compressed file than its size says."""
+
+_OPEN_AT_ONCE = 32
 
 
 def split(file: File) -> list[Split]:
@@ -40,6 +50,34 @@ def split(file: File) -> list[Split]:
     if file.size <= SPLIT_BYTES:
         return [_piece(file, 0, file.size)]
     return _cut(file)
+
+
+def split_all(files: Sequence[File]) -> list[Split]:
+    """The pieces of many files, in order; those whose footers must be read are opened side by side."""
+    pieces: list[Split] = []
+    with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
+        for start in range(0, len(files), 1000):
+            some = files[start : start + 1000]
+            opened = [file.format == "parquet" or file.size > SPLIT_BYTES for file in some]
+            found = [pool.submit(split, file) if far else None for file, far in zip(some, opened, strict=True)]
+            for file, future in zip(some, found, strict=True):
+                pieces += split(file) if future is None else future.result()
+    return pieces
+
+
+def together(pieces: Iterable[tuple[int, Split]]) -> list[list[int]]:
+    """Which pieces, by their numbers, one task reads one after another: neighbours, about SPLIT_BYTES in all."""
+    groups: list[list[int]] = []
+    held = SPLIT_BYTES
+    for number, piece in pieces:
+        cost = piece.size * (1 if piece.compression is None else _UNPACKED)
+        cost += _OPENING_FAR if is_uri(piece.path) else _OPENING
+        if held + cost > SPLIT_BYTES:
+            groups.append([])
+            held = 0
+        groups[-1].append(number)
+        held += cost
+    return groups
 
 
 def _cut(file: File) -> list[Split]:
@@ -58,7 +96,9 @@ def _cut(file: File) -> list[Split]:
 
 
 def _piece(file: File, start: int, stop: int, coding: str | None = None, trouble: str = "") -> Split:
-    return Split(file.path, file.name, file.format, file.compression, start, stop, 0, coding or file.encoding, trouble)
+    size = file.size if stop < 0 else stop - start
+    coding = coding or file.encoding
+    return Split(file.path, file.name, file.format, file.compression, start, stop, 0, coding, trouble, size)
 
 
 def column_names(file: File) -> list[str] | None:

@@ -27,6 +27,7 @@ from coigw_judge.paths import open_atomic, open_filesystem
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Unscored
 from coigw_judge.spans import Numbers
+from coigw_judge.store import Store
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 _NUMBERS = pa.map_(pa.string(), pa.float64())
@@ -68,14 +69,14 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
-    filesystem, inner = open_filesystem(work)
+    filesystem = Store(view.store).filesystem
     rows = found.rows.select(OPEN.names).take(pa.array(found.judged[wanted]))
-    with open_atomic(filesystem, f"{inner}/open-{bucket:05d}.parquet") as file:
+    with open_atomic(filesystem, f"{work}/open-{bucket:05d}.parquet") as file:
         pq.write_table(rows.cast(OPEN), file, compression="zstd")
     places = np.unique(np.concatenate([at[wanted] for at in found.fact_of.values()]))
     places = places[places >= 0]
     if len(places):
-        write_known(filesystem, inner, bucket, found.facts.take(pa.array(places)))
+        write_known(filesystem, work, bucket, found.facts.take(pa.array(places)))
 
 
 def verdict_schema(plan: Plan) -> pa.Schema:

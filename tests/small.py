@@ -13,7 +13,7 @@ from coigw_judge.job import Screen
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
-from coigw_judge.scan import Scan, count_duplicates, file_groups, finish, gather, scan_split
+from coigw_judge.scan import Scan, count_duplicates, file_groups, finish, gather, scan_splits
 from coigw_judge.spans import ALL
 from coigw_judge.store import Store
 
@@ -88,8 +88,8 @@ def scan_rows(
     pieces = [piece for file in source.list_files(names, folder) for piece in source.split(file)]
     work = store.path("work")
     how = (columns or {}, limit, screen or Screen())
-    counts = [scan_split(store, work, n, piece, *how) for n, piece in enumerate(pieces)]
-    groups = file_groups([count["rows"] for count in counts])
+    counts = [scan_splits(store, work, n, [(n, piece)], *how) for n, piece in enumerate(pieces)]
+    groups = file_groups([sum(count["rows"]) for count in counts])
     for number, group in enumerate(groups):
         gather(store, "d", number, work, group)
     duplicates = count_duplicates(store, "d", len(groups), ALL)

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("errors", "hashing", "paths", "spans", "index", "rubric", "record"),
+        *("errors", "hashing", "s3", "paths", "spans", "index", "rubric", "record"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
         *("injection", "injection_rules", "injection_chinese", "injection_english"),
     },

@@ -19,7 +19,7 @@ import ray.data
 from ray.data import ActorPoolStrategy
 from ray.data._internal.execution import streaming_executor_state
 
-from coigw_judge import errors
+from coigw_judge import errors, source
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
@@ -166,7 +166,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     - Fixed replicas by default: tasks given to a busy actor stay there when the pool grows.
     - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
     """
-    items = [{"number": number} for number in order.splits]
+    items = [{"numbers": share} for share in source.together((n, order.scan.splits[n]) for n in order.splits)]
     least, most = order.replicas
     calls = blocks_at_once(order.judge, order.care)
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
@@ -216,18 +216,28 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         store = Store(order.store)
-        for number in batch["number"].to_pylist():
-            listed = pq.read_table(order.open_rows, filesystem=store.filesystem, filters=[("split", "=", number)])
-            wanted = set(listed["row"].to_pylist())
-            rows: list[dict[str, Any]] = []
-            for _, record in scanning.records(order.scan, number, order.columns, wanted):
-                rows.append({"genre": record.genre, **dict(record.texts.items())})
-                if len(rows) == 4 * order.block_rows:
-                    yield pa.Table.from_pylist(rows, schema=schema)
-                    rows = []
-            yield pa.Table.from_pylist(rows, schema=schema)
+        rows: list[dict[str, Any]] = []
+        for numbers in batch["numbers"].to_pylist():
+            for number, wanted in _open_rows(store, order.open_rows, numbers).items():
+                for _, record in scanning.records(order.scan, number, order.columns, wanted):
+                    rows.append({"genre": record.genre, **dict(record.texts.items())})
+                    if len(rows) == 4 * order.block_rows:
+                        yield pa.Table.from_pylist(rows, schema=schema)
+                        rows = []
+        yield pa.Table.from_pylist(rows, schema=schema)
 
     return read
+
+
+def _open_rows(store: Store, path: str, splits: list[int]) -> dict[int, set[int]]:
+    """The open rows of some splits, in order of the splits, which need not be neighbours."""
+    within = [("split", ">=", splits[0]), ("split", "<=", splits[-1])]
+    table = pq.read_table(path, filesystem=store.filesystem, filters=within)
+    rows: dict[int, set[int]] = {number: set() for number in splits}
+    for number, row in zip(table["split"].to_pylist(), table["row"].to_pylist(), strict=True):
+        if number in rows:
+            rows[number].add(row)
+    return rows
 
 
 def work_folder(store: Store, run: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from coigw_judge import compaction, errors, source, spans, verdict
 from coigw_judge import scan as scanning
@@ -20,7 +21,7 @@ from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.job import LoadedJob, Screen
-from coigw_judge.paths import list_files, open_atomic, open_filesystem
+from coigw_judge.paths import list_files, open_atomic
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
 from coigw_judge.source import Split
@@ -51,35 +52,43 @@ def _scan(
     work: str,
     files: list[source.File],
 ) -> Scan:
-    splits = [piece for file in files for piece in source.split(file)]
+    splits = source.split_all(files)
     _check_any_readable(splits)
+    shares = source.together(enumerate(splits))
+    root = store.root
 
-    def scan_one(item: dict[str, Any]) -> dict[str, Any]:
-        piece = Split(**{name: value for name, value in item.items() if name not in ("number", "limit")})
-        return scanning.scan_split(Store(store.root), work, item["number"], piece, columns, item["limit"], screen)
+    def item(number: int, most: int | None) -> dict[str, Any]:
+        pieces = [(n, splits[n].as_dict()) for n in shares[number]]
+        return {"number": number, "limit": most, "pieces": pieces}
+
+    def scan_share(item: dict[str, Any]) -> dict[str, Any]:
+        pieces = [(number, Split(**piece)) for number, piece in item["pieces"]]
+        return scanning.scan_splits(Store(root), work, item["number"], pieces, columns, item["limit"], screen)
 
     counts: list[dict[str, Any]] = []
-    for wave in _waves(splits, limit):
-        counts += run_tasks([{"number": n, "limit": limit, **splits[n].as_dict()} for n in wave], scan_one)
-        if limit is not None and sum(count["rows"] for count in counts) >= limit:
+    for wave in _waves(len(shares), limit):
+        counts += run_tasks([item(number, limit) for number in wave], scan_share)
+        if limit is not None and _rows(counts) >= limit:
             break
     counts.sort(key=lambda count: int(count["number"]))
     if limit is not None:
-        counts = _cut(counts, limit, lambda n, rows: scan_one({"number": n, "limit": rows, **splits[n].as_dict()}))
-        splits = splits[: len(counts)]
-    groups = scanning.file_groups([count["rows"] for count in counts])
+        counts = _cut(counts, limit, lambda number, rows: scan_share(item(number, rows)))
+        splits = splits[: sum(len(count["rows"]) for count in counts)]
+    groups = scanning.file_groups([sum(count["rows"]) for count in counts])
     run_tasks(
-        [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
-        lambda item: scanning.gather(Store(store.root), digest, item["number"], work, item["splits"]),
+        [{"number": n, "tasks": list(group)} for n, group in enumerate(groups)],
+        lambda item: scanning.gather(Store(root), digest, item["number"], work, item["tasks"]),
     )
-    buckets = max(1, -(-sum(count["rows"] for count in counts) // ROWS_PER_BUCKET))
+    buckets = max(1, -(-_rows(counts) // ROWS_PER_BUCKET))
     duplicates = run_tasks(
         [{"bucket": n} for n in range(buckets)],
-        lambda item: scanning.count_duplicates(
-            Store(store.root), digest, len(groups), spans.span(item["bucket"], buckets)
-        ),
+        lambda item: scanning.count_duplicates(Store(root), digest, len(groups), spans.span(item["bucket"], buckets)),
     )
     return scanning.finish(store, digest, splits, counts, len(groups), sum(duplicates))
+
+
+def _rows(counts: list[dict[str, Any]]) -> int:
+    return sum(rows for count in counts for rows in count["rows"])
 
 
 def _check_any_readable(splits: list[Split]) -> None:
@@ -89,25 +98,25 @@ def _check_any_readable(splits: list[Split]) -> None:
         raise FixSource(f"{splits[0].name}: {splits[0].trouble}{others}; correct input.paths or repair it")
 
 
-def _waves(splits: list[Split], limit: int | None) -> Iterator[range]:
-    """All splits at once; under a limit growing waves in listing order, so that a small limit reads little."""
-    start, size = 0, len(splits) if limit is None else 1
-    while start < len(splits):
-        yield range(start, min(start + size, len(splits)))
+def _waves(tasks: int, limit: int | None) -> Iterator[range]:
+    """All tasks at once; under a limit growing waves in listing order, so that a small limit reads little."""
+    start, size = 0, tasks if limit is None else 1
+    while start < tasks:
+        yield range(start, min(start + size, tasks))
         start, size = start + size, size * 2
 
 
 def _cut(
     counts: list[dict[str, Any]], limit: int, scan_again: Callable[[int, int], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Keep the first `limit` rows in listing order; the split in which they end is scanned again, shorter."""
+    """Keep the first `limit` rows in listing order; the task in which they end is done again, shorter."""
     kept, left = [], limit
     for count in counts:
         if left <= 0:
             break
-        if count["rows"] > left:
+        if sum(count["rows"]) > left:
             count = scan_again(int(count["number"]), left)
-        left -= count["rows"]
+        left -= sum(count["rows"])
         kept.append(count)
     return kept
 
@@ -144,7 +153,7 @@ class Open:
 
 
 def survey(view: View, work: str | None = None) -> Open:
-    """What is still to ask. Into the folder `work` go the open rows' numbers, sorted, and the facts that they have."""
+    """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
     asks: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
@@ -155,22 +164,21 @@ def survey(view: View, work: str | None = None) -> Open:
             rows += found["rows"]
     if work is None or not rows:
         return Open({}, None, asks)
-    return _open_rows(work, asks)
+    return _open_rows(Store(view.store).filesystem, work, asks)
 
 
-def _open_rows(work: str, asks: Counter[str]) -> Open:
+def _open_rows(filesystem: fs.FileSystem, work: str, asks: Counter[str]) -> Open:
     """Put the buckets' lists of open rows into one, in input order: 12 bytes a row, in the driver's memory."""
-    filesystem, inner = open_filesystem(work)
     tables = [
         pq.read_table(filesystem.open_input_file(path))
-        for path in list_files(filesystem, inner, ".parquet")
+        for path in list_files(filesystem, work, ".parquet")
         if path.rpartition("/")[2].startswith("open-")
     ]
     rows = pa.concat_tables(tables).sort_by([("split", "ascending"), ("row", "ascending")])
-    with open_atomic(filesystem, f"{inner}/open.parquet") as file:
+    with open_atomic(filesystem, f"{work}/open.parquet") as file:
         pq.write_table(rows, file, compression="zstd", row_group_size=spans.ROW_GROUP)
     per_split = {each["values"]: each["counts"] for each in rows["split"].value_counts().to_pylist()}
-    return Open(per_split, f"{inner}/open.parquet", asks)
+    return Open(per_split, f"{work}/open.parquet", asks)
 
 
 def select(view: View, folder: str) -> Counter[str]:
