@@ -46,6 +46,9 @@ def cluster() -> Iterator[None]:
                     f"RAY_ADDRESS: no connection to a Ray cluster at {address}; start one, unset it, or, where it asks "
                     "for a token, see RAY_AUTH_MODE in Ray's manual"
                 ) from error
+    # Ray tells of a lost node in dozens of lines, with colours and on standard output, whatever log_to_driver says.
+    # They stand in its logs too. Its own debugger silences it so.
+    ray._private.worker._worker_logs_enabled = False
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
     context = DataContext.get_current()
