@@ -183,6 +183,8 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     manifest = manifests.build(
         stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
     )
+    # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
+    manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifests.write(folder, manifest)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
