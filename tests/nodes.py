@@ -81,12 +81,14 @@ class Nodes:
     """A Ray cluster of two nodes on this machine: a head, and a worker that can be lost and had again.
 
     With a `dashboard` the head also takes submitted jobs, at `jobs`. `path` is where the processes of its nodes find
-    modules. Each node has a folder of its own: two that share one delete each other's working directories.
+    modules. Each node has a folder of its own: two that share one delete each other's working directories. So has each
+    its own current directory.
     """
 
     def __init__(self, folder: Path, *, dashboard: bool = False, path: str | None = None) -> None:
         # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
         self._short = tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp", ignore_cleanup_errors=True)
+        self._folder = folder
         self._log = folder / "nodes.log"
         self._path = {} if path is None else {"PYTHONPATH": path}
         self._started = 0
@@ -114,8 +116,10 @@ class Nodes:
         common = [place, f"--num-cpus={_NODE_CPUS}", "--object-store-memory=100000000", "--block"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *ports, *common]
         env = environment(**self.settings) | self._path
+        cwd = self._folder / f"node-{self._started}"
+        cwd.mkdir()
         with self._log.open("ab") as out:
-            return psutil.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+            return psutil.Popen(command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True)
 
     def processes(self) -> list[psutil.Process]:
         """All of both nodes."""
