@@ -1,5 +1,6 @@
 """The command line: parse, call, print. Exit codes as in CONTRACT: 0, 1, 2, 130.
 
+front.py uses the parts without an underscore for the scripts of jobs/.
 Not known here: anything that another module could know.
 """
 
@@ -22,12 +23,19 @@ if TYPE_CHECKING:
     from coigw_judge.store import Store
 
 OK, DIFFERENT, WRONG, INTERRUPTED = 0, 1, 2, 130
+SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets it for the driver of a submitted job."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. Errors a user can mend are one or two lines on standard error."""
-    parser = build_parser()
-    options = parser.parse_args(arguments)
+    """Run one command; returns the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    return obey(build_parser().parse_args(given), again=["coigw-judge", *given])
+
+
+def obey(options: argparse.Namespace, again: Sequence[str]) -> int:
+    """Run the command that was parsed; returns the exit status. Errors a user can mend are one or two lines on standard
+    error. `again` is the command that goes on where this one is interrupted."""
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
@@ -41,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
-        again = shlex.join(["coigw-judge", *(sys.argv[1:] if arguments is None else arguments)])
-        print(f"\ncoigw-judge: interrupted; what was judged is in the store. To go on: {again}", file=sys.stderr)
+        go_on = "submit the same job again" if SUBMITTED in os.environ else shlex.join(again)
+        print(f"\ncoigw-judge: interrupted; what was judged is in the store. To go on: {go_on}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -54,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _job_command(
-        commands, "run", _run, "scan, fill, select; print a summary, write a run folder", fills=True, selects=True
+        commands, "run", run, "scan, fill, select; print a summary, write a run folder", fills=True, selects=True
     )
     _job_command(commands, "scan", _scan, "read the whole input without a judge; totals and duplicates")
     _job_command(commands, "fill", _fill, "ask the judge what is not in the store yet", fills=True)
@@ -89,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument(
         "job", nargs="?", type=Path, metavar="JOB", help="a job file (default: only rubrics and prompts)"
     )
-    _override_options(check)
+    add_job_options(check)
     check.set_defaults(command=_check)
     _store_commands(commands.add_parser("store", help="look after the facts: stats, verify, compact"))
     embedded = commands.add_parser("embedded", help="build the embedded judge (untrained, for trying things out)")
@@ -128,13 +136,7 @@ def _job_command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("job", type=Path, metavar="JOB", help="a job file (YAML)")
-    _override_options(parser)
-    if fills:
-        parser.add_argument("--retry-unscored", action="store_true", help="ask again what failed before (default: no)")
-    if selects:
-        parser.add_argument(
-            "--format", choices=["parquet", "jsonl"], default="parquet", help="of kept/ and the like (default: parquet)"
-        )
+    add_job_options(parser, fills=fills, selects=selects)
     parser.set_defaults(command=command)
     return parser
 
@@ -157,7 +159,8 @@ def _diff_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     diff.set_defaults(command=_diff)
 
 
-def _override_options(parser: argparse.ArgumentParser) -> None:
+def add_job_options(parser: argparse.ArgumentParser, *, fills: bool = False, selects: bool = False) -> None:
+    """What overrides keys of a job, and what a command that asks, or decides, takes besides."""
     parser.add_argument(
         "--input", action="append", metavar="PATH", help="instead of input.paths; repeatable (default: the job's)"
     )
@@ -167,9 +170,16 @@ def _override_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a dotted key of the job; repeatable"
     )
+    if fills:
+        parser.add_argument("--retry-unscored", action="store_true", help="ask again what failed before (default: no)")
+    if selects:
+        parser.add_argument(
+            "--format", choices=["parquet", "jsonl"], default="parquet", help="of kept/ and the like (default: parquet)"
+        )
 
 
-def _load(options: argparse.Namespace) -> LoadedJob:
+def load(options: argparse.Namespace) -> LoadedJob:
+    """The job that the options name and override. Raises FixInput, before Ray is started."""
     from coigw_judge.runs import check_paths
 
     if str(Path.cwd()) not in sys.path:
@@ -185,18 +195,22 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
+    """Scan, fill, select; the summary on standard output."""
+    return report(*whole_run(load(options), options))
+
+
+def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[dict[str, object], str]:
+    """Scan, fill, select; returns the manifest and the run folder."""
     from coigw_judge import runs
     from coigw_judge.pipeline.cluster import cluster
 
-    job = _load(options)
     with cluster():
         stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)
-        manifest, folder = runs.select(stage, options.format, filled=True)
-    return _report(manifest, folder)
+        return runs.select(stage, options.format, filled=True)
 
 
 def _scan(options: argparse.Namespace) -> int:
@@ -204,7 +218,7 @@ def _scan(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline.cluster import cluster
 
     with cluster():
-        print(_scanned(runs.begin(_load(options), for_fill=False)))
+        print(_scanned(runs.begin(load(options), for_fill=False)))
     return OK
 
 
@@ -227,7 +241,7 @@ def _fill(options: argparse.Namespace) -> int:
     from coigw_judge import runs
     from coigw_judge.pipeline.cluster import cluster
 
-    job = _load(options)
+    job = load(options)
     with cluster():
         stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
         _say(_scanned(stage))
@@ -243,7 +257,7 @@ def _select(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline import passes
     from coigw_judge.pipeline.cluster import cluster
 
-    job = _load(options)
+    job = load(options)
     grid = None if options.sweep is None else sweeping.parse_grid(options.sweep)
     with cluster():
         stage = runs.begin(job, for_fill=False)
@@ -254,16 +268,17 @@ def _select(options: argparse.Namespace) -> int:
             print(as_json if options.json else sweeping.as_text(found, stage.scan.rows_in))
             return OK
         manifest, folder = runs.select(stage, options.format, filled=False)
-    return _report(manifest, folder)
+    return report(manifest, folder)
 
 
-def _report(manifest: dict[str, object], folder: str) -> int:
-    from coigw_judge import report
+def report(manifest: dict[str, object], folder: str) -> int:
+    """Print what a run did, write its page; returns its exit status."""
+    from coigw_judge import report as page
     from coigw_judge.runs import too_many_unscored
 
     print(manifests.summary(manifest, folder))
     if manifest["rows_in"]:
-        print(f"report: {report.build(folder)}")
+        print(f"report: {page.build(folder)}")
     trouble = too_many_unscored(manifest)
     if trouble:
         _say(f"coigw-judge: {trouble}")
@@ -275,7 +290,7 @@ def _plan(options: argparse.Namespace) -> int:
     from coigw_judge import estimate
     from coigw_judge.pipeline.cluster import cluster
 
-    job = _load(options)
+    job = load(options)
     with cluster():
         print(estimate.report(job, prompts=options.prompts))
     return OK
@@ -310,7 +325,7 @@ def _check(options: argparse.Namespace) -> int:
 
     lines = checks.check_files()
     if options.job is not None:
-        lines += checks.check_job(_load(options))
+        lines += checks.check_job(load(options))
     print("\n".join(lines))
     return OK
 

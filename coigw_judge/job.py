@@ -5,7 +5,7 @@ make in files is found before anything is started. Relative paths are relative t
 Not known here: whether the input exists, whether the judge can be started.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +17,7 @@ from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
-from coigw_judge.paths import SECRET_IN_URI, carries_secret, resolve
+from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
@@ -217,6 +217,8 @@ class LoadedJob:
     gate: Gate
     store: str
     out: str
+    relative: tuple[str, ...] = ()
+    """Which of input, store and out were given as relative paths, each with its key or option: `--store facts`."""
 
     @property
     def base(self) -> Path:
@@ -248,12 +250,13 @@ def load_job(path: Path, overrides: Sequence[str] = (), **replaced: Any) -> Load
     raw = _read_yaml(path)
     for override in overrides:
         _override(raw, override)
-    paths = replaced.pop("input_paths", None)
-    if paths:
-        raw["input"] = {
-            **(raw.get("input") or {}),
-            "paths": [str(Path.cwd() / p) if "://" not in p else p for p in paths],
-        }
+    given = {
+        "input": replaced.pop("input_paths", None) or [],
+        **{key: [replaced[key]] for key in ("store", "out") if replaced.get(key)},
+    }
+    if given["input"]:
+        absolute = [str(Path.cwd() / p) if "://" not in p else p for p in given["input"]]
+        raw["input"] = {**(raw.get("input") or {}), "paths": absolute}
     for key in ("store", "out"):
         if replaced.get(key):
             replaced[key] = resolve(replaced[key], Path.cwd())
@@ -262,10 +265,19 @@ def load_job(path: Path, overrides: Sequence[str] = (), **replaced: Any) -> Load
         config = Job.model_validate(raw)
     except ValidationError as error:
         raise FixJob(f"{path}: {explain(error, Job)}") from error
-    return _bind(config, path.resolve())
+    return _bind(config, path.resolve(), tuple(_relative(config, given)))
 
 
-def _bind(config: Job, path: Path) -> LoadedJob:
+def _relative(config: Job, given: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """The relative ones among the paths of `config`, and of the options that were `given`, which are absolute in it."""
+    in_file = {"input.paths": config.input.paths, "store": [config.store], "out": [config.out]}
+    for key, values in (*in_file.items(), *((f"--{option}", values) for option, values in given.items())):
+        yield from (
+            f"{key} {path}" for path in values if not is_uri(path) and not Path(path).expanduser().is_absolute()
+        )
+
+
+def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     rubrics = tuple(load_rubric(name, path.parent) for name in config.rubrics)
     then = tuple(load_rubric(name, path.parent) for name in config.then)
     names = [rubric.name for rubric in (*rubrics, *then)]
@@ -282,6 +294,7 @@ def _bind(config: Job, path: Path) -> LoadedJob:
         gate=_bind_gate(config.gate, rubrics, path),
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),
+        relative=relative,
     )
 
 

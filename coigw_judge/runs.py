@@ -19,8 +19,8 @@ from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
-from coigw_judge.paths import check_reach, is_uri, make_folder, open_filesystem
-from coigw_judge.pipeline import filling, passes
+from coigw_judge.paths import check_reach, make_folder, open_filesystem
+from coigw_judge.pipeline import filling, passes, sharing
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
@@ -61,6 +61,7 @@ def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False) -> St
 
     Raises FixInput and FixJudge for what can be known before an engine starts.
     """
+    sharing.check_nodes(job)
     store = Store(job.store)
     started = time.monotonic()
     scan = passes.scan(job, store)
@@ -182,6 +183,8 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     manifest = manifests.build(
         stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
     )
+    # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
+    manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifests.write(folder, manifest)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
@@ -239,12 +242,6 @@ def check_paths(job: LoadedJob) -> None:
     output that can not be reached."""
     if job.config.judge.engine == "vllm":
         preset_for(job.config.judge)
-    if "/runtime_resources/working_dir_files/" in str(job.path):
-        inside = [p for p in (job.store, job.out) if not is_uri(p) and "/runtime_resources/" in p]
-        if inside:
-            raise FixJob(
-                f"{job.path}: {inside[0]} lies inside a Ray working-directory package, where each node has its "
-                "own copy; give --store and --out as URIs or absolute shared paths"
-            )
+    sharing.check_package(job)
     for key, path in (("store", job.store), ("out", job.out)):
         check_reach(path, key)

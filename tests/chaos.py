@@ -51,11 +51,13 @@ def write_job(folder: Path, rows: list[dict[str, Any]], judge: dict[str, Any], *
     (folder / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
     job = {
         "name": "chaos",
-        "input": {"paths": ["rows.jsonl"]},
+        "input": {"paths": [str(folder / "rows.jsonl")]},
         "rubrics": list(RUBRICS),
         "gate": {"total": 50, "each": 8},
         "judge": judge,
         "max_unscored": 1,
+        "store": str(folder / "facts"),
+        "out": str(folder / "runs"),
         **keys,
     }
     path = folder / "job.yaml"

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -25,7 +25,8 @@ _NODE_CPUS = 3
 def environment(**more: str) -> dict[str, str]:
     """For the processes started here: our package and the scripted judge can be imported on every node."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    own = {"PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    own = {"PATH": commands, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {**kept, **own, **more}
 
@@ -77,20 +78,29 @@ def named(processes: list[psutil.Process], *names: str) -> list[psutil.Process]:
 
 
 class Nodes:
-    """A Ray cluster of two nodes on this machine: a head, and a worker that can be lost and had again."""
+    """A Ray cluster of two nodes on this machine: a head, and a worker that can be lost and had again.
 
-    def __init__(self, folder: Path) -> None:
+    With a `dashboard` the head also takes submitted jobs, at `jobs`. `path` is where the processes of its nodes find
+    modules. Each node has a folder of its own: two that share one delete each other's working directories. So has each
+    its own current directory.
+    """
+
+    def __init__(self, folder: Path, *, dashboard: bool = False, path: str | None = None) -> None:
         # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
         self._short = tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp", ignore_cleanup_errors=True)
+        self._folder = folder
         self._log = folder / "nodes.log"
+        self._path = {} if path is None else {"PYTHONPATH": path}
+        self._started = 0
         self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         host = ray.util.get_node_ip_address()
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-            port = probe.getsockname()[1]
+        port, client, web = free_ports(host, 3)
         self.settings["RAY_ADDRESS"] = f"{host}:{port}"
-        dashboard = "--include-dashboard=false"
-        self.head = self._start("--head", f"--port={port}", f"--temp-dir={self._short.name}", dashboard)
+        self.jobs = f"http://{host}:{web}"
+        more = ["--include-dashboard=false"]
+        if dashboard:
+            more = ["--include-dashboard=true", f"--dashboard-host={host}", f"--dashboard-port={web}"]
+        self.head = self._start("--head", f"--port={port}", f"--ray-client-server-port={client}", *more)
         wait_for(lambda: _answers(host, port), "the head node answers")
         self.worker = self.add()
 
@@ -100,12 +110,16 @@ class Nodes:
         return self.worker
 
     def _start(self, *arguments: str) -> psutil.Popen:
+        self._started += 1
+        place = f"--temp-dir={self._short.name}/{self._started}"
         ports = ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
-        common = [f"--num-cpus={_NODE_CPUS}", "--object-store-memory=100000000", "--block"]
+        common = [place, f"--num-cpus={_NODE_CPUS}", "--object-store-memory=100000000", "--block"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments, *ports, *common]
-        env = environment(**self.settings)
+        env = environment(**self.settings) | self._path
+        cwd = self._folder / f"node-{self._started}"
+        cwd.mkdir()
         with self._log.open("ab") as out:
-            return psutil.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
+            return psutil.Popen(command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True)
 
     def processes(self) -> list[psutil.Process]:
         """All of both nodes."""
@@ -115,6 +129,15 @@ class Nodes:
         """End both nodes and remove their folder."""
         kill_all(self.processes())
         self._short.cleanup()
+
+
+def free_ports(host: str, count: int) -> list[int]:
+    """Ports that nobody listens at."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((host, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _answers(host: str, port: int) -> bool:

@@ -2,6 +2,7 @@
 
 Scores follow from the record's texts alone, so two runs agree. `options`:
   log      a file that gets one line per ask
+  whence   a file that gets a line per process: where our package was imported from
   seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
   poison   a text at which it dies, with all that is out
@@ -17,6 +18,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import coigw_judge
 from coigw_judge.ask import Ask
 from coigw_judge.errors import JudgeUnavailable
 from coigw_judge.job import JudgeConfig
@@ -33,6 +35,9 @@ class ScriptedJudge:
         self._asked = 0
         self._dead = ""
         self._hangs = "hang" in self._options and _first(Path(self._options["hang"]))
+        if "whence" in self._options:
+            with Path(self._options["whence"]).open("a") as whence:
+                whence.write(f"{coigw_judge.__file__}\n")
         if "broken" in self._options:
             raise KeyError(self._options["broken"])
         # `cat` ends when the pipe does: with this process, however that ends.

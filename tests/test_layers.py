@@ -24,11 +24,12 @@ GROUPS = (
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
-        *("runs", "estimate", "checks", "show", "complaints"),
+        "pipeline.sharing",
+        *("runs", "earlier", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
     },
-    {"cli"},
+    {"cli", "front"},
 )
 FACADE = "__init__"
 """The public names. It stands above all, and nothing imports from it."""

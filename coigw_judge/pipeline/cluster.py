@@ -37,15 +37,11 @@ def cluster() -> Iterator[None]:
     if started:
         # The workers of a local cluster import what the driver can: a judge of the user's own lies on its path.
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        with _without_line("Set ray log level"):
-            try:
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            except ConnectionError as error:
-                address = os.environ.get("RAY_ADDRESS", "")
-                raise FixInput(
-                    f"RAY_ADDRESS: no connection to a Ray cluster at {address}; start one, unset it, or, where it asks "
-                    "for a token, see RAY_AUTH_MODE in Ray's manual"
-                ) from error
+        with _without_lines("Set ray log level", "gcs_client.cc", "rpc_client.h"):
+            _connect(os.environ.get("RAY_ADDRESS", ""))
+    # Ray tells of a lost node in dozens of lines, with colours and on standard output, whatever log_to_driver says.
+    # They stand in its logs too. Its own debugger silences it so.
+    ray._private.worker._worker_logs_enabled = False
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
     context = DataContext.get_current()
@@ -65,6 +61,27 @@ def cluster() -> Iterator[None]:
     finally:
         if started and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what ray.init put there is for its own processes
+
+
+def _connect(address: str) -> None:
+    """Connect to the cluster at an address, or start a local one where there is none. Raises FixInput."""
+    if "://" in address:
+        raise FixInput(
+            f"RAY_ADDRESS: {address} is where `ray job submit` sends jobs to; on a node of the cluster give host:6379 "
+            "(the address of `ray start`), elsewhere submit the job"
+        )
+    try:
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except ray.exceptions.AuthenticationError as error:
+        raise FixInput(
+            f"RAY_AUTH_MODE is {os.environ.get('RAY_AUTH_MODE')}, and there is no token; set RAY_AUTH_TOKEN, or "
+            "RAY_AUTH_TOKEN_PATH to a file that holds it, to that of the cluster"
+        ) from error
+    except ConnectionError as error:
+        raise FixInput(
+            f"RAY_ADDRESS: no connection to a Ray cluster at {address}; start one or unset it. Where one runs, it may "
+            "want its token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, the same as on its nodes"
+        ) from error
 
 
 @contextmanager
@@ -101,8 +118,8 @@ def _excuse_threads() -> None:
 
 
 @contextmanager
-def _without_line(words: str) -> Iterator[None]:
-    """Hold back what native code writes to standard error, and pass it on without the lines that hold `words`."""
+def _without_lines(*words: str) -> Iterator[None]:
+    """Hold back what native code writes to standard error, and pass it on without the lines that hold some word."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -114,7 +131,7 @@ def _without_line(words: str) -> Iterator[None]:
             os.close(kept)
             held.seek(0)
             for line in held:
-                if words.encode() not in line:
+                if not any(word.encode() in line for word in words):
                     os.write(2, line)
 
 

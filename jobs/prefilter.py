@@ -1,0 +1,14 @@
+"""`coigw-judge run` with prefilter.yaml. From a checkout on a laptop to a cluster:
+
+ray job submit --working-dir . -- python jobs/prefilter.py --input URI --store URI --out URI
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the nodes of a cluster have no project installed
+
+from coigw_judge.front import run
+
+if __name__ == "__main__":
+    sys.exit(run(__file__))
