@@ -122,6 +122,8 @@ def _configuration(job: LoadedJob, rubric: Rubric) -> str:
         "replicas",
         "gpus_per_replica",
         "tensor_parallel",
+        "data_parallel",
+        "expert_parallel",
         "timeout",
         "concurrency",
         "base_url",

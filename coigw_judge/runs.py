@@ -18,7 +18,8 @@ from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges.presets import preset_for, tensor_parallel
+from coigw_judge.judges.layout import gpus_per_replica
+from coigw_judge.judges.presets import preset_for
 from coigw_judge.paths import is_uri, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes
 from coigw_judge.progress import FillProgress
@@ -102,7 +103,7 @@ def fill(stage: Stage, say: Say) -> None:
         order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
-            gpus=gpus_per_replica(job),
+            gpus=gpus_per_replica(job.config.judge),
             store=job.store,
             scan=stage.scan,
             columns=job.config.input.columns,
@@ -151,18 +152,6 @@ def verify_prompts(job: LoadedJob, planned: Planned) -> None:
     recipe = make_recipe(job, planned.plan, "", "", False)
     for rubric in job.all_rubrics:
         encoder.verify(specimen_ask(recipe, rubric).prompt)
-
-
-def gpus_per_replica(job: LoadedJob) -> float:
-    """What Ray must reserve for one engine."""
-    judge = job.config.judge
-    if judge.gpus_per_replica is not None:
-        return judge.gpus_per_replica
-    if judge.engine != "vllm":
-        return 0.0
-    from coigw_judge.judges.vllm import on_cpu
-
-    return 0.0 if on_cpu() else float(tensor_parallel(judge))
 
 
 def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:

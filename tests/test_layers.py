@@ -20,7 +20,15 @@ GROUPS = (
     {
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
-        *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
+        *(
+            "judges",
+            "judges.embedded",
+            "judges.endpoint",
+            "judges.layout",
+            "judges.presets",
+            "judges.vllm",
+            "judges.watched",
+        ),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),

