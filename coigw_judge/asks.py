@@ -124,6 +124,7 @@ def _configuration(job: LoadedJob, rubric: Rubric) -> str:
         "tensor_parallel",
         "data_parallel",
         "expert_parallel",
+        "wait",
         "timeout",
         "concurrency",
         "base_url",

@@ -123,6 +123,7 @@ class JudgeConfig(_Strict):
     gpus_per_replica: float | None = Field(
         default=None, ge=0, description="default: tensor times data parallel, 0 on CPU"
     )
+    wait: float = Field(default=0, ge=0, description="seconds that a growing cluster may take to have room; 0: none")
     sampling: Sampling = Sampling()
     retries: int = Field(default=2, ge=0, le=10, description="further tries where a reply gave no scores")
     timeout: float = Field(

@@ -18,10 +18,10 @@ from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges.layout import gpus_per_replica
 from coigw_judge.judges.presets import preset_for
 from coigw_judge.paths import is_uri, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes
+from coigw_judge.pipeline.room import find_room
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
@@ -97,13 +97,14 @@ def fill(stage: Stage, say: Say) -> None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
+            share = find_room(job.config.judge, say)
         care = _next_care(care, before, found.rows)
         before = found.rows
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
         order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
-            gpus=gpus_per_replica(job.config.judge),
+            share=share,
             store=job.store,
             scan=stage.scan,
             columns=job.config.input.columns,

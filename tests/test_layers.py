@@ -20,18 +20,12 @@ GROUPS = (
     {
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
-        *(
-            "judges",
-            "judges.embedded",
-            "judges.endpoint",
-            "judges.layout",
-            "judges.presets",
-            "judges.vllm",
-            "judges.watched",
-        ),
+        *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
+        *("judges.layout", "judges.cores"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
+        "pipeline.room",
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from coigw_judge.errors import FixJob
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import layout
-from coigw_judge.judges.layout import Layout, check_shape, gpus_per_replica, layout_of, layouts, shape_of, why_not
+from coigw_judge.judges.layout import Layout, check_shape, gpus_per_replica, layouts, shape_of, why_not
 from coigw_judge.judges.vllm import NEUTRAL_ARGS, engine_arguments
 
 # Sizes as the models' own config.json have them.
@@ -120,7 +120,7 @@ def test_vllm_runs_its_workers_as_processes_of_the_actor() -> None:
 
 def test_vllm_has_all_arguments_that_are_named_here() -> None:
     arg_utils = pytest.importorskip("vllm.engine.arg_utils")
-    known = {field for field in arg_utils.AsyncEngineArgs.__dataclass_fields__}
+    known = set(arg_utils.AsyncEngineArgs.__dataclass_fields__)
     named = Layout(tensor=2, data=2, experts=True).arguments().keys() | set(layout.ELSEWHERE)
     assert named | {layout._PIPELINE, layout._CONTEXT, "moe_backend"} <= known
 

@@ -103,7 +103,7 @@ class Shape:
 
 
 def layout_of(config: JudgeConfig) -> Layout:
-    """A judge's parallel sizes, from its own keys, its engine_args, its preset. Raises FixJob where no actor holds it."""
+    """Parallel sizes, from a judge's keys, engine_args, preset. Raises FixJob where no actor can hold that."""
     arguments = config.engine_args
     for name in ELSEWHERE:
         if arguments.get(name) not in (None, False):

@@ -41,6 +41,9 @@ NEUTRAL_ARGS = frozenset(
 )  # fmt: skip
 """Engine arguments that change speed and memory but not what a request means; they are in no fingerprint."""
 
+RUNNING = 256
+"""Requests that an engine runs at once, per data parallel rank, where neither job nor preset says otherwise."""
+
 _TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
 
 
@@ -157,10 +160,15 @@ def identify_vllm(config: JudgeConfig) -> Identity:
 
 
 def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
-    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start."""
+    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start.
+
+    Sizes of batches are stated, so that the number of requests in flight is known before the engine is: vLLM 0.32 has
+    defaults for its own front ends alone, and gives one opened as a library 128 sequences and 2,048 tokens a step.
+    """
     preset = preset_for(config)
     arguments: dict[str, Any] = {
         **layout_of(config).arguments(),
+        "max_num_seqs": RUNNING,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
@@ -169,12 +177,19 @@ def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
         arguments["reasoning_parser"] = preset.reasoning_parser
     if on_cpu():
         arguments["block_size"] = 32
+    else:
+        arguments["max_num_batched_tokens"] = 8192
     return {**arguments, **preset.engine_args, **config.engine_args}
+
+
+def running(config: JudgeConfig) -> int:
+    """Requests that one replica's engine runs at once: each data parallel rank has a scheduler of its own."""
+    return int(engine_arguments(config)["max_num_seqs"]) * layout_of(config).data
 
 
 def check_engine_arguments(config: JudgeConfig) -> None:
     """Refuse engine arguments that this vLLM does not have. Imports vllm, so call it only where some are given."""
-    _prepare_environment()
+    _prepare_environment(layout_of(config).gpus)
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
@@ -185,14 +200,16 @@ def check_engine_arguments(config: JudgeConfig) -> None:
             raise FixJudge(f"judge.engine_args: {name}: is set by judge.model and judge.revision")
 
 
-def _prepare_environment() -> None:
-    """Settings that vLLM reads when it is imported; what the user has set stays."""
+def _prepare_environment(ranks: int) -> None:
+    """Settings that vLLM reads when it is imported; what the user has set stays. On a CPU build each of an engine's
+    `ranks` gets cores of its own, as far as they go."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if on_cpu():
         cores = sorted(os.sched_getaffinity(0))
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+        lists = [cores[rank::ranks] or cores[rank % len(cores) :][:1] for rank in range(ranks)]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(",".join(map(str, each)) for each in lists))
 
 
 class VllmJudge:
@@ -200,9 +217,10 @@ class VllmJudge:
 
     def __init__(self, config: JudgeConfig) -> None:
         require_vllm()
+        layout = layout_of(config)
         if config.engine_args:
             check_engine_arguments(config)
-        _prepare_environment()
+        _prepare_environment(layout.gpus)
         from vllm.config import StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -221,8 +239,8 @@ class VllmJudge:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
         self._engine = AsyncLLM.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
-        running = int(engine_config.scheduler_config.max_num_seqs)
-        self.concurrency = config.concurrency or running + max(8, running // 4)
+        at_once = running(config)
+        self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
         self._ids = itertools.count()
 
     def tokens(self, text: str) -> int:

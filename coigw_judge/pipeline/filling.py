@@ -27,6 +27,7 @@ from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
 from coigw_judge.pipeline.board import TRIES, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
+from coigw_judge.pipeline.room import Share, replicas
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
 from coigw_judge.writer import moment
@@ -52,7 +53,7 @@ class FillOrder:
 
     recipe: Recipe
     judge: JudgeConfig
-    gpus: float
+    share: Share
     store: str
     scan: Scan
     columns: dict[str, str]
@@ -71,8 +72,7 @@ class FillOrder:
     @property
     def replicas(self) -> tuple[int, int]:
         """Engines: the least and the most."""
-        replicas = self.judge.replicas
-        return (replicas, replicas) if isinstance(replicas, int) else replicas
+        return replicas(self.judge)
 
 
 def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
@@ -177,11 +177,14 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return dataset.map_batches(
             JudgeActor,
-            fn_constructor_args=(order.recipe, order.judge, order.store, token, begun, order.known, board),
+            fn_constructor_args=(
+                *(order.recipe, order.judge, order.store, token, begun, order.known, board),
+                order.share.per_node,
+            ),
             batch_size=None,
             batch_format="pyarrow",
-            num_cpus=_cpus_each(most),
-            num_gpus=order.gpus,
+            num_cpus=order.share.cpus,
+            num_gpus=order.share.gpus,
             compute=ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
@@ -191,16 +194,6 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
             max_restarts=-1,
             max_task_retries=TRIES - 1,
         )
-
-
-def _cpus_each(replicas: int) -> float:
-    """Processors that Ray sets aside for an actor: one, or less where the tasks that read would find none left."""
-    return share_of_processors(ray.cluster_resources().get("CPU", 0.0), replicas)
-
-
-def share_of_processors(there: float, replicas: int) -> float:
-    """One processor for each replica, or an equal part of all but one. A cluster that has none yet will grow."""
-    return min(1.0, max(0.1, int(10 * (there - 1) / replicas) / 10)) if there else 1.0
 
 
 def blocks_at_once(judge: JudgeConfig, care: str = CARES[0]) -> int:
