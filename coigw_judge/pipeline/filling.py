@@ -159,7 +159,8 @@ def _watch(board: Any, show: Callable[[Snapshot], None], stop: threading.Event) 
 def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
-    - One batch per task (`batch_size=None`): with several, a slow consumer stopped the actor's event loop.
+    - One batch per task, a whole block: with several, a slow consumer stopped the actor's event loop. Its size is
+      stated, for Ray Data takes no actors with GPUs otherwise.
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
@@ -181,7 +182,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
                 *(order.recipe, order.judge, order.store, token, begun, order.known, board),
                 order.share.per_node,
             ),
-            batch_size=None,
+            batch_size=order.block_rows,
             batch_format="pyarrow",
             num_cpus=order.share.cpus,
             num_gpus=order.share.gpus,
