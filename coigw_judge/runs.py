@@ -110,6 +110,7 @@ def fill(stage: Stage, say: Say) -> None:
             columns=job.config.input.columns,
             splits=tuple(sorted(found.splits)),
             open_rows=found.path,
+            rows=found.rows,
             known=(work, view.buckets),
             care=care,
             answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],

@@ -33,7 +33,12 @@ from coigw_judge.store import Store
 from coigw_judge.writer import moment
 
 BLOCK_ROWS = 32
-"""Rows per judge task. Small, so that a dying actor re-asks little and nobody waits long for a block's slowest row."""
+"""Rows per judge task, at the most. Small, so that a dying actor re-asks little and nobody waits long for a block's
+slowest row; smaller where an engine runs few requests at once, or there are few rows for each replica."""
+
+_LEAST_BLOCK = 4
+_BLOCKS_EACH = 16
+"""Into how many blocks a replica's part of the rows falls at the least: what is not given out evens out the rest."""
 
 CARES = ("many", "block", "row")
 """What an engine has in its hands at once, and so what is lost when a record kills it: many blocks, one, or one row."""
@@ -48,7 +53,8 @@ class FillOrder:
     """What a fill is told: recipe, judge, where, and which rows of which scan.
 
     `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
-    (verdict.OPEN). `known` is the folder of what half-done records have, and into how many buckets it is dealt.
+    (verdict.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into how many
+    buckets it is dealt.
     """
 
     recipe: Recipe
@@ -59,6 +65,7 @@ class FillOrder:
     columns: dict[str, str]
     splits: tuple[int, ...]
     open_rows: str
+    rows: int
     known: tuple[str, int]
     care: str = CARES[0]
     answered: bool = False
@@ -67,7 +74,9 @@ class FillOrder:
     @property
     def block_rows(self) -> int:
         """Rows per judge task."""
-        return 1 if self.care == "row" else BLOCK_ROWS
+        if self.care == "row":
+            return 1
+        return rows_per_block(requests_at_once(self.judge), self.rows / self.replicas[1])
 
     @property
     def replicas(self) -> tuple[int, int]:
@@ -164,12 +173,15 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
-    - Fixed replicas by default: tasks given to a busy actor stay there when the pool grows.
+    - One more block than it works on waits at an actor, to hide the way through the driver. What waits at one stays
+      there while others idle, or when the pool grows. So a full pool is a reason to grow (Ray's default threshold of
+      1.75 would ask for as much again to wait).
     - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
     """
     items = [{"number": number} for number in order.splits]
     least, most = order.replicas
-    calls = blocks_at_once(order.judge, order.care)
+    calls = blocks_at_once(order.judge, order.care, order.block_rows)
+    ray.data.DataContext.get_current().autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
@@ -190,18 +202,23 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
                 min_size=least,
                 max_size=most,
                 max_concurrent_calls_per_actor=calls,
-                max_tasks_in_flight_per_actor=2 * calls if order.care == CARES[0] else calls,
+                max_tasks_in_flight_per_actor=calls + 1 if order.care == CARES[0] else calls,
             ),
             max_restarts=-1,
             max_task_retries=TRIES - 1,
         )
 
 
-def blocks_at_once(judge: JudgeConfig, care: str = CARES[0]) -> int:
+def rows_per_block(at_once: int, rows_each: float) -> int:
+    """Rows of a block, for engines that run so many requests at once and have so many rows each."""
+    return int(max(_LEAST_BLOCK, min(BLOCK_ROWS, at_once / 2, rows_each / _BLOCKS_EACH)))
+
+
+def blocks_at_once(judge: JudgeConfig, care: str = CARES[0], block_rows: int = BLOCK_ROWS) -> int:
     """Blocks that one actor works on: rows for about three times the requests that its engine runs."""
     if care != CARES[0]:
         return 1  # so that an engine's death can be laid to one block, or one record
-    return max(4, -(-3 * requests_at_once(judge) // BLOCK_ROWS))
+    return max(4, -(-3 * requests_at_once(judge) // block_rows))
 
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
