@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("part", choices=["skew", "free", "long"])
     parser.add_argument("--records", type=int, metavar="N", help="default: 1,280, 20,000 and 1,000,000")
     parser.add_argument("--replicas", type=int, metavar="R", help="default: 4; 1, 2, 4; 2")
-    parser.add_argument("--cpus", type=int, default=8, help="processors in Ray's books (default: 8)")
+    parser.add_argument("--cpus", type=int, default=4, help="processors in Ray's books (default: 4)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="coigw-scaling-", ignore_cleanup_errors=True) as name:
         part = {"skew": _skew, "free": _free, "long": _long}[options.part]

@@ -21,7 +21,7 @@ GROUPS = (
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
-        *("judges.layout", "judges.cores"),
+        *("judges.layout", "judges.cores", "judges.ranks"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),

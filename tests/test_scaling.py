@@ -16,8 +16,9 @@ from recording_judge import records
 from coigw_judge.errors import FixJob
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import cores, requests_at_once
+from coigw_judge.judges.ranks import Ranks
 from coigw_judge.pipeline import room
-from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once
+from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once, rows_per_block
 from coigw_judge.pipeline.room import Node, Share, find_room, holds, no_room, share
 
 TESTS = Path(__file__).parent
@@ -156,6 +157,27 @@ def test_as_many_rows_are_admitted_as_keep_the_engine_busy() -> None:
     assert blocks_at_once(two) * BLOCK_ROWS >= 3 * requests_at_once(two)
 
 
+def test_small_jobs_are_not_given_out_at_once() -> None:
+    assert rows_per_block(256, 1_000_000) == BLOCK_ROWS
+    assert rows_per_block(256, 320) == 20 and rows_per_block(256, 10) == 4
+    assert rows_per_block(10, 1_000_000) == 5, "an engine that runs few at once holds few"
+    config = JudgeConfig(engine="a:B", concurrency=10)
+    assert 30 <= blocks_at_once(config, block_rows=5) * 5 < 40
+
+
+def test_a_record_stays_on_the_rank_that_has_it_in_its_cache() -> None:
+    ranks = Ranks(2)
+    with ranks.of("one") as first, ranks.of("two") as second:
+        assert {first, second} == {0, 1} and ranks.out == [1, 1]
+        with ranks.of("two") as again, ranks.of("two") as once_more:
+            assert again == once_more == second
+        with ranks.of("three") as third:
+            assert third == 0
+    assert ranks.out == [0, 0]
+    with ranks.of("one") as later:
+        assert later == first
+
+
 # On a cluster whose GPUs exist in Ray's books only
 
 
@@ -180,7 +202,7 @@ def test_replicas_get_gpus_of_their_own_and_what_does_not_fit_is_refused(
     statuses, said = run_logical(
         tmp_path,
         8,
-        4,
+        3,
         ["run", job, "--set", "judge.replicas=3"],
         ["run", job, "--set", "judge.tensor_parallel=8"],
         ["run", job, "--set", "judge.replicas=3", "--set", "judge.wait=1"],
@@ -207,7 +229,7 @@ def test_a_range_of_replicas_grows_with_the_queue_and_shrinks_with_it(
     options = {"folder": str(tmp_path / "given"), "company": 3, "last": "最后"}
     judge = {"engine": "recording_judge:RecordingJudge", "options": options, "concurrency": 8, "replicas": [1, 3]}
     job = str(write_job(rows, rubrics=["answer"], gate={"each": 8}, judge=judge))
-    statuses, said = run_logical(tmp_path, 0, 4, ["run", job])
+    statuses, said = run_logical(tmp_path, 0, 3, ["run", job])
     assert statuses == [0], said
     given = records(tmp_path / "given")
     answered = sorted(sum("ended" in line for line in lines) for lines in given.values())

@@ -24,6 +24,7 @@ from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
 from coigw_judge.judges.presets import preset_for, sampling, template_arguments
+from coigw_judge.judges.ranks import Ranks
 from coigw_judge.tokens import Encoder
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ class VllmJudge:
         at_once = running(config)
         self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
         self._ids = itertools.count()
+        self._ranks = Ranks(layout.data) if layout.data > 1 else None
 
     def tokens(self, text: str) -> int:
         """How many tokens a text takes; counted texts stay encoded for the requests that show them."""
@@ -256,9 +258,13 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        return await self._generate(ids, self._sampling(ask, budget))
+        parameters = self._sampling(ask, budget)
+        if self._ranks is None:
+            return await self._generate(ids, parameters)
+        with self._ranks.of(ask.prompt.fields[0]) as rank:
+            return await self._generate(ids, parameters, data_parallel_rank=rank)
 
-    async def _generate(self, ids: list[int], parameters: "SamplingParams") -> Reply:
+    async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> Reply:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -266,7 +272,8 @@ class VllmJudge:
         request = f"{next(self._ids)}"
         final = None
         try:
-            async for output in self._engine.generate(TokensPrompt(prompt_token_ids=ids), parameters, request):
+            prompt = TokensPrompt(prompt_token_ids=ids)
+            async for output in self._engine.generate(prompt, parameters, request, **where):
                 final = output
         except EngineDeadError as error:
             raise JudgeUnavailable("the vLLM engine died") from error
