@@ -34,7 +34,7 @@ def main() -> int:
     """Run one part."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=["skew", "free", "long"])
-    parser.add_argument("--records", type=int, metavar="N", help="default: 1,280, 20,000 and 1,000,000")
+    parser.add_argument("--records", type=int, metavar="N", help="default: 960, 20,000 and 1,000,000")
     parser.add_argument("--replicas", type=int, metavar="R", help="default: 4; 1, 2, 4; 2")
     parser.add_argument("--cpus", type=int, default=4, help="processors in Ray's books (default: 4)")
     options = parser.parse_args()
@@ -56,12 +56,12 @@ def _short(count: int) -> Iterator[str]:
 
 
 def _uneven(count: int, seed: int = 7) -> Iterator[str]:
-    """Lengths as a crawl has them, and worse: most of some hundred characters, one in fifty twenty times as long; the
+    """Lengths as a crawl has them, and worse: most of some hundred characters, one in fifty twelve times as long; the
     long ones stand in the last fifth of the input."""
     draw = random.Random(seed)
     for number in range(count):
         is_long = number >= 4 * count // 5 and draw.random() < 0.1
-        length = draw.randrange(80, 240) * (20 if is_long else 1)
+        length = draw.randrange(80, 240) * (12 if is_long else 1)
         yield f"{number}号：{(_TEXT * (length // len(_TEXT) + 1))[:length]}"
 
 
@@ -198,8 +198,8 @@ def _long(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def _skew(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Uneven texts: how busy each replica's slots were, beside an even split of the input into one part a replica."""
-    count, slots, per_char = options.replicas or 4, 8, 0.002
-    _write(folder / "input", _uneven(options.records or 1_280))
+    count, slots, per_char = options.replicas or 4, 8, 0.005
+    _write(folder / "input", _uneven(options.records or 960))
     logs = folder / "spans"
     logs.mkdir()
     judge = {"concurrency": slots + 2, "options": {"slots": slots, "per_char": per_char, "folder": str(logs)}}
@@ -221,7 +221,7 @@ def _skew(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
         print(f"| {len(rows)} | {row['requests']} | {cells} |")
     work = sum(end - begun for begun, end in every)
     seconds = last - min(span[0] for span in every)
-    even = _even_split(list(_uneven(options.records or 1_280)), count, slots, per_char)
+    even = _even_split(list(_uneven(options.records or 960)), count, slots, per_char)
     best = work / (count * slots)
     print(f"\nseconds: {seconds:.1f}; no slot ever idle {best:.1f}; an even split of the input at best {even:.1f}")
     return {"seconds": seconds, "no_idle": best, "even_split": even, "tail": last - dry, "replicas": rows, "run": run}

@@ -132,9 +132,9 @@ class Filler:
             self._flush_where_hungry()
 
     def _flush_where_hungry(self) -> None:
-        """Blocks that wait for a flush keep others away; once fewer records are at work than the judge answers at a
-        time, they must go, or it would run dry before every flush."""
-        if self._waiting and self._unfinished < self._concurrency:
+        """Blocks that wait for a flush keep others away: once fewer records are at work than twice what the judge
+        answers at a time, they must go, or it would run dry before every flush."""
+        if self._waiting and self._unfinished < 2 * self._concurrency:
             self._hungry.set()
 
     async def _record(self, record: Record) -> None:

@@ -18,7 +18,7 @@ from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import cores, requests_at_once
 from coigw_judge.judges.ranks import Ranks
 from coigw_judge.pipeline import room
-from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once, rows_per_block
+from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once, rows_per_block, waiting_blocks
 from coigw_judge.pipeline.room import Node, Share, find_room, holds, no_room, share
 
 TESTS = Path(__file__).parent
@@ -160,9 +160,10 @@ def test_as_many_rows_are_admitted_as_keep_the_engine_busy() -> None:
 def test_small_jobs_are_not_given_out_at_once() -> None:
     assert rows_per_block(256, 1_000_000) == BLOCK_ROWS
     assert rows_per_block(256, 320) == 20 and rows_per_block(256, 10) == 4
-    assert rows_per_block(10, 1_000_000) == 5, "an engine that runs few at once holds few"
+    assert rows_per_block(10, 1_000_000) == 10, "an engine that runs few at once holds few"
     config = JudgeConfig(engine="a:B", concurrency=10)
-    assert 30 <= blocks_at_once(config, block_rows=5) * 5 < 40
+    assert blocks_at_once(config, block_rows=10) == 4
+    assert waiting_blocks(24, 30_000) == 24 and waiting_blocks(24, 20) == 5 and waiting_blocks(4, 1) == 1
 
 
 def test_a_record_stays_on_the_rank_that_has_it_in_its_cache() -> None:

@@ -1,7 +1,7 @@
 """Which data parallel rank of an engine answers a request: the one that has the record in its cache.
 
 Each rank has a KV cache of its own. Left to choose, vLLM 0.32 sends a request to the least loaded rank, and a record's
-requests would be prefilled on several. Here a record stays where its first request went, which is the least loaded rank.
+requests would be prefilled on several. Here a record stays where its first request went, to the least loaded rank.
 Not known here: vLLM, what a record is; whoever shows the same first text is taken for the same.
 """
 

@@ -173,14 +173,15 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
-    - One more block than it works on waits at an actor, to hide the way through the driver. What waits at one stays
-      there while others idle, or when the pool grows. So a full pool is a reason to grow (Ray's default threshold of
-      1.75 would ask for as much again to wait).
+    - As many blocks again wait at an actor, to hide the way through the driver, but no more than a quarter of its part
+      of the rows: what waits at one stays there while others idle, or when the pool grows. A full pool is a reason to
+      grow (Ray's own threshold, 1.75 times full, may be out of reach).
     - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
     """
     items = [{"number": number} for number in order.splits]
     least, most = order.replicas
     calls = blocks_at_once(order.judge, order.care, order.block_rows)
+    waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0
     ray.data.DataContext.get_current().autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
@@ -202,7 +203,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
                 min_size=least,
                 max_size=most,
                 max_concurrent_calls_per_actor=calls,
-                max_tasks_in_flight_per_actor=calls + 1 if order.care == CARES[0] else calls,
+                max_tasks_in_flight_per_actor=calls + waiting,
             ),
             max_restarts=-1,
             max_task_retries=TRIES - 1,
@@ -211,7 +212,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
 
 def rows_per_block(at_once: int, rows_each: float) -> int:
     """Rows of a block, for engines that run so many requests at once and have so many rows each."""
-    return int(max(_LEAST_BLOCK, min(BLOCK_ROWS, at_once / 2, rows_each / _BLOCKS_EACH)))
+    return int(max(_LEAST_BLOCK, min(BLOCK_ROWS, at_once, rows_each / _BLOCKS_EACH)))
 
 
 def blocks_at_once(judge: JudgeConfig, care: str = CARES[0], block_rows: int = BLOCK_ROWS) -> int:
@@ -219,6 +220,11 @@ def blocks_at_once(judge: JudgeConfig, care: str = CARES[0], block_rows: int = B
     if care != CARES[0]:
         return 1  # so that an engine's death can be laid to one block, or one record
     return max(4, -(-3 * requests_at_once(judge) // block_rows))
+
+
+def waiting_blocks(calls: int, blocks_each: float) -> int:
+    """Blocks that wait at an actor which works on `calls`, where each has so many in all."""
+    return max(1, min(calls, int(blocks_each / 4)))
 
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
