@@ -99,8 +99,10 @@ class Filler:
         self._flushed = asyncio.Condition()
         self._flushes = 0
         self._trouble = ""
-        self._working = 0
-        self._idle = asyncio.Event()
+        self._concurrency = judge.concurrency
+        self._unfinished = 0
+        self._waiting = 0
+        self._hungry = asyncio.Event()
         self.tally: Counter[str] = Counter()
 
     async def block(self, records: list[Record]) -> None:
@@ -108,19 +110,32 @@ class Filler:
 
         Raises JudgeUnavailable or FixJudge as soon as one record does; the others' facts are kept.
         """
-        self._working += 1
-        self._idle.clear()
+        self._unfinished += len(records)
         try:
             async with asyncio.TaskGroup() as group:
                 for record in records:
-                    group.create_task(self._record(record))
+                    group.create_task(self._counted(record))
         except* (JudgeUnavailable, FixJudge) as errors:
             raise _first(errors) from errors
+        self._waiting += 1
+        self._flush_where_hungry()
+        try:
+            await self._durable()
         finally:
-            self._working -= 1
-            if not self._working:
-                self._idle.set()
-        await self._durable()
+            self._waiting -= 1
+
+    async def _counted(self, record: Record) -> None:
+        try:
+            await self._record(record)
+        finally:
+            self._unfinished -= 1
+            self._flush_where_hungry()
+
+    def _flush_where_hungry(self) -> None:
+        """Blocks that wait for a flush keep others away: once fewer records are at work than twice what the judge
+        answers at a time, they must go, or it would run dry before every flush."""
+        if self._waiting and self._unfinished < 2 * self._concurrency:
+            self._hungry.set()
 
     async def _record(self, record: Record) -> None:
         digests = record.digests()
@@ -247,13 +262,14 @@ class Filler:
             raise FixStore(self._trouble)
 
     async def flush_forever(self) -> None:
-        """Flush every few seconds, and at once when no record is being worked on."""
+        """Flush every few seconds, and as soon as blocks that wait for it leave the judge too little to do."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), self._flush_seconds)
-            await asyncio.sleep(0.05)  # blocks that ended together share one part
-            self._idle.clear()
+                await asyncio.wait_for(self._hungry.wait(), self._flush_seconds)
+            await asyncio.sleep(self._flush_seconds / 100)  # blocks that ended together share one part
+            self._hungry.clear()
             await self.flush()
+            self._flush_where_hungry()
 
     async def finish(self) -> None:
         """Ask nothing more from now on, and write what was answered."""

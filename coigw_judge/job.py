@@ -100,6 +100,14 @@ class Sampling(_Strict):
     top_k: int | None = None
 
 
+_PARALLEL = {
+    "tensor_parallel": "tensor_parallel_size",
+    "data_parallel": "data_parallel_size",
+    "expert_parallel": "enable_expert_parallel",
+}
+"""Our keys, and what vLLM calls them."""
+
+
 class JudgeConfig(_Strict):
     """Which model judges, and how it is run."""
 
@@ -111,9 +119,18 @@ class JudgeConfig(_Strict):
     preset: str | None = Field(default=None, description="model preset; default: by the model's name")
     thinking: bool = Field(default=False, description="let the model think before it answers")
     thinking_tokens: int = Field(default=8192, gt=0, description="token budget of the thinking, where it is on")
-    tensor_parallel: int | None = Field(default=None, ge=1, description="GPUs per replica; default: the preset's")
+    tensor_parallel: int | None = Field(
+        default=None, ge=1, description="GPUs a layer is cut over; default: the preset's"
+    )
+    data_parallel: int | None = Field(
+        default=None, ge=1, description="copies of a replica's attention, each on GPUs of its own"
+    )
+    expert_parallel: bool = Field(default=False, description="deal a replica's experts out whole, instead of cut")
     replicas: int | tuple[int, int] = Field(default=1, description="engines: a number, or [least, most]")
-    gpus_per_replica: float | None = Field(default=None, ge=0, description="default: tensor_parallel, 0 on CPU builds")
+    gpus_per_replica: float | None = Field(
+        default=None, ge=0, description="default: tensor times data parallel, 0 on CPU"
+    )
+    wait: float = Field(default=0, ge=0, description="seconds that a growing cluster may take to have room; 0: none")
     sampling: Sampling = Sampling()
     retries: int = Field(default=2, ge=0, le=10, description="further tries where a reply gave no scores")
     timeout: float = Field(
@@ -149,6 +166,14 @@ class JudgeConfig(_Strict):
             raise ValueError("base_url belongs to `engine: endpoint`, which needs it")
         if self.engine != "vllm" and self.engine_args:
             raise ValueError("engine_args are vLLM's; an endpoint takes extra_body, a judge of your own options")
+        if self.engine == "endpoint" and (self.tensor_parallel or self.data_parallel or self.expert_parallel):
+            raise ValueError(
+                "tensor_parallel, data_parallel, expert_parallel are the server's own affair; leave them out"
+            )
+        for name, argument in _PARALLEL.items():
+            ours, theirs = getattr(self, name), self.engine_args.get(argument)
+            if ours and theirs is not None and ours != theirs:
+                raise ValueError(f"{name}: {ours} contradicts engine_args.{argument}: {theirs}; leave the second out")
         if self.engine == "vllm" and self.context is not None:
             raise ValueError("context is an endpoint's or your own judge's; for vLLM say engine_args.max_model_len")
         return self

@@ -18,9 +18,10 @@ from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges.presets import preset_for, tensor_parallel
+from coigw_judge.judges.presets import preset_for
 from coigw_judge.paths import check_reach, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes, sharing
+from coigw_judge.pipeline.room import find_room
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
@@ -97,18 +98,20 @@ def fill(stage: Stage, say: Say) -> None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
+            share = find_room(job.config.judge, say)
         care = _next_care(care, before, found.rows)
         before = found.rows
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
         order = filling.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
-            gpus=gpus_per_replica(job),
+            share=share,
             store=job.store,
             scan=stage.scan,
             columns=job.config.input.columns,
             splits=tuple(sorted(found.splits)),
             open_rows=found.path,
+            rows=found.rows,
             known=(work, view.buckets),
             care=care,
             answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],
@@ -152,18 +155,6 @@ def verify_prompts(job: LoadedJob, planned: Planned) -> None:
     recipe = make_recipe(job, planned.plan, "", "", False)
     for rubric in job.all_rubrics:
         encoder.verify(specimen_ask(recipe, rubric).prompt)
-
-
-def gpus_per_replica(job: LoadedJob) -> float:
-    """What Ray must reserve for one engine."""
-    judge = job.config.judge
-    if judge.gpus_per_replica is not None:
-        return judge.gpus_per_replica
-    if judge.engine != "vllm":
-        return 0.0
-    from coigw_judge.judges.vllm import on_cpu
-
-    return 0.0 if on_cpu() else float(tensor_parallel(judge))
 
 
 def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:

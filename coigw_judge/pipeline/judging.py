@@ -22,7 +22,7 @@ from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
 from coigw_judge.hashing import digest
 from coigw_judge.job import JudgeConfig
-from coigw_judge.judges import open_judge
+from coigw_judge.judges import cores, open_judge
 from coigw_judge.known import Known
 from coigw_judge.paths import is_uri
 from coigw_judge.record import Record, record_digest
@@ -51,8 +51,11 @@ class JudgeActor:
         begun: str,
         known: tuple[str, int],
         board: Any,
+        per_node: int,
     ) -> None:
         """`token` must be readable in the store; `begun` is the moment (writer.py) at which this fill began.
+
+        `per_node` replicas share the cores of a node, 0 where the engine binds itself to none.
 
         `known` is the folder of what half-done records have, and into how many buckets it is dealt (known.py).
         """
@@ -77,6 +80,8 @@ class JudgeActor:
                 f"store {store}: this node does not see the driver's store; use a URI or a path all nodes share"
             )
         else:
+            if per_node:
+                cores.claim(per_node)
             self._open(config)
         self._startup = time.monotonic() - started
 
