@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coigw_judge import logs
 from coigw_judge import manifest as manifests
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
@@ -30,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with logs.written(getattr(options, "log_json", None), logs.level_name(getattr(options, "log_level", None))):
+            return command(options)
     except CountsDiffer as error:
         print(f"coigw-judge: {error}", file=sys.stderr)
         return DIFFERENT
@@ -119,6 +121,16 @@ def _job_command(
     parser = commands.add_parser(name, help=text, description=text)
     parser.add_argument("job", type=Path, metavar="JOB", help="a job file (YAML)")
     _override_options(parser)
+    parser.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="append events to a local file as JSON lines; -: standard error (default: no)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=logs.LEVELS,
+        help=f"of these and of the judge's processes (default: {logs.LEVEL_VARIABLE}, else info)",
+    )
     if fills:
         parser.add_argument("--retry-unscored", action="store_true", help="ask again what failed before (default: no)")
     if selects:
@@ -181,7 +193,8 @@ def _run(options: argparse.Namespace) -> int:
 
     job = _load(options)
     with cluster():
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
+        level = logs.level_name(options.log_level)
+        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)
@@ -219,7 +232,8 @@ def _fill(options: argparse.Namespace) -> int:
 
     job = _load(options)
     with cluster():
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
+        level = logs.level_name(options.log_level)
+        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from coigw_judge.pipeline.board import TRIES, Board
+from coigw_judge.pipeline.board import TRIES, Board, Report
 from coigw_judge.pipeline.filling import BLOCK_ROWS, CARES, share_of_processors
 from coigw_judge.runs import _next_care
 
@@ -29,7 +29,7 @@ def test_replicas_die_side_by_side_before_a_job_is_given_up():
 def test_an_answer_ends_the_row_of_deaths():
     board = Board(replicas=1, answered=False)
     die(board, 3)
-    board.report("process", {"asks.made": 1})
+    board.report("process", Report(0, "", {"asks.made": 1}, {}))
     die(board, 2 * TRIES, "a")
     assert not board.arrive("a").hopeless, "two records may take all tries of their blocks"
     board.last_words("a", "again")
@@ -41,7 +41,7 @@ def test_giving_up_a_record_is_no_answer_but_progress_once_there_was_one():
     for answered, left in ((False, 3), (True, 0)):
         board = Board(replicas=1, answered=answered)
         die(board, 3)
-        board.report("process", given_up)
+        board.report("process", Report(0, "", given_up, {}))
         assert len(board.words()) == left
 
 

@@ -18,12 +18,13 @@ GROUPS = (
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {"gate", "card", "plan"},
     {
-        *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
+        "pipeline.metrics",
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },

@@ -25,7 +25,7 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
-from coigw_judge.pipeline.board import TRIES, Snapshot, open_board
+from coigw_judge.pipeline.board import TRIES, Look, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
@@ -75,8 +75,8 @@ class FillOrder:
         return (replicas, replicas) if isinstance(replicas, int) else replicas
 
 
-def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
-    """Ask what is open; returns the actors' summed tallies. `show` gets them about once a second.
+def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
+    """Ask what is open; returns the actors' summed tallies. `show` gets what the board knows about once a second.
 
     Raises FixJudge, FixStore where no actor can work; rows of blocks that failed are left for the next survey.
     Interrupted, it has the actors flush before it goes.
@@ -100,10 +100,10 @@ def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
         stop.set()
         watcher.join()
         store.drop_token(token)
-        tally: Snapshot = ray.get(board.snapshot.remote())
+        look: Look = ray.get(board.look.remote())
         board.finish.remote()
-    show(tally)
-    return tally
+    show(look)
+    return look.total
 
 
 def _beside(blocks: Any) -> "Future[None]":
@@ -150,10 +150,10 @@ def _let_flush(board: Any) -> None:
             time.sleep(0.1)
 
 
-def _watch(board: Any, show: Callable[[Snapshot], None], stop: threading.Event) -> None:
+def _watch(board: Any, show: Callable[[Look], None], stop: threading.Event) -> None:
     while not stop.wait(1.0):
         with suppress(ray.exceptions.RayError):
-            show(ray.get(board.snapshot.remote()))
+            show(ray.get(board.look.remote()))
 
 
 def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
@@ -212,7 +212,7 @@ def blocks_at_once(judge: JudgeConfig, care: str = CARES[0]) -> int:
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
     """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory."""
-    schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre")])
+    schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         store = Store(order.store)
@@ -221,7 +221,7 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
             wanted = set(listed["row"].to_pylist())
             rows: list[dict[str, Any]] = []
             for _, record in scanning.records(order.scan, number, order.columns, wanted):
-                rows.append({"genre": record.genre, **dict(record.texts.items())})
+                rows.append({"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())})
                 if len(rows) == 4 * order.block_rows:
                     yield pa.Table.from_pylist(rows, schema=schema)
                     rows = []
