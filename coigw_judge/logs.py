@@ -7,7 +7,7 @@ Events are logged through the standard library's `logging`, under `coigw_judge.*
 A judge actor writes to its standard error, which Ray keeps in the node's log folder and log collectors read; the
 driver writes where `--log-json` says. What a line may hold is listed here: a field that is not in FIELDS is left out
 of every line above debug. So what comes from a record, a reply or another program's error stays out of the logs
-even where somebody logs it by mistake. At debug lines have a `detail`, which may quote a reply or a record.
+even where somebody logs it by mistake. At debug there are details, which may quote a reply or a record.
 Not known here: which events there are (docs/metrics.md lists them), Ray.
 """
 
@@ -64,9 +64,14 @@ class JsonLines(logging.Formatter):
 
 
 def event(log: logging.Logger, level: int, name: str, **fields: Any) -> None:
-    """Log an event. A field that is None is left out; see FIELDS for those that reach a line above debug."""
+    """Log an event. A field that is None is left out; see FIELDS for those that reach a line above debug.
+
+    What an event above debug has to say beside them, its `detail`, becomes a line of its own at debug.
+    """
     if log.isEnabledFor(level):
         log.log(level, name, extra={"fields": fields})
+    if level > logging.DEBUG and fields.get("detail") and log.isEnabledFor(logging.DEBUG):
+        log.debug(f"{name}_detail", extra={"fields": fields})
 
 
 def level_name(chosen: str | None) -> str:
