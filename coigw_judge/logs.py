@@ -14,6 +14,7 @@ Not known here: which events there are (docs/metrics.md lists them), Ray.
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,9 @@ FIELDS = frozenset(
 """What a line above debug may hold: ids, names, counts, times. `trouble` is a store's error: paths and the system's
 words; `error` is the type of an error, never its text."""
 
+_CREDENTIALS = re.compile(r"://[^/@\s\"]+@")
+"""What a URI may hold before its host: `s3://key:secret@bucket`."""
+
 _log = logging.getLogger(ROOT)
 _log.addHandler(logging.NullHandler())  # else logging prints warnings to standard error where nobody asked for logs
 _context: dict[str, Any] = {}
@@ -60,7 +64,8 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[0] is not None:
             fields["error"] = record.exc_info[0].__name__
         shown = {name: value for name, value in fields.items() if value is not None}
-        return json.dumps({**line, "event": record.msg, **shown}, ensure_ascii=True, default=str)
+        text = json.dumps({**line, "event": record.msg, **shown}, ensure_ascii=True, default=str)
+        return _CREDENTIALS.sub("://***@", text)
 
 
 def event(log: logging.Logger, level: int, name: str, **fields: Any) -> None:

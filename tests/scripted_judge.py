@@ -6,6 +6,7 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
   cached   half of a prompt's tokens are said to come from the cache
   poison   a text at which it dies, with all that is out; `once`: a file, only the process that creates it dies
+  counts   names of what it counts of its own, once per request
   words    what it dies with; `reason`: what it gives as the reason of a score
   child    hold a child process that stands for the engine; it dies when that is gone
   hang     a file: the process that creates it answers `hang_after` asks, and then nothing any more
@@ -16,6 +17,7 @@ import asyncio
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ class ScriptedJudge:
     def __init__(self, config: JudgeConfig) -> None:
         self._options = config.options
         self.concurrency = config.concurrency or self.concurrency
+        self.counts: Counter[str] = Counter()
         self._asked = 0
         self._dead = ""
         self._hangs = "hang" in self._options and _first(Path(self._options["hang"]))
@@ -54,6 +57,7 @@ class ScriptedJudge:
         if self._child is not None and self._child.poll() is not None:
             self._dead = "the scripted judge's engine is gone"
         self._asked += bool(ask.key)
+        self.counts.update(self._options.get("counts", []) if ask.key else [])
         if self._hangs and self._asked > self._options.get("hang_after", 0):
             await asyncio.Event().wait()
         failure = self._options.get("fail", {}).get(ask.rubric) if ask.key else None

@@ -75,6 +75,19 @@ def test_who_has_left_is_no_longer_present():
     assert board.present() == 1
 
 
+def test_a_look_tells_who_lives_and_who_died_and_what_is_in_hand():
+    board = Board(replicas=2, answered=False)
+    assert [board.arrive(actor).replica for actor in ("a", "b")] == [0, 1]
+    for replica, process in ((0, "a1"), (1, "b1")):
+        board.report(process, Report(replica, "node", {"asks.made": 2}, {"records": 3}))
+    assert board.arrive("a").replica == 0, "a process that was killed comes again as the same replica"
+    board.report("a2", Report(0, "node", {"asks.made": 1}, {"records": 1}))
+    board.last_words("b", "out of memory")
+    look = board.look()
+    assert (look.living, look.starts, look.deaths, look.total) == (1, 3, 2, {"asks.made": 5})
+    assert {process: report.now for process, report in look.reports.items()} == {"a1": {}, "b1": {}, "a2": {"records": 1}}
+
+
 @pytest.mark.parametrize(
     "care, before, left, wanted",
     [

@@ -157,6 +157,15 @@ def test_above_debug_a_line_holds_known_fields_only(lines):
     assert raised["error"] == "ValueError" and MARK not in str(raised)
 
 
+def test_credentials_in_a_uri_are_not_logged(lines):
+    logging.getLogger(logs.ROOT).setLevel(logging.INFO)
+    trouble = "s3://key:sec%2Fret@bucket/facts: can not be written; see https://host/a@b"
+    logs.event(logging.getLogger(logs.ROOT), logging.INFO, "tried", folder="s3://key:secret@bucket/runs", trouble=trouble)
+    (line,) = lines()
+    assert line["folder"] == "s3://***@bucket/runs"
+    assert line["trouble"] == "s3://***@bucket/facts: can not be written; see https://host/a@b"
+
+
 def test_failures_are_logged_one_by_one_until_they_are_many(lines):
     logging.getLogger(logs.ROOT).setLevel(logging.INFO)
     ledger = Ledger()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import socket
 import subprocess
 import sys
@@ -36,7 +37,8 @@ class Scraped:
         host = ray.util.get_node_ip_address()
         port, self._metrics = free_port(host), free_port(host)
         self._url = f"http://{host}:{self._metrics}/metrics"
-        self.settings = {"RAY_AUTH_MODE": "disabled", "RAY_metrics_report_interval_ms": "1000"}
+        self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.settings |= {"RAY_metrics_report_interval_ms": "1000"}
         arguments = ["--head", f"--port={port}", f"--metrics-export-port={self._metrics}"]
         arguments += [f"--temp-dir={self._short.name}", "--include-dashboard=false", "--num-cpus=3", "--block"]
         arguments += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
@@ -118,7 +120,7 @@ def total(series: dict[frozenset[tuple[str, str]], float], by: str = "") -> dict
 @pytest.mark.slow
 def test_what_prometheus_scrapes_is_what_the_manifest_says(scraped, tmp_path):
     rows = triplets(90)
-    options = {"cached": True, "fail": {"query": "嗯"}, "seconds": 0.02}
+    options = {"cached": True, "fail": {"query": "嗯"}, "seconds": 0.02, "counts": ["429"]}
     judge = {"engine": "scripted_judge:ScriptedJudge", "replicas": 2, "retries": 1, "options": options}
     manifest = run(write_job(tmp_path, rows, judge, early_exit=False), scraped)
     asks, tokens = manifest["asks"], manifest["tokens"]
@@ -136,6 +138,7 @@ def test_what_prometheus_scrapes_is_what_the_manifest_says(scraped, tmp_path):
     assert total(found["generated_tokens_total"]) == tokens["generated"] > 0
     assert total(found["facts_written_total"]) == asks["made"]
     assert total(found["rows_decided_total"], "decision") == {k: n for k, n in manifest["decisions"].items() if n}
+    assert total(found["server_events_total"], "event") == {"429": asks["made"] + asks["retried"]}
     assert set(total(found["prompt_tokens_total"], "replica")) == {"0", "1"}
     assert set(total(found["prompt_tokens_total"], "node")) == {ray.util.get_node_ip_address()}
     assert total(found["engine_starts_total"]) == 2 and not found["engine_deaths_total"]
