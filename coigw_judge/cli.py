@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coigw_judge import logs
 from coigw_judge import manifest as manifests
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
@@ -38,7 +39,8 @@ def obey(options: argparse.Namespace, again: Sequence[str]) -> int:
     error. `again` is the command that goes on where this one is interrupted."""
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with logs.written(getattr(options, "log_json", None), logs.level_name(getattr(options, "log_level", None))):
+            return command(options)
     except CountsDiffer as error:
         print(f"coigw-judge: {error}", file=sys.stderr)
         return DIFFERENT
@@ -170,6 +172,16 @@ def add_job_options(parser: argparse.ArgumentParser, *, fills: bool = False, sel
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a dotted key of the job; repeatable"
     )
+    parser.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="append events to a local file as JSON lines; -: standard error (default: no)",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=logs.LEVELS,
+        help=f"of these and of the judge's processes (default: {logs.LEVEL_VARIABLE}, else info)",
+    )
     if fills:
         parser.add_argument("--retry-unscored", action="store_true", help="ask again what failed before (default: no)")
     if selects:
@@ -206,7 +218,8 @@ def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[dict[str, ob
     from coigw_judge.pipeline.cluster import cluster
 
     with cluster():
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
+        level = logs.level_name(options.log_level)
+        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)
@@ -243,7 +256,8 @@ def _fill(options: argparse.Namespace) -> int:
 
     job = load(options)
     with cluster():
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored)
+        level = logs.level_name(options.log_level)
+        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)

@@ -22,17 +22,17 @@ from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, Measures, Reply
 from coigw_judge.known import Known
+from coigw_judge.ledger import Case, Ledger, Settled, case_of
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.prompt import Template
-from coigw_judge.record import Record, record_digest
+from coigw_judge.record import Record
 from coigw_judge.reply import Scored, Unscored, parse_reply
-from coigw_judge.rubric import REASON_CHARS, FieldName, Note, Reasons, Rubric
+from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
 from coigw_judge.writer import Writer
 
 FLUSH_SECONDS = 5.0
 """What a killed process may lose of a judge's work, on a local disk; ten times that on an object store."""
 
-Digests = Mapping[FieldName, bytes]
 _NO_RETRY = ("too_long", "refused", "engine_died")
 _REMEMBERED = 20_000
 
@@ -50,6 +50,8 @@ class Recipe:
     judge_fingerprint: str
     retries: int
     retry_unscored: bool = False
+    job: str = ""
+    log_level: str = "info"
 
 
 def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
@@ -65,6 +67,7 @@ def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, re
         judge_fingerprint=judge_fingerprint,
         retries=job.config.judge.retries,
         retry_unscored=retry_unscored,
+        job=job.config.name,
     )
 
 
@@ -80,8 +83,7 @@ def reply_budget(rubric: Rubric, reasons: Reasons) -> int:
 class Filler:
     """Runs records against one judge and one store's writer, in one event loop.
 
-    `tally` counts what was done: rows, asks.made, asks.from_store, asks.failed.<cause>, tokens.*. Its owner calls
-    `flush_forever` as a task.
+    `tally` counts what was done, `now` what it has in its hands (ledger.py). Its owner calls `flush_forever` as a task.
     """
 
     def __init__(self, recipe: Recipe, judge: Judge, writer: Writer, known: Known, flush_seconds: float) -> None:
@@ -103,7 +105,8 @@ class Filler:
         self._unfinished = 0
         self._waiting = 0
         self._hungry = asyncio.Event()
-        self.tally: Counter[str] = Counter()
+        self._ledger = Ledger()
+        self.tally, self.now = self._ledger.tally, self._ledger.now
 
     async def block(self, records: list[Record]) -> None:
         """Judge a block of records; returns when their facts are on disk.
@@ -112,15 +115,17 @@ class Filler:
         """
         self._unfinished += len(records)
         try:
-            async with asyncio.TaskGroup() as group:
-                for record in records:
-                    group.create_task(self._counted(record))
+            with self._ledger.holding("blocks"):
+                async with asyncio.TaskGroup() as group:
+                    for record in records:
+                        group.create_task(self._counted(record))
         except* (JudgeUnavailable, FixJudge) as errors:
             raise _first(errors) from errors
         self._waiting += 1
         self._flush_where_hungry()
         try:
-            await self._durable()
+            with self._ledger.holding("blocks_flushing"):
+                await self._durable()
         finally:
             self._waiting -= 1
 
@@ -138,7 +143,13 @@ class Filler:
             self._hungry.set()
 
     async def _record(self, record: Record) -> None:
-        digests = record.digests()
+        with self._ledger.holding("records"):
+            await self._ask_for(record, case_of(record))
+        self.tally["rows"] += 1
+
+    async def _ask_for(self, record: Record, case: Case) -> None:
+        """Ask what a record needs, until it needs nothing."""
+        digests = case.digests
         subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         shown: Shown | None = None
@@ -148,19 +159,19 @@ class Filler:
             self.tally["asks.from_store"] += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
             shown = shown or fit(record.texts, self._recipe.plan.head_tail, self._tokens)
-            answers = await asyncio.gather(*(self._once(need, shown, digests) for need in missing))
+            answers = await asyncio.gather(*(self._once(need, shown, case) for need in missing))
             facts |= fresh | {need.key: answer for need, answer in zip(missing, answers, strict=True)}
-        self.tally["rows"] += 1
 
     async def give_up(self, record: Record, detail: str) -> None:
         """Write `engine_died` for what this record still needs: it was alone when the engine died, twice."""
-        digests = record.digests()
+        case = case_of(record)
+        digests = case.digests
         subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
         while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
             for need in needs:
-                self._append(need, digests, outcome, Reply(), Counter(), 0, 0.0)
+                self._append(need, case, Settled(outcome=outcome))
             facts |= {need.key: outcome for need in needs}
         self.tally["rows"] += 1
         await self.flush()
@@ -168,11 +179,11 @@ class Filler:
     def _from_store(self, home: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
         return self._known.find(home, keys)
 
-    async def _once(self, need: Need, shown: Shown, digests: Digests) -> Scored | Unscored:
+    async def _once(self, need: Need, shown: Shown, case: Case) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
         task = self._asked.get(need.key)
         if task is None:
-            task = asyncio.create_task(self._settle(need, shown, digests))
+            task = asyncio.create_task(self._settle(need, shown, case))
             self._asked[need.key] = task
             if len(self._asked) > _REMEMBERED:
                 oldest = next(iter(self._asked))
@@ -180,58 +191,59 @@ class Filler:
                     del self._asked[oldest]
         return await asyncio.shield(task)  # another record may wait for it too
 
-    async def _settle(self, need: Need, shown: Shown, digests: Digests) -> Scored | Unscored:
+    async def _settle(self, need: Need, shown: Shown, case: Case) -> Scored | Unscored:
         """Ask until there are scores or the budget of tries is spent; append the fact."""
         rubric = self._rubrics[need.rubric]
         started = time.monotonic()
         spent: Counter[str] = Counter()
         attempt = 0
         while True:
-            async with self._admit:
-                await self._open.wait()
-                try:
-                    reply = await self._judge.ask(self._ask(need, shown, attempt))
-                except JudgeUnavailable:
-                    self._open.clear()  # whoever waits to be admitted would ask for nothing
-                    raise
+            reply = await self._reply(need, shown, attempt)
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
+            self._ledger.again(case, need, outcome, attempt)
             attempt += 1
         outcome = replace(outcome, flags=shown.flags(rubric.fields))
-        self._append(need, digests, outcome, reply, spent, attempt, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome
 
-    def _append(
-        self,
-        need: Need,
-        digests: Digests,
-        outcome: Scored | Unscored,
-        reply: Reply,
-        spent: Counter[str],
-        attempt: int,
-        seconds: float,
-    ) -> None:
+    async def _reply(self, need: Need, shown: Shown, attempt: int) -> Reply:
+        """The judge's reply, as soon as it has room for the request."""
+        with self._ledger.holding("requests_waiting"):
+            await self._admit.acquire()
+        try:
+            await self._open.wait()
+            with self._ledger.holding("requests_in_flight"):
+                return await self._judge.ask(self._ask(need, shown, attempt))
+        except JudgeUnavailable:
+            self._open.clear()  # whoever waits to be admitted would ask for nothing
+            raise
+        finally:
+            self._admit.release()
+
+    def _append(self, need: Need, case: Case, made: Settled) -> None:
         self._writer.append(
             Fact(
                 key=need.key,
-                record=record_digest(digests),
-                home=digests["answer"],
+                record=case.identity,
+                home=case.digests["answer"],
                 rubric=need.rubric,
                 rubric_fingerprint=self._recipe.rubric_fingerprints[need.rubric],
                 judge_fingerprint=self._recipe.judge_fingerprint,
                 sample=need.sample,
-                outcome=outcome,
-                finish_reason=reply.finish_reason,
-                attempt=attempt,
-                prompt_tokens=spent["prompt"],
-                cached_tokens=spent["cached"],
-                generated_tokens=spent["generated"],
-                seconds=seconds,
+                outcome=made.outcome,
+                finish_reason=made.reply.finish_reason,
+                attempt=made.attempt,
+                prompt_tokens=made.spent.get("prompt", 0),
+                cached_tokens=made.spent.get("cached", 0),
+                generated_tokens=made.spent.get("generated", 0),
+                seconds=made.seconds or 0.0,
             )
         )
-        self._count(outcome, spent, attempt)
+        self._ledger.settled(case, need, made)
 
     def _ask(self, need: Need, shown: Shown, attempt: int) -> Ask:
         name = need.rubric
@@ -244,14 +256,6 @@ class Filler:
             sample=need.sample,
             attempt=attempt,
         )
-
-    def _count(self, outcome: Scored | Unscored, spent: Counter[str], attempt: int) -> None:
-        self.tally["asks.made"] += 1
-        self.tally["asks.retried"] += attempt
-        if isinstance(outcome, Unscored):
-            self.tally[f"asks.failed.{outcome.cause}"] += 1
-        for kind, count in spent.items():
-            self.tally[f"tokens.{kind}"] += count
 
     async def _durable(self) -> None:
         """Wait for the next flush that begins after now."""
@@ -282,13 +286,16 @@ class Filler:
         Where the store can not be written, the blocks that wait raise FixStore; the facts stay for the next try.
         """
         async with self._flushed:
+            started = time.monotonic()
             try:
-                await asyncio.to_thread(self._writer.flush)
+                facts = await asyncio.to_thread(self._writer.flush)
             except FixStore as error:
                 self._trouble = str(error)
+                self._ledger.not_flushed(self._trouble)
             else:
                 self._flushes += 1
                 self._trouble = ""
+                self._ledger.flushed(facts, time.monotonic() - started)
             self._flushed.notify_all()
 
 

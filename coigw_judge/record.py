@@ -7,7 +7,7 @@ Not known here: files, rubrics, judges.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from math import isfinite
@@ -34,11 +34,15 @@ _VISIBLE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row's texts. Absent and blank fields are missing from `texts`; `answer` is always there."""
+    """One row's texts. Absent and blank fields are missing from `texts`; `answer` is always there.
+
+    `row_id` is where it stood in the input, for people who look for it; no part of what it is.
+    """
 
     texts: Mapping[FieldName, str]
     id: str | None
     genre: str | None
+    row_id: str | None = field(default=None, compare=False)
 
     @property
     def chars(self) -> int:

@@ -3,6 +3,7 @@
 Not known here: argument parsing, how a stage is spread over a cluster.
 """
 
+import logging
 import secrets
 import time
 from collections import Counter
@@ -11,16 +12,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from coigw_judge import logs, written
 from coigw_judge import manifest as manifests
-from coigw_judge import written
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for
+from coigw_judge.ledger import under
+from coigw_judge.logs import event
 from coigw_judge.paths import check_reach, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes, sharing
+from coigw_judge.pipeline.board import Look
+from coigw_judge.pipeline.metrics import Meter
 from coigw_judge.pipeline.room import find_room
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
@@ -28,6 +33,7 @@ from coigw_judge.source import Split
 from coigw_judge.store import Store
 
 Say = Callable[[str], None]
+_log = logging.getLogger(__name__)
 _MOST_ROUNDS = 8
 """Fill goes over what failed blocks left so often at the most."""
 
@@ -42,6 +48,7 @@ class Stage:
     planned: Planned
     run: str
     retry_unscored: bool = False
+    log_level: str = "info"
     seconds: dict[str, float] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
 
@@ -57,21 +64,27 @@ class Stage:
         )
 
 
-def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False) -> Stage:
+def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False, log_level: str = "info") -> Stage:
     """Scan the input, and plan: with the judge identified (`for_fill`), or as the store remembers it.
 
-    Raises FixInput and FixJudge for what can be known before an engine starts.
+    `log_level` is for the judge's processes. Raises FixInput and FixJudge for what can be known before an engine
+    starts.
     """
     sharing.check_nodes(job)
     store = Store(job.store)
     started = time.monotonic()
+    run = f"{job.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    logs.bind(run=run, job=job.config.name)
+    event(_log, logging.INFO, "run_begun", job_file=str(job.path))
     scan = passes.scan(job, store)
     scanned = time.monotonic() - started
+    told = {"rows": scan.rows_in, "duplicates": scan.duplicates, "unreadable": scan.unreadable}
+    event(_log, logging.INFO, "scanned", **told, screened=scan.screened, seconds=round(scanned, 3))
     if scan.rows_in:
         _check_applies(job, scan)
     planned = plan_for_fill(job, store) if for_fill and scan.rows_in else plan_from_store(job, store)
-    run = f"{job.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
-    return Stage(job, store, scan, planned, run, retry_unscored, {"scan": scanned, "startup": 0.0, "fill": 0.0})
+    seconds = {"scan": scanned, "startup": 0.0, "fill": 0.0}
+    return Stage(job, store, scan, planned, run, retry_unscored, log_level, seconds)
 
 
 def _check_applies(job: LoadedJob, scan: Scan) -> None:
@@ -88,6 +101,8 @@ def fill(stage: Stage, say: Say) -> None:
     started = time.monotonic()
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
+    recipe = replace(recipe, log_level=stage.log_level)
+    meter = Meter(stage.run, job.config.name)
     care, before = filling.CARES[0], 0
     for attempt in range(_MOST_ROUNDS):
         filling.clear_work(stage.store, stage.run)
@@ -101,6 +116,7 @@ def fill(stage: Stage, say: Say) -> None:
             share = find_room(job.config.judge, say)
         care = _next_care(care, before, found.rows)
         before = found.rows
+        event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
         order = filling.FillOrder(
             recipe=recipe,
@@ -117,14 +133,39 @@ def fill(stage: Stage, say: Say) -> None:
             answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],
         )
         progress = FillProgress(found.rows)
+        meter.begin(found.rows)
         try:
-            tally = filling.fill(order, progress)
+            tally = filling.fill(order, _shown_by(progress, meter))
         finally:
             progress.close()
+            meter.end()
         stage.seconds["startup"] += tally.pop("startup", 0.0)
         stage.tally.update(tally)
     filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+    event(_log, logging.INFO, "filled", **_filled(stage.tally), seconds=round(stage.seconds["fill"], 3))
+
+
+def _shown_by(progress: FillProgress, meter: Meter) -> Callable[[Look], None]:
+    """What becomes of a look at the board: it goes on the terminal and into the metrics, deaths go into the log."""
+    deaths = 0
+
+    def show(look: Look) -> None:
+        nonlocal deaths
+        progress(look.total)
+        meter.take(look)
+        if look.deaths > deaths:
+            event(_log, logging.WARNING, "replicas_died", deaths=look.deaths, starts=look.starts, replicas=look.living)
+        deaths = look.deaths
+
+    return show
+
+
+def _filled(tally: Mapping[str, float]) -> dict[str, Any]:
+    """A fill in figures, for its line in the log."""
+    asks = {"asks": tally.get("asks.made", 0), "from_store": tally.get("asks.from_store", 0)}
+    tokens = {f"{kind}_tokens": tally.get(f"tokens.{kind}", 0) for kind in ("prompt", "cached", "generated")}
+    return {**asks, "retried": tally.get("asks.retried", 0), "causes": dict(under(tally, "asks.failed")), **tokens}
 
 
 def _next_care(care: str, before: int, left: int) -> str:
@@ -177,6 +218,9 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifests.write(folder, manifest)
+    Meter(stage.run, stage.job.config.name).decided(decided)
+    counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}
+    event(_log, logging.INFO, "run_ended", folder=folder, seconds=round(stage.seconds["select"], 3), **counts_told)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
     return manifest, folder

@@ -15,7 +15,7 @@ Not known here: Ray, rubrics, judges.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -31,7 +31,7 @@ from coigw_judge.job import Job, Screen
 from coigw_judge.paths import open_atomic, write_atomic
 from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.rubric import FIELDS
-from coigw_judge.source import File, Split, read
+from coigw_judge.source import File, Split, read, row_id
 from coigw_judge.spans import DIGEST, Numbers, Span
 from coigw_judge.store import Store
 
@@ -302,7 +302,7 @@ def records(scan: Scan, number: int, columns: dict[str, str], rows: set[int] | N
     piece, count = scan.splits[number], scan.rows[number]
     wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
     seen = 0
-    for row, (_, raw) in enumerate(read(piece, wanted)):
+    for row, (position, raw) in enumerate(read(piece, wanted)):
         if row >= count:
             return
         seen += 1
@@ -310,7 +310,7 @@ def records(scan: Scan, number: int, columns: dict[str, str], rows: set[int] | N
             continue
         record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
         if isinstance(record, Record):
-            yield row, record
+            yield row, replace(record, row_id=row_id(piece.name, position))
     if seen < count:
         raise FixSource(f"{piece.name}: has changed since it was scanned ({count} rows then, {seen} now); run again")
 

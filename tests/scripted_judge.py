@@ -5,7 +5,10 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
   whence   a file that gets a line per process: where our package was imported from
   seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
-  poison   a text at which it dies, with all that is out
+  cached   half of a prompt's tokens are said to come from the cache
+  poison   a text at which it dies, with all that is out; `once`: a file, only the process that creates it dies
+  counts   names of what it counts of its own, once per request
+  words    what it dies with; `reason`: what it gives as the reason of a score
   child    hold a child process that stands for the engine; it dies when that is gone
   hang     a file: the process that creates it answers `hang_after` asks, and then nothing any more
   broken   what the constructor raises; `stillborn`: what the very first request, the self-test's, does
@@ -15,6 +18,7 @@ import asyncio
 import hashlib
 import json
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +36,7 @@ class ScriptedJudge:
     def __init__(self, config: JudgeConfig) -> None:
         self._options = config.options
         self.concurrency = config.concurrency or self.concurrency
+        self.counts: Counter[str] = Counter()
         self._asked = 0
         self._dead = ""
         self._hangs = "hang" in self._options and _first(Path(self._options["hang"]))
@@ -51,12 +56,13 @@ class ScriptedJudge:
             raise RuntimeError(self._options["stillborn"])
         text = "\n".join(ask.prompt.fields)
         poison = self._options.get("poison")
-        if ask.key and poison and poison in text:
-            self._dead = "the scripted judge died"
+        if ask.key and poison and poison in text and ("once" not in self._options or _first(Path(self._options["once"]))):
+            self._dead = self._options.get("words", "the scripted judge died")
         await asyncio.sleep(self._seconds())
         if self._child is not None and self._child.poll() is not None:
             self._dead = "the scripted judge's engine is gone"
         self._asked += bool(ask.key)
+        self.counts.update(self._options.get("counts", []) if ask.key else [])
         if self._hangs and self._asked > self._options.get("hang_after", 0):
             await asyncio.Event().wait()
         failure = self._options.get("fail", {}).get(ask.rubric) if ask.key else None
@@ -67,8 +73,10 @@ class ScriptedJudge:
         if failure is not None:
             return Reply(text=failure, finish_reason="stop", prompt_tokens=len(text), generated_tokens=9)
         low = ask.rubric in self._options.get("low", [])
-        reply = json.dumps(_answer(ask.schema, f"{ask.rubric}{text}", low), ensure_ascii=False)
-        return Reply(text=reply, finish_reason="stop", prompt_tokens=len(text), generated_tokens=len(reply))
+        reply = json.dumps(_answer(ask.schema, f"{ask.rubric}{text}", low, self._options.get("reason", "理由")), ensure_ascii=False)
+        cached = len(text) // 2 if self._options.get("cached") else 0
+        tokens = {"prompt_tokens": len(text), "cached_tokens": cached, "generated_tokens": len(reply)}
+        return Reply(text=reply, finish_reason="stop", **tokens)
 
     def _seconds(self) -> float:
         if "pace" in self._options:
@@ -88,10 +96,10 @@ def _first(path: Path) -> bool:
     return True
 
 
-def _answer(schema: Any, seed: str, low: bool) -> Any:
+def _answer(schema: Any, seed: str, low: bool, reason: str) -> Any:
     draw = hashlib.sha256(seed.encode()).digest()[0]
     if "properties" in schema:
-        return {name: _answer(part, seed + name, low) for name, part in schema["properties"].items()}
+        return {name: _answer(part, seed + name, low, reason) for name, part in schema["properties"].items()}
     if "enum" in schema:
         values = schema["enum"]
         if isinstance(values[0], str):
@@ -99,4 +107,4 @@ def _answer(schema: Any, seed: str, low: bool) -> Any:
         return values[0] if low else values[-1 - draw % 4]
     if schema["type"] == "boolean":
         return not low and draw % 8 != 0
-    return "理由"
+    return reason

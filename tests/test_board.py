@@ -2,7 +2,7 @@
 
 import pytest
 
-from coigw_judge.pipeline.board import TRIES, Board
+from coigw_judge.pipeline.board import TRIES, Board, Report
 from coigw_judge.pipeline.filling import BLOCK_ROWS, CARES
 from coigw_judge.runs import _next_care
 
@@ -29,7 +29,7 @@ def test_replicas_die_side_by_side_before_a_job_is_given_up():
 def test_an_answer_ends_the_row_of_deaths():
     board = Board(replicas=1, answered=False)
     die(board, 3)
-    board.report("process", {"asks.made": 1})
+    board.report("process", Report(0, "", {"asks.made": 1}, {}))
     die(board, 2 * TRIES, "a")
     assert not board.arrive("a").hopeless, "two records may take all tries of their blocks"
     board.last_words("a", "again")
@@ -41,7 +41,7 @@ def test_giving_up_a_record_is_no_answer_but_progress_once_there_was_one():
     for answered, left in ((False, 3), (True, 0)):
         board = Board(replicas=1, answered=answered)
         die(board, 3)
-        board.report("process", given_up)
+        board.report("process", Report(0, "", given_up, {}))
         assert len(board.words()) == left
 
 
@@ -73,6 +73,19 @@ def test_who_has_left_is_no_longer_present():
     assert board.present() == 2
     board.left("a")
     assert board.present() == 1
+
+
+def test_a_look_tells_who_lives_and_who_died_and_what_is_in_hand():
+    board = Board(replicas=2, answered=False)
+    assert [board.arrive(actor).replica for actor in ("a", "b")] == [0, 1]
+    for replica, process in ((0, "a1"), (1, "b1")):
+        board.report(process, Report(replica, "node", {"asks.made": 2}, {"records": 3}))
+    assert board.arrive("a").replica == 0, "a process that was killed comes again as the same replica"
+    board.report("a2", Report(0, "node", {"asks.made": 1}, {"records": 1}))
+    board.last_words("b", "out of memory")
+    look = board.look()
+    assert (look.living, look.starts, look.deaths, look.total) == (1, 3, 2, {"asks.made": 5})
+    assert {process: report.now for process, report in look.reports.items()} == {"a1": {}, "b1": {}, "a2": {"records": 1}}
 
 
 @pytest.mark.parametrize(

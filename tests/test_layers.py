@@ -18,14 +18,14 @@ GROUPS = (
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {"gate", "card", "plan"},
     {
-        *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
-        *("pipeline.sharing", "pipeline.room"),
+        *("pipeline.sharing", "pipeline.room", "pipeline.metrics"),
         *("runs", "earlier", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),

@@ -9,6 +9,7 @@ Not known here: what replaces a judge, who the judge is.
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import CoigwError, JudgeUnavailable
@@ -20,6 +21,7 @@ class Watched:
 
     def __init__(self, judge: Judge, patience: float | None) -> None:
         self.concurrency = judge.concurrency
+        self.counts: Mapping[str, float] = getattr(judge, "counts", {})  # what a judge counts of its own, if it does
         self._judge = judge
         self._patience = patience
         self._out = 0

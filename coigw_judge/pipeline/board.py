@@ -6,7 +6,7 @@ Not known here: what an actor does, how a fill is spread.
 """
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -30,10 +30,35 @@ _WORDLESS = "its process was killed or crashed, without a word"
 @dataclass(frozen=True, slots=True)
 class Welcome:
     """What an actor's process is told when it starts: why there is no point in it, else since when blocks may come
-    again to it that one of its processes was working on when it died (a store's moment)."""
+    again to it that one of its processes was working on when it died (a store's moment); and which replica it is,
+    counted from 0 in the order in which they came."""
 
     hopeless: str
     since: str | None
+    replica: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a judge's process says of itself: which replica it is, on which node; what it has done so far, and what it
+    has in its hands now (fill.Filler.now)."""
+
+    replica: int
+    node: str
+    tally: Snapshot
+    now: Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the board knows at a moment: the tallies of all processes, summed, and their reports by process, those of
+    dead ones included (with nothing in their hands); how many live, how often one started, and how often one died."""
+
+    total: Snapshot
+    reports: dict[str, Report]
+    living: int
+    starts: int
+    deaths: int
 
 
 class Board:
@@ -42,7 +67,9 @@ class Board:
     def __init__(self, replicas: int, answered: bool) -> None:
         self._replicas = replicas
         self._answered = answered
-        self._tallies: dict[str, Snapshot] = {}
+        self._reports: dict[str, Report] = {}
+        self._numbers: dict[str, int] = {}
+        self._starts = self._deaths = 0
         self._here: dict[str, bool] = {}
         self._words: list[str] = []
         self._blamed: Counter[bytes] = Counter()
@@ -52,10 +79,11 @@ class Board:
     def arrive(self, actor: str) -> Welcome:
         """A process of this actor starts. One that was here before and left no last words was killed."""
         if self._here.get(actor):
-            self._words.append(_WORDLESS)
+            self.last_words(actor, _WORDLESS)
         self._here[actor] = True
+        self._starts += 1
         lost = [since for since, tries in self._begun.values() if tries < TRIES]
-        return Welcome(self._hopeless(), min(lost, default=None))
+        return Welcome(self._hopeless(), min(lost, default=None), self._numbers.setdefault(actor, len(self._numbers)))
 
     def _hopeless(self) -> str:
         limit = self._replicas * (_DEATHS_AFTER if self._answered else _DEATHS_BEFORE)
@@ -67,6 +95,8 @@ class Board:
         """This actor's process dies, and says why."""
         self._words.append(words)
         self._here[actor] = False
+        self._deaths += 1
+        self._empty(actor)
 
     def words(self) -> list[str]:
         """The last words since a judge last answered."""
@@ -75,19 +105,27 @@ class Board:
     def left(self, actor: str) -> None:
         """This actor leaves for good, with nothing in its hands."""
         self._here.pop(actor, None)
+        self._empty(actor)
+
+    def _empty(self, actor: str) -> None:
+        """The processes of this actor that have reported have nothing in their hands any more."""
+        for process, report in self._reports.items():
+            if report.replica == self._numbers.get(actor):
+                self._reports[process] = replace(report, now={})
 
     def present(self) -> int:
         """How many actors have not left."""
         return len(self._here)
 
-    def report(self, process: str, tally: Snapshot) -> None:
+    def report(self, process: str, report: Report) -> None:
         """What a process has done so far. Once the judge has ever answered, giving up a record is progress too."""
-        before = self._tallies.get(process, {})
+        tally = report.tally
+        before = self._reports[process].tally if process in self._reports else {}
         answers = _answers(tally) - _answers(before)
         self._answered = self._answered or answers > 0
         if answers > 0 or (self._answered and tally.get("rows", 0) > before.get("rows", 0)):
             self._words.clear()
-        self._tallies[process] = tally
+        self._reports[process] = report
 
     def begin(self, block: bytes, at: str) -> None:
         """Work on a block begins, at the store's moment `at`."""
@@ -117,11 +155,15 @@ class Board:
     def snapshot(self) -> Snapshot:
         """The tallies of all processes, summed."""
         total: Snapshot = {}
-        for tally in self._tallies.values():
-            for key, value in tally.items():
+        for report in self._reports.values():
+            for key, value in report.tally.items():
                 so_far = total.get(key, 0)
                 total[key] = max(so_far, value) if key == "startup" else so_far + value
         return total
+
+    def look(self) -> Look:
+        """What is known now."""
+        return Look(self.snapshot(), dict(self._reports), sum(self._here.values()), self._starts, self._deaths)
 
 
 def _answers(tally: Snapshot) -> float:

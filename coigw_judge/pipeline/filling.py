@@ -25,7 +25,7 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
-from coigw_judge.pipeline.board import TRIES, Snapshot, open_board
+from coigw_judge.pipeline.board import TRIES, Look, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.pipeline.room import Share, replicas
 from coigw_judge.scan import Scan
@@ -84,8 +84,8 @@ class FillOrder:
         return replicas(self.judge)
 
 
-def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
-    """Ask what is open; returns the actors' summed tallies. `show` gets them about once a second.
+def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
+    """Ask what is open; returns the actors' summed tallies. `show` gets what the board knows about once a second.
 
     Raises FixJudge, FixStore where no actor can work; rows of blocks that failed are left for the next survey.
     Interrupted, it has the actors flush before it goes.
@@ -109,10 +109,10 @@ def fill(order: FillOrder, show: Callable[[Snapshot], None]) -> Snapshot:
         stop.set()
         watcher.join()
         store.drop_token(token)
-        tally: Snapshot = ray.get(board.snapshot.remote())
+        look: Look = ray.get(board.look.remote())
         board.finish.remote()
-    show(tally)
-    return tally
+    show(look)
+    return look.total
 
 
 def _beside(blocks: Any) -> "Future[None]":
@@ -159,10 +159,10 @@ def _let_flush(board: Any) -> None:
             time.sleep(0.1)
 
 
-def _watch(board: Any, show: Callable[[Snapshot], None], stop: threading.Event) -> None:
+def _watch(board: Any, show: Callable[[Look], None], stop: threading.Event) -> None:
     while not stop.wait(1.0):
         with suppress(ray.exceptions.RayError):
-            show(ray.get(board.snapshot.remote()))
+            show(ray.get(board.look.remote()))
 
 
 def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
@@ -229,7 +229,7 @@ def waiting_blocks(calls: int, blocks_each: float) -> int:
 
 def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
     """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory."""
-    schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre")])
+    schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
         store = Store(order.store)
@@ -237,7 +237,7 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
         for numbers in batch["numbers"].to_pylist():
             for number, wanted in _open_rows(store, order.open_rows, numbers).items():
                 for _, record in scanning.records(order.scan, number, order.columns, wanted):
-                    rows.append({"genre": record.genre, **dict(record.texts.items())})
+                    rows.append({"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())})
                     if len(rows) == 4 * order.block_rows:
                         yield pa.Table.from_pylist(rows, schema=schema)
                         rows = []

@@ -6,10 +6,12 @@ Not known here: where records come from, how many replicas there are.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +19,7 @@ import psutil
 import pyarrow as pa
 import ray
 
+from coigw_judge import logs
 from coigw_judge.errors import CoigwError, FixInput, FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
@@ -24,10 +27,14 @@ from coigw_judge.hashing import digest
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import cores, open_judge
 from coigw_judge.known import Known
+from coigw_judge.logs import event
 from coigw_judge.paths import is_uri
+from coigw_judge.pipeline.board import Report, Snapshot
 from coigw_judge.record import Record, record_digest
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer, moment
+
+_log = logging.getLogger(__name__)
 
 CLOCK_SKEW_SECONDS = 600
 """By how much the clocks of two nodes may differ."""
@@ -72,6 +79,13 @@ class JudgeActor:
         self._store = Store(store)
         self._known = known
         welcome = ray.get(board.arrive.remote(self._id))
+        self._replica = welcome.replica
+        self._node = ray.util.get_node_ip_address()
+        logs.to_stderr(
+            recipe.log_level,
+            **{"run": recipe.run, "job": recipe.job, "replica": self._replica, "node": self._node},
+            **{"actor": self._id, "pid": os.getpid()},
+        )
         self._since = max(begun, welcome.since or moment(CLOCK_SKEW_SECONDS))
         if welcome.hopeless:
             self._fatal = FixJudge(welcome.hopeless)
@@ -84,6 +98,7 @@ class JudgeActor:
                 cores.claim(per_node)
             self._open(config)
         self._startup = time.monotonic() - started
+        self._tell_fatal()
 
     def _open(self, config: JudgeConfig) -> None:
         """Start the judge. What its constructor raises is told, and raised again: Ray then tries once more."""
@@ -93,13 +108,14 @@ class JudgeActor:
             self._fatal = error
         except Exception as error:  # the class may be a user's own, and raise anything
             self._abandoned.set()
+            event(_log, logging.ERROR, "replica_died", error=type(error).__name__, detail=str(error))
             ray.get(self._board.last_words.remote(self._id, f"{type(error).__name__}: {error}"))
             _kill_children()
             raise
 
     async def __call__(self, block: pa.Table) -> dict[str, list[Any]]:
-        """Judge a block (columns answer, query, thought, genre); returns its row count, or why no block can be judged:
-        an error's type and text."""
+        """Judge a block (columns answer, query, thought, genre, row_id); returns its row count, or why no block can be
+        judged: an error's type and text."""
         if self._fatal is None:
             if self._ready is None:
                 self._ready = asyncio.create_task(self._prepare())
@@ -109,8 +125,9 @@ class JudgeActor:
                 await self._report()
             except (FixInput, FixJudge) as error:
                 self._fatal = error
+                self._tell_fatal()
             except JudgeUnavailable as error:
-                await self._die(str(error), _records(block))
+                await self._die(error, str(error), _records(block))
         error_type = "" if self._fatal is None else type(self._fatal).__name__
         return {"rows": [block.num_rows], "error": [error_type], "message": [str(self._fatal or "")]}
 
@@ -119,6 +136,7 @@ class JudgeActor:
         self._board.begin.remote(name, moment(CLOCK_SKEW_SECONDS))
         alone = records[0] if len(records) == 1 else None
         if alone and await self._board.blamed.remote(record_digest(alone.digests())) >= _BLAMED:
+            event(_log, logging.WARNING, "record_given_up", row_id=alone.row_id, record=name.hex(), cause="engine_died")
             await self._filler.give_up(alone, "the engine died twice with this record alone")
         else:
             await self._filler.block(records)
@@ -128,6 +146,7 @@ class JudgeActor:
         """Self-test and known facts, once, in the loop in which the engine lives."""
         started = time.monotonic()
         await self_test(self._recipe, self._judge)
+        event(_log, logging.INFO, "self_test_passed", seconds=round(time.monotonic() - started, 3))
         flush = FLUSH_SECONDS * (10 if is_uri(self._store.root) else 1)
         writer = Writer(self._store, self._recipe.run)
         try:
@@ -137,6 +156,7 @@ class JudgeActor:
         self._loop = asyncio.get_running_loop()
         self._filler = Filler(self._recipe, self._judge, writer, known, flush)
         self._startup += time.monotonic() - started
+        event(_log, logging.INFO, "replica_started", seconds=round(self._startup, 3))
         self._tasks = [asyncio.create_task(self._filler.flush_forever()), asyncio.create_task(self._report_forever())]
         self._tasks[0].add_done_callback(self._flushing_ended)
 
@@ -148,7 +168,15 @@ class JudgeActor:
         return Known(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:
-        self._board.report.remote(self._name, {**self._filler.tally, "startup": self._startup})
+        own = {f"server.{name}": count for name, count in getattr(self._judge, "counts", {}).items()}
+        tally = {**self._filler.tally, **own, "startup": self._startup}
+        now: Snapshot = {**self._filler.now, "requests_capacity": self._judge.concurrency}
+        self._board.report.remote(self._name, Report(self._replica, self._node, tally, now))
+
+    def _tell_fatal(self) -> None:
+        """Log why no block can be judged: by its type, because an error's text may quote a reply."""
+        if self._fatal is not None:
+            event(_log, logging.ERROR, "judge_unfit", error=type(self._fatal).__name__, detail=str(self._fatal))
 
     async def _report_forever(self) -> None:
         while True:
@@ -158,10 +186,10 @@ class JudgeActor:
     def _flushing_ended(self, task: "asyncio.Task[None]") -> None:
         """Flushing never ends by itself; without it blocks would wait for ever."""
         if not task.cancelled():
-            words = f"flushing raised {task.exception()!r}"
-            self._tasks.append(asyncio.create_task(self._die(words, [])))
+            error = task.exception()
+            self._tasks.append(asyncio.create_task(self._die(error, f"flushing raised {error!r}", [])))
 
-    async def _die(self, words: str, records: list[Record]) -> None:
+    async def _die(self, error: BaseException | None, words: str, records: list[Record]) -> None:
         """End this process, so that Ray starts another: a dead engine can not be revived in place.
 
         Its blocks all come here at once; it is one death. None of them returns: Ray repeats only what had no answer.
@@ -169,6 +197,9 @@ class JudgeActor:
         if self._dying:
             await asyncio.Event().wait()
         self._dying = True
+        at_hand = {"row_id": records[0].row_id} if len(records) == 1 else {"rows": len(records)}
+        by = type((error and error.__cause__) or error).__name__
+        event(_log, logging.ERROR, "replica_died", error=by, **at_hand, detail=words)
         if hasattr(self, "_filler"):  # else it died of the self-test, not of a record
             if len(records) == 1:
                 await self._board.blame.remote(record_digest(records[0].digests()))
@@ -198,10 +229,17 @@ class JudgeActor:
         if hasattr(self, "_filler"):
             with suppress(TimeoutError):
                 asyncio.run_coroutine_threadsafe(self._filler.finish(), self._loop).result(LAST_FLUSH_SECONDS)
+            event(_log, logging.INFO, "replica_left", **_totals(self._filler.tally))
         with suppress(ray.exceptions.RayError):
             ray.get(self._board.left.remote(self._id))
         _kill_children()
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+
+
+def _totals(tally: Mapping[str, float]) -> dict[str, float]:
+    """What a replica has done, for its last line."""
+    names = {"rows": "rows", "asks.made": "asks", "asks.from_store": "from_store", "asks.retried": "retried"}
+    return {shown: tally.get(name, 0) for name, shown in names.items()}
 
 
 def _kill_children() -> None:
@@ -213,6 +251,6 @@ def _kill_children() -> None:
 def _records(block: pa.Table) -> list[Record]:
     fields = ("answer", "query", "thought")
     return [
-        Record({f: row[f] for f in fields if row[f] is not None}, id=None, genre=row["genre"])  # type: ignore[misc]
+        Record({f: row[f] for f in fields if row[f] is not None}, id=None, genre=row["genre"], row_id=row["row_id"])  # type: ignore[misc]
         for row in block.to_pylist()
     ]
