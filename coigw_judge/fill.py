@@ -184,7 +184,7 @@ class Filler:
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             attempt += 1
-        outcome = replace(outcome, flags=shown.flags(rubric.fields))
+        outcome = replace(outcome, flags=(*shown.flags(rubric.fields), *reply.flags))
         self._append(need, digests, outcome, reply, spent, attempt, time.monotonic() - started)
         return outcome
 
