@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 
 import httpx
 import xxhash
+from pydantic import SecretStr
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge
@@ -40,11 +41,10 @@ FORMAT = 2
 EACH = 16
 """Requests in flight at a server, where the job does not say."""
 
-_TRIES = 6
+_TRIES = 5
 """Failures after which it is asked whether the request is to blame; a timeout is asked about at once."""
 
 _LARGEST = 16_000_000
-_LONGEST_PAUSE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Fault:
     words: str
     cause: Cause = "refused"
     unreachable: bool = False
+    took_too_long: bool = False
 
 
 class EndpointJudge:
@@ -70,8 +71,8 @@ class EndpointJudge:
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config
-        self._key = _key(config)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        self._key = SecretStr(_key(config))
+        headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"} if self._key else {}
         found = probes.look_at_all(config, headers)
         self.context = _context(config, found)
         self._form: Chat | Completion = Chat(config) if config.tokenizer is None else Completion(config, self.context)
@@ -106,7 +107,7 @@ class EndpointJudge:
         return self._form.tokens(text)
 
     async def _answered(self, request: Request, content: bytes, record: int) -> Reply:
-        faults = 0
+        faults, first = 0, 0.0
         while True:
             await self._within_rate(request)
             server = await self._servers.take(record)
@@ -120,13 +121,14 @@ class EndpointJudge:
                 return outcome
             if outcome is None:
                 continue
-            faults += not outcome.unreachable
             self._servers.failed(server, self._clean(outcome.words), outcome.unreachable)
-            doubtful = outcome.cause == "timeout" or faults >= _TRIES
-            if doubtful and await self._servers.proven(server, sent):
-                times = f", {faults} times" if faults > 1 else ""
-                return Reply(cause=outcome.cause, detail=f"{outcome.words}{times}, while the server works")
-            await asyncio.sleep(min(_LONGEST_PAUSE, 0.125 * 2 ** min(faults, 10)))
+            if not outcome.unreachable:
+                faults, first = faults + 1, first or sent
+            if outcome.took_too_long or faults >= _TRIES:
+                if await self._servers.proven(server, first):
+                    return _blamed(outcome, faults)
+                faults, first = 0, 0.0  # it was the server
+            await asyncio.sleep(0.1 * 2**faults)
 
     async def _within_rate(self, request: Request) -> None:
         if "requests" in self._buckets:
@@ -149,7 +151,7 @@ class EndpointJudge:
                     if len(came) > _LARGEST:
                         break
         except TimeoutError:
-            return Fault(f"no reply within {self._config.timeout:g} s (judge.timeout)", "timeout")
+            return Fault(f"no reply within {self._config.timeout:g} s (judge.timeout)", "timeout", took_too_long=True)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             return Fault(probes.said(error), unreachable=True)
         except httpx.RequestError as error:
@@ -205,12 +207,17 @@ class EndpointJudge:
 
     def _clean(self, text: str) -> str:
         """A text without the key: some servers repeat it in their errors."""
-        return text.replace(self._key, "***") if self._key else text
+        return text.replace(self._key.get_secret_value(), "***") if self._key else text
 
     async def close(self) -> None:
         """Close the connections."""
         await self._servers.close()
         await self._client.aclose()
+
+
+def _blamed(fault: Fault, times: int) -> Reply:
+    often = f", {times} times" if times > 1 else ""
+    return Reply(cause=fault.cause, detail=f"{fault.words}{often}, while the server works")
 
 
 def _key(config: JudgeConfig) -> str:

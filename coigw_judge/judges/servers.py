@@ -184,13 +184,14 @@ class Servers:
                 self.set_aside(server, words)
 
     async def _nurse(self, server: Server) -> None:
-        pause = min(_LONGEST_PAUSE, 0.5 * 2 ** min(server.relapses, 10))
+        pause = min(_LONGEST_PAUSE, 0.25 * 2 ** min(server.relapses, 10))
         while server.trouble:
             await asyncio.sleep(pause)
             words = await self._works(server.url)
             if not server.trouble:
                 return  # an answer that was still out came in
             if not words:
+                server.proved = time.monotonic()
                 self._back(server)
                 return
             server.trouble = words
