@@ -8,9 +8,11 @@ body, or one of the words below. Its scores follow from the texts alone.
 
 import hashlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -77,6 +79,7 @@ class ChatServer:
             self.ended.set()
             self._server.shutdown()
             self._server.server_close()
+            self._server.cut_all()
             self._thread.join()
 
     def take(self, path: str, headers: dict[str, str], body: dict[str, Any]) -> Act:
@@ -99,6 +102,20 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
     owner: ChatServer
+
+    def __init__(self, *where: Any) -> None:
+        self._open: list[socket.socket] = []
+        super().__init__(*where)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        self._open.append(connection)
+        return connection, address
+
+    def cut_all(self) -> None:
+        for connection in self._open:
+            with suppress(OSError):  # it is closed already
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is no matter."""

@@ -194,9 +194,9 @@ def test_a_request_that_alone_fails_time_and_again_is_unscored(server, act, caus
 
 @pytest.mark.parametrize("act", [HANG, DRIP])
 def test_a_request_that_takes_too_long_is_unscored(server, act):
-    reply = ask(server, act, timeout=0.5)
+    reply = ask(server, act, timeout=2)
     assert reply.cause == "timeout" and "while the server works" in reply.detail
-    assert len(server.got) == 1
+    assert server.trifles >= 1
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_server_that_is_not_there_is_said_at_once(server):
 
 def test_a_key_that_is_not_accepted_is_said_before_the_first_request(server):
     server.models = trouble(401)
-    with pytest.raises(FixJudge, match="the key is not accepted; see judge.api_key_env"):
+    with pytest.raises(FixJudge, match=r"the key is not accepted; see judge\.api_key_env"):
         EndpointJudge(config(server.url))
 
 

@@ -95,6 +95,27 @@ def test_a_place_is_waited_for_and_given_in_turn():
     asyncio.run(scene())
 
 
+def test_a_free_place_goes_to_a_record_of_its_own_server():
+    async def scene() -> None:
+        servers = Servers(["a", "b"], 1, 60, well)
+        one, other = await servers.take(1), await servers.take(2)
+        assert one is not other
+        new, second, first = (asyncio.create_task(servers.take(record)) for record in (3, 2, 1))
+        await asyncio.sleep(0)
+        servers.release(one)
+        assert (await first) is one, "though it came last"
+        servers.release(other)
+        assert (await second) is other
+        servers.release(one)
+        assert (await new) is one
+        foreign = asyncio.create_task(servers.take(1))
+        await asyncio.sleep(0)
+        servers.release(other)
+        assert (await foreign) is other, "rather than that a server is idle"
+
+    asyncio.run(scene())
+
+
 def test_all_servers_work_and_a_records_requests_go_to_one(start):
     servers = [start(slowly) for _ in range(3)]
     asks = [an_ask(f"第{n}只表走得慢", rubric=rubric) for n in range(60) for rubric in ("query", "answer")]
@@ -122,8 +143,10 @@ def test_a_fast_server_gets_more_than_a_slow_one(start):
 
 def test_how_many_requests_are_worth_having(start):
     urls = [start().url, start().url]
-    assert requests_at_once(config(*urls)) == EndpointJudge(config(*urls)).concurrency == 32
-    assert requests_at_once(config(*urls, concurrency=5)) == EndpointJudge(config(*urls, concurrency=5)).concurrency == 10
+    for keys, places in (({}, 32), ({"concurrency": 5}, 10)):
+        made = config(*urls, **keys)
+        assert requests_at_once(made) == EndpointJudge(made).concurrency > places, "some wait, to be chosen from"
+    assert requests_at_once(config(urls[0], concurrency=5)) == 5
 
 
 # Limits
@@ -158,9 +181,9 @@ class Limited:
 def test_a_limit_slows_and_fails_nothing(start, headers):
     limit = Limited(2, headers)
     server = start(limit)
-    found = replies(config(server.url, concurrency=16), many(60))
+    found = replies(config(server.url, concurrency=8), many(24))
     assert all_scored(found) and limit.refused > 0
-    assert limit.refused < 60, "fewer are sent after the first refusals"
+    assert limit.refused < 24, "fewer are sent after the first refusals"
 
 
 @pytest.mark.parametrize(
@@ -200,9 +223,9 @@ def test_a_limited_server_leaves_its_share_to_another(start):
 def test_a_declared_rate_is_kept(start):
     server = start()
     began = time.monotonic()
-    assert all_scored(replies(config(server.url, rate={"requests_per_minute": 600}), many(80)))
-    assert time.monotonic() - began >= 1.9, "60 of the 80 at once, the others at ten a second"
-    assert len(server.got) == 80
+    assert all_scored(replies(config(server.url, rate={"requests_per_minute": 200}), many(25)))
+    assert time.monotonic() - began >= 1.4, "20 of the 25 at once, the others within the rate"
+    assert len(server.got) == 25
 
 
 def test_declared_tokens_are_counted_as_used(start):
@@ -312,10 +335,11 @@ def test_a_server_that_is_down_at_the_start_joins_when_it_is_there(start):
     with_judge(made, scene)
 
 
+@pytest.mark.slow
 def test_a_hanging_server_takes_no_row_with_it(start):
     """It says that it is healthy, and answers nothing: a trifle shows it."""
     hanging, steady = start(lambda _: HANG, health=(200, {}, "")), start(slowly)
-    found = replies(config(hanging.url, steady.url, concurrency=2, timeout=1), many(20))
+    found = replies(config(hanging.url, steady.url, concurrency=2, timeout=6), many(12))
     assert all_scored(found), [reply for reply in found if reply.cause]
     assert 0 < len(hanging.got) <= 4
 
@@ -324,8 +348,8 @@ def test_a_hanging_server_takes_no_row_with_it(start):
 def test_a_server_that_turns_bad_is_left_alone(start, status):
     bad = start(lambda got: completion(got) if got.number < 3 else trouble(status))
     steady = start(slowly)
-    assert all_scored(replies(config(bad.url, steady.url, concurrency=3), many(60)))
-    assert len(bad.got) < 30
+    assert all_scored(replies(config(bad.url, steady.url, concurrency=3), many(40)))
+    assert len(bad.got) < 25
 
 
 def test_an_outage_is_waited_out(start):

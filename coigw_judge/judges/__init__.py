@@ -176,8 +176,10 @@ def requests_at_once(config: JudgeConfig) -> int:
     """How many requests one replica works on at a time, as far as that can be known before it is started."""
     if config.engine == "endpoint":
         from coigw_judge.judges.endpoint import EACH
+        from coigw_judge.judges.servers import waiting_room
 
-        return (config.concurrency or EACH) * len(config.servers)
+        each, servers = config.concurrency or EACH, len(config.servers)
+        return each * servers + waiting_room(servers, each)
     if config.concurrency is not None:
         return config.concurrency
     if config.engine == "vllm":

@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge
 from coigw_judge.job import JudgeConfig
-from coigw_judge.judges import Reply, chat, probes
+from coigw_judge.judges import Reply, chat, probes, requests_at_once
 from coigw_judge.judges.chat import Chat, Request
 from coigw_judge.judges.completion import Completion, check_count
 from coigw_judge.judges.rates import Bucket, retry_after, used_up
@@ -77,7 +77,7 @@ class EndpointJudge:
         self.context = _context(config, found)
         self._form: Chat | Completion = Chat(config) if config.tokenizer is None else Completion(config, self.context)
         each = config.concurrency or EACH
-        self.concurrency = each * len(config.servers)
+        self.concurrency = requests_at_once(config)
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=config.connect_timeout),
@@ -113,15 +113,13 @@ class EndpointJudge:
             server = await self._servers.take(record)
             sent = time.monotonic()
             try:
-                came = await self._post(server, content)
+                outcome = await self._sent(server, request, content)
             finally:
                 self._servers.release(server)
-            outcome = came if isinstance(came, Fault) else self._understood(server, request, came, sent)
             if isinstance(outcome, Reply):
                 return outcome
             if outcome is None:
                 continue
-            self._servers.failed(server, self._clean(outcome.words), outcome.unreachable)
             if not outcome.unreachable:
                 faults, first = faults + 1, first or sent
             if outcome.took_too_long or faults >= _TRIES:
@@ -129,6 +127,15 @@ class EndpointJudge:
                     return _blamed(outcome, faults)
                 faults, first = 0, 0.0  # it was the server
             await asyncio.sleep(0.1 * 2**faults)
+
+    async def _sent(self, server: Server, request: Request, content: bytes) -> Reply | Fault | None:
+        """One try. None where the ask is to be sent again when there is room for it."""
+        sent = time.monotonic()
+        came = await self._post(server, content)
+        outcome = came if isinstance(came, Fault) else self._understood(server, request, came, sent)
+        if isinstance(outcome, Fault):
+            self._servers.failed(server, self._clean(outcome.words), outcome.unreachable)
+        return outcome
 
     async def _within_rate(self, request: Request) -> None:
         if "requests" in self._buckets:
@@ -159,7 +166,7 @@ class EndpointJudge:
         return Answer(response.status_code, response.headers, bytes(came))
 
     def _understood(self, server: Server, request: Request, answer: Answer, sent: float) -> Reply | Fault | None:
-        """The reply in an answer; a fault; or None where the ask is to be sent again when there is room for it."""
+        """The reply in an answer; a fault; or None where the server can or may take nothing now."""
         status = answer.status
         if status in (429, 503, 529):
             self._servers.limited(server, retry_after(answer.headers), sent)

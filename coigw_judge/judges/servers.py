@@ -2,7 +2,9 @@
 
 Choice. A record's first request goes where the fewest are out; its further ones go to the same server, whose cache
 has their prefix, unless that one is full or has `slack` more requests out than the least loaded: a prefix saves part
-of one request, an idle server wastes whole ones. Only the last records are remembered.
+of one request, an idle server wastes whole ones. Where all are full, a place that becomes free goes to a waiting
+request of a record of that server first; so some more should wait than there are places (`waiting_room`). Only the
+last records are remembered.
 Limits. Each server has a window of its own for requests in flight. A 429 (or 503) halves it, once for all requests
 that were out together, every answer widens it by a part of a request, and nothing is sent before Retry-After is over.
 Trouble. A server that can not be reached, or fails three times with no answer between, is set aside. A task of its
@@ -16,7 +18,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +33,11 @@ _LONGEST_PAUSE = 30.0
 _LONGEST_BACKOFF = 60.0
 _REMEMBERED = 20_000
 _log = logging.getLogger(__name__)
+
+
+def waiting_room(servers: int, each: int) -> int:
+    """How many requests should wait beside those that are out, so that a free place finds one of its own records."""
+    return 0 if servers == 1 else max(8, servers * each // 2)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,7 +76,7 @@ class Servers:
         self._patience = patience
         self._works = works
         self._homes: OrderedDict[int, Server] = OrderedDict()
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[asyncio.Future[Server], int] = {}
         self._nurses: set[asyncio.Task[None]] = set()
         self._since = time.monotonic()
         self._heard = False
@@ -84,14 +91,19 @@ class Servers:
         """A place at a server for a request about this record; give it back by `release`. Raises FixJudge."""
         while (chosen := self._choose(record)) is None:
             self._lose_patience()
-            place = asyncio.get_running_loop().create_future()
-            self._waiting.append(place)
+            place: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
+            self._waiting[place] = record
             try:
                 await asyncio.wait({place}, timeout=self._next_look())
+            except asyncio.CancelledError:
+                if place.done():
+                    self.release(place.result())
+                raise
             finally:
-                place.cancel()
-        chosen.out += 1
-        return chosen
+                self._waiting.pop(place, None)
+            if place.done():
+                return place.result()
+        return self._given(chosen, record)
 
     def _choose(self, record: int) -> Server | None:
         now = time.monotonic()
@@ -100,12 +112,25 @@ class Servers:
             return None
         least = min(ready, key=lambda server: server.out)
         home = self._homes.get(record)
-        chosen = home if home in ready and home.out <= least.out + self._slack else least
-        self._homes[record] = chosen
+        return home if home in ready and home.out <= least.out + self._slack else least
+
+    def _given(self, server: Server, record: int) -> Server:
+        server.out += 1
+        self._homes[record] = server
         self._homes.move_to_end(record)
         if len(self._homes) > _REMEMBERED:
             self._homes.popitem(last=False)
-        return chosen
+        return server
+
+    def _hand_out(self, server: Server) -> None:
+        """Give a server's free places to those that wait: its own records first, then new ones, then others."""
+        while self._waiting and server.has_room(time.monotonic()):
+            place = min(self._waiting, key=lambda each: self._strangeness(server, self._waiting[each]))
+            place.set_result(self._given(server, self._waiting.pop(place)))
+
+    def _strangeness(self, server: Server, record: int) -> int:
+        home = self._homes.get(record)
+        return 0 if home is server else 1 if home is None else 2
 
     def _next_look(self) -> float:
         """Seconds after which a place may have become free by itself."""
@@ -128,14 +153,7 @@ class Servers:
     def release(self, server: Server) -> None:
         """Give a place back."""
         server.out -= 1
-        self._wake(1)
-
-    def _wake(self, count: int) -> None:
-        while self._waiting and count:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)
-                count -= 1
+        self._hand_out(server)
 
     def answered(self, server: Server, pause: float) -> None:
         """A request was answered; `pause` seconds are to pass until the next one (rates.used_up)."""
@@ -202,7 +220,7 @@ class Servers:
         server.failures = 0
         server.window = max(1.0, server.window / 2)
         _log.warning("judge server %s is back", server.url)
-        self._wake(int(server.window))
+        self._hand_out(server)
 
     async def proven(self, server: Server, since: float) -> bool:
         """Whether a server has answered anything since that moment, or does now: then trouble is the request's."""
