@@ -55,7 +55,7 @@ def test_misbehaving_servers_change_no_score_and_lose_no_row(write_job, tmp_path
     died = threading.Event()
 
     def die_once(got: Got) -> Act:
-        if got.number == 15 and not died.is_set():
+        if got.number >= 15 and not died.is_set():
             died.set()
             threading.Thread(target=die).start()
             return CUT
@@ -110,7 +110,7 @@ def test_an_outage_without_end_ends_the_run_and_the_next_one_goes_on(write_job, 
 def test_a_request_that_a_server_can_not_take_is_unscored_alone(write_job, tmp_path, start):
     def act(got: Got) -> Act:
         if not got.trifle and "毒" in got.user:
-            return trouble(400, "毒") if "题目" in got.user else DRIP
+            return DRIP if "【思路" in got.user else trouble(400, "毒")
         return completion(got)
 
     rows = triplets(12)
@@ -120,7 +120,7 @@ def test_a_request_that_a_server_can_not_take_is_unscored_alone(write_job, tmp_p
     by_id = {row["id"]: row for row in verdicts(tmp_path)}
     assert [name for name, row in by_id.items() if row["decision"] == "unscored"] == ["t3"]
     assert all(by_id["t3"][name] is None for name in SCORES)
-    assert manifest(tmp_path)["failures"] == {"timeout": 1, "refused": 2}
+    assert manifest(tmp_path)["failures"] == {"answer.refused": 1, "query.refused": 1, "thought.timeout": 1}
 
 
 def test_a_changed_text_is_flagged_in_fact_and_verdict(write_job, tmp_path, start):
@@ -131,8 +131,8 @@ def test_a_changed_text_is_flagged_in_fact_and_verdict(write_job, tmp_path, star
     assert main(["run", str(job)]) == 0
     flagged = {row["id"]: row["flags"] for row in verdicts(tmp_path)}
     assert FLAG in flagged["t2"] and not any(FLAG in flags for name, flags in flagged.items() if name != "t2")
-    facts = Store(str(tmp_path / "facts")).read().to_pylist()
-    assert sorted(fact["rubric"] for fact in facts if fact["flags"] == [FLAG]) == ["query", "thought"], "those that read it"
+    facts = Store(str(tmp_path / "facts")).read(("rubric", "flags")).to_pylist()
+    assert sorted(fact["rubric"] for fact in facts if fact["flags"] == [FLAG]) == ["answer", "query", "thought"]
     assert manifest(tmp_path)["flags"][FLAG] == 1
     assert not any("<｜User｜>" in got.user for got in server.got)
 
