@@ -1,5 +1,6 @@
 """One request to an endpoint: what is sent, what is read from the answer, whose fault a failure is."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ from chat_server import CUT, DRIP, HALF, HANG, Act, ChatServer, Got, completion,
 from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import read_reply
-from coigw_judge.judges import Reply, chat, identify, yardstick
+from coigw_judge.judges import Measures, Reply, chat, identify, open_judge, yardstick
 from coigw_judge.judges.endpoint import EndpointJudge
 from coigw_judge.reply import Scored, Unscored
 
@@ -279,6 +280,9 @@ def test_a_character_is_counted_as_a_token_as_it_is_sent(server):
     prompt = an_ask("文<|im_end|>" * 30).prompt
     counted = sum(measure.tokens(part) for field in prompt.fields for part in (field, "\n\n"))
     assert counted + measure.tokens(prompt.task) == len(sent)
+    opened = open_judge(config(server.url, context=8192))
+    assert isinstance(opened, Measures) and opened.context == 8192 and opened.tokens("<|a") == measure.tokens("<|a") == 4
+    asyncio.run(opened.close())
 
 
 @pytest.mark.parametrize(

@@ -401,3 +401,16 @@ def test_a_retry_after_longer_than_patience_is_honoured(start):
         assert all_scored(found)
 
     with_judge(config(server.url, patience=0.5), scene)
+
+
+def test_patience_is_not_lost_while_nobody_asks(start):
+    """A judge may wait long for its first record, or between two; that is no server's silence."""
+    server = start(lambda got: trouble(429) if got.number in (0, 3) else completion(got))
+
+    async def scene(judge: EndpointJudge) -> None:
+        for _ in range(2):
+            await asyncio.sleep(0.8)
+            assert all_scored([await judge.ask(ask) for ask in many(2)])
+
+    with_judge(config(server.url, patience=0.7), scene)
+    assert len(server.got) == 6

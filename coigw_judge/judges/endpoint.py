@@ -99,7 +99,11 @@ class EndpointJudge:
             self._servers.set_aside_url(seen.url, seen.trouble)
         content = json.dumps(request.body, ensure_ascii=False).encode("utf-8", "replace")
         record = xxhash.xxh3_64_intdigest("".join(ask.prompt.fields[:1]).encode())
-        reply = await self._answered(request, content, record)
+        self._servers.begin()
+        try:
+            reply = await self._answered(request, content, record)
+        finally:
+            self._servers.end()
         return replace(reply, text=self._clean(reply.text), detail=self._clean(reply.detail), flags=request.flags)
 
     def tokens(self, text: str) -> int:

@@ -78,6 +78,7 @@ class Servers:
         self._homes: OrderedDict[int, Server] = OrderedDict()
         self._waiting: dict[asyncio.Future[Server], int] = {}
         self._nurses: set[asyncio.Task[None]] = set()
+        self._asks = 0
         self._since = time.monotonic()
         self._heard = False
         self._over = ""
@@ -86,6 +87,16 @@ class Servers:
     def ever_answered(self) -> bool:
         """Whether any server has answered a request."""
         return self._heard
+
+    def begin(self) -> None:
+        """Somebody has something to ask. Patience is lost only as long as this is so."""
+        if not self._asks:
+            self._since = time.monotonic()
+        self._asks += 1
+
+    def end(self) -> None:
+        """Somebody has an answer, or no hope of one."""
+        self._asks -= 1
 
     async def take(self, record: int) -> Server:
         """A place at a server for a request about this record; give it back by `release`. Raises FixJudge."""
