@@ -25,6 +25,10 @@ _STEPS = 32
 """The room is rounded down to a thirty-second of the context: a word more in a rubric hardly ever moves a cut."""
 
 
+_LATER = {"tokenizer": None, "reply_format": "json_schema"}
+"""Keys that came later, and the values under which a configuration is the one that older stores know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A job's plan, its judge, and the (rubric, judge) fingerprints under which its facts stand."""
@@ -130,8 +134,14 @@ def _configuration(job: LoadedJob, rubric: Rubric) -> str:
         "base_url",
         "api_key_env",
         "context",
+        "connect_timeout",
+        "patience",
+        "rate",
     ):
         judge.pop(neutral)
+    for key, default in _LATER.items():
+        if judge[key] == default:
+            judge.pop(key)
     shape = job.request_shape(rubric)
     if job.config.long_text == "head_tail":  # all rubrics have their part in what room there is
         others = [[job.request_shape(other), other.by_genre] for other in job.all_rubrics]

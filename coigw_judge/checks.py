@@ -12,7 +12,7 @@ from coigw_judge.errors import FixRubric
 from coigw_judge.fill import Recipe, make_recipe, self_test, specimen_ask
 from coigw_judge.gate import Gate
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges import Judge, open_judge
+from coigw_judge.judges import Judge, encoder_of, open_judge
 from coigw_judge.pipeline.passes import check_columns
 from coigw_judge.prompt import load_template
 from coigw_judge.rubric import Rubric, builtin, load_rubric
@@ -68,11 +68,9 @@ def check_job(job: LoadedJob) -> list[str]:
 
 
 def _context_use(job: LoadedJob, recipe: Recipe) -> str:
-    if job.config.judge.engine != "vllm":
+    encoder = encoder_of(job.config.judge)
+    if encoder is None:
         return " (the server renders them)"
-    from coigw_judge.judges.vllm import make_encoder
-
-    encoder = make_encoder(job.config.judge)
     counts = [len(encoder.encode(specimen_ask(recipe, rubric).prompt)) for rubric in job.all_rubrics]
     return f"; {min(counts)}-{max(counts)} tokens without a record's text"
 

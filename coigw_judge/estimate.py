@@ -17,7 +17,7 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.headtail import fit, too_long
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges import yardstick
+from coigw_judge.judges import encoder_of, yardstick
 from coigw_judge.pipeline import passes
 from coigw_judge.plan import Subject, applies
 from coigw_judge.prompt import Prompt
@@ -99,14 +99,11 @@ def _as_shown(job: LoadedJob, records: list[Record]) -> tuple[list[Record], list
 
 
 def _encoder(job: LoadedJob) -> tuple[Encoder | None, str]:
-    if job.config.judge.engine != "vllm":
-        return None, "the server has the tokenizer"
-    from coigw_judge.judges.vllm import make_encoder
-
     try:
-        return make_encoder(job.config.judge), ""
+        encoder = encoder_of(job.config.judge)
     except FixJudge as error:
         return None, str(error)
+    return encoder, "" if encoder is not None else "the server has the tokenizer"
 
 
 def _counted(stage: runs.Stage, job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder | None) -> str:

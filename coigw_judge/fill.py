@@ -205,7 +205,7 @@ class Filler:
                 break
             self._ledger.again(case, need, outcome, attempt)
             attempt += 1
-        outcome = replace(outcome, flags=shown.flags(rubric.fields))
+        outcome = replace(outcome, flags=(*shown.flags(rubric.fields), *reply.flags))
         seconds = time.monotonic() - started
         self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome

@@ -5,6 +5,7 @@ make in files is found before anything is started. Relative paths are relative t
 Not known here: whether the input exists, whether the judge can be started.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from coigw_judge.addresses import check_addresses, check_extra_body
 from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
@@ -100,6 +102,13 @@ class Sampling(_Strict):
     top_k: int | None = None
 
 
+class Rate(_Strict):
+    """What a server's owner allows, all replicas together."""
+
+    requests_per_minute: Number | None = Field(default=None, gt=0)
+    tokens_per_minute: Number | None = Field(default=None, gt=0, description="of prompts and replies")
+
+
 _PARALLEL = {
     "tensor_parallel": "tensor_parallel_size",
     "data_parallel": "data_parallel_size",
@@ -134,14 +143,33 @@ class JudgeConfig(_Strict):
     sampling: Sampling = Sampling()
     retries: int = Field(default=2, ge=0, le=10, description="further tries where a reply gave no scores")
     timeout: float = Field(
-        default=900, gt=0, description="seconds without a reply after which an engine counts as dead"
+        default=900,
+        gt=0,
+        description="seconds without a reply after which an engine counts as dead; endpoint: a request",
     )
     engine_args: dict[str, Any] = Field(default={}, description="passed on to vLLM by name")
-    base_url: str | None = Field(default=None, description="endpoint: the server, up to and with /v1")
+    base_url: str | tuple[str, ...] | None = Field(
+        default=None, description="endpoint: the server, up to and with /v1; or a list of servers of the same model"
+    )
     api_key_env: str | None = Field(default=None, description="endpoint: the environment variable that holds the key")
-    extra_body: dict[str, Any] = Field(default={}, description="endpoint: further keys of each request's body")
+    extra_body: dict[str, Any] = Field(
+        default={}, description="endpoint: further keys of each request's body; null leaves one of ours out"
+    )
+    tokenizer: str | None = Field(
+        default=None, description="endpoint: the model's tokenizer (hub name, local folder): vLLM servers get token ids"
+    )
+    reply_format: Literal["json_schema", "json_object", "none"] = Field(
+        default="json_schema", description="endpoint: how a reply's form is enforced, as far as the server can"
+    )
+    rate: Rate = Field(default=Rate(), description="endpoint: requests and tokens a minute that are allowed")
+    connect_timeout: float = Field(default=10, gt=0, description="endpoint: seconds that connecting may take")
+    patience: float = Field(
+        default=1800, gt=0, description="endpoint: seconds in which no server answers anything, after which a job ends"
+    )
     concurrency: int | None = Field(
-        default=None, ge=1, description="requests in flight per replica; default: by engine"
+        default=None,
+        ge=1,
+        description="requests in flight per replica, of an endpoint per server too; default: by engine",
     )
     context: int | None = Field(
         default=None, ge=1, description="endpoint, own judge: tokens it takes; long_text: head_tail needs it"
@@ -156,6 +184,31 @@ class JudgeConfig(_Strict):
             raise ValueError("give a number of at least 1, or [least, most]")
         return value
 
+    @field_validator("base_url")
+    @classmethod
+    def _plain_addresses(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        check_addresses((value,) if isinstance(value, str) else () if value is None else value)
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _names_a_variable(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("give the name of an environment variable (A-Z, 0-9, _), never the key itself")
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _holds_no_key(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_extra_body(value)
+        return value
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """The addresses of `base_url`, without a slash at the end."""
+        urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
+        return tuple(url.rstrip("/") for url in urls)
+
     @model_validator(mode="after")
     def _fits_engine(self) -> "JudgeConfig":
         if self.engine not in ("vllm", "endpoint") and ":" not in self.engine:
@@ -164,6 +217,8 @@ class JudgeConfig(_Strict):
             raise ValueError("model is missing: give a hub name, a local folder, or `embedded`")
         if (self.engine == "endpoint") != (self.base_url is not None):
             raise ValueError("base_url belongs to `engine: endpoint`, which needs it")
+        if self.engine != "endpoint" and (self.tokenizer or self.reply_format != "json_schema" or self.rate != Rate()):
+            raise ValueError("tokenizer, reply_format and rate belong to `engine: endpoint`")
         if self.engine != "vllm" and self.engine_args:
             raise ValueError("engine_args are vLLM's; an endpoint takes extra_body, a judge of your own options")
         if self.engine == "endpoint" and (self.tensor_parallel or self.data_parallel or self.expert_parallel):

@@ -19,6 +19,7 @@ from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
+from coigw_judge.judges import encoder_of
 from coigw_judge.judges.presets import preset_for
 from coigw_judge.ledger import under
 from coigw_judge.logs import event
@@ -188,11 +189,9 @@ def _round_begins(attempt: int, count: int, rows_in: int, care: str) -> str:
 
 def verify_prompts(job: LoadedJob, planned: Planned) -> None:
     """Refuse a model whose ids would not say what its own chat template does. Raises FixJudge."""
-    if job.config.judge.engine != "vllm":
+    encoder = encoder_of(job.config.judge)
+    if encoder is None:
         return
-    from coigw_judge.judges.vllm import make_encoder
-
-    encoder = make_encoder(job.config.judge)
     recipe = make_recipe(job, planned.plan, "", "", False)
     for rubric in job.all_rubrics:
         encoder.verify(specimen_ask(recipe, rubric).prompt)

@@ -20,7 +20,6 @@ from coigw_judge import spans
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Decision, Gate
-from coigw_judge.headtail import FLAG as HEAD_TAIL
 from coigw_judge.job import Decided
 from coigw_judge.known import write_known
 from coigw_judge.paths import open_atomic, open_filesystem
@@ -136,21 +135,37 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
 
 
 def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
-    """What scan flagged, and: a text that stood before (where such are kept), a score on a text that was cut."""
+    """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
+    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py)."""
     flags = [each or [] for each in found.rows["flags"].to_pylist()]
     if not view.drop_duplicates:
         for row in np.flatnonzero(duplicate).tolist():
             flags[row].append("duplicate")
-    cut = pc.list_value_length(found.facts["flags"]).to_numpy() > 0
-    if np.any(cut):
-        cut &= pc.is_null(found.facts["cause"]).to_numpy()
-        judged = np.zeros(len(found.judged), bool)
-        for (_, sample), at in found.fact_of.items():
-            if sample == 0:
-                judged[at >= 0] |= cut[at[at >= 0]]
-        for row in found.judged[judged].tolist():
-            flags[row].append(HEAD_TAIL)
+    stated = found.facts["flags"]
+    flagged = pc.list_value_length(stated).to_numpy() > 0
+    if np.any(flagged):
+        flagged &= pc.is_null(found.facts["cause"]).to_numpy()
+        of_fact = {at: _names(stated[at].as_py()) for at in np.flatnonzero(flagged).tolist()}
+        for name in sorted(set().union(*of_fact.values())):
+            named = np.zeros(len(flagged), bool)
+            named[[at for at, names in of_fact.items() if name in names]] = True
+            for row in found.judged[_shown_by(found, named)].tolist():
+                flags[row].append(name)
     return pa.array(flags, _STRINGS)
+
+
+def _names(flags: list[str]) -> set[str]:
+    """The names of a fact's flags: a name, or a name, a colon and what it says."""
+    return {flag.partition(":")[0] for flag in flags}
+
+
+def _shown_by(found: Bucket, named: Numbers) -> Numbers:
+    """Which of the judged rows have one of these facts, of their first samples."""
+    judged = np.zeros(len(found.judged), bool)
+    for (_, sample), at in found.fact_of.items():
+        if sample == 0:
+            judged[at >= 0] |= named[at[at >= 0]]
+    return judged
 
 
 def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("errors", "hashing", "s3", "paths", "spans", "index", "rubric", "record"),
+        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "rubric", "record"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
         *("injection", "injection_rules", "injection_chinese", "injection_english"),
     },
@@ -20,8 +20,10 @@ GROUPS = (
     {
         *("job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
-        *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
+        *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks"),
+        *("judges.endpoint", "judges.servers", "judges.rates", "judges.probes"),
+        *("judges.chat", "judges.completion", "judges.control"),
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
@@ -35,7 +37,7 @@ GROUPS = (
 FACADE = "__init__"
 """The public names. It stands above all, and nothing imports from it."""
 
-FRONT_DOORS = {"judges": {"judges.endpoint", "judges.vllm", "judges.watched"}}
+FRONT_DOORS = {"judges": {"judges.endpoint", "judges.completion", "judges.vllm", "judges.watched"}}
 """Who may import, inside a function, what imports it: the judges' room opens its engines only when one is wanted."""
 
 ROOMS = {"ray": "pipeline", "vllm": "judges.vllm"}

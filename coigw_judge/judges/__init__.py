@@ -1,8 +1,8 @@
 """Judges: who answers asks. `Judge.ask(Ask) -> Reply` is all that the rest of the package knows of them.
 
 `identify` says who a judge is without starting it, so that keys can be computed and a second run needs no
-engine. `open_judge` starts it, under watch (watched.py). Engines: vllm.py, endpoint.py, or a class of the user's
-own by dotted path.
+engine. `open_judge` starts it, under watch (watched.py). Engines: vllm.py, endpoint.py with its servers, or a class
+of the user's own by dotted path.
 Not known here: what is asked and why, where facts go.
 """
 
@@ -16,6 +16,7 @@ from coigw_judge.errors import FixJob, FixJudge
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job import JudgeConfig
 from coigw_judge.reply import Cause
+from coigw_judge.tokens import Encoder
 
 PROTOCOL = 1
 """Counts changes of this package that change what a judge is sent; it is part of every fingerprint."""
@@ -38,6 +39,8 @@ class Reply:
     generated_tokens: int = 0
     cause: Cause | None = None
     detail: str = ""
+    flags: tuple[str, ...] = ()
+    """What the fact must say of how this was asked, beside what the caller knows."""
 
 
 @runtime_checkable
@@ -106,12 +109,7 @@ def identify(config: JudgeConfig) -> Identity:
     described |= {"sampling": config.sampling.model_dump(), "retries": config.retries}
     described |= {"thinking": config.thinking_tokens if config.thinking else 0}
     if config.engine == "endpoint":
-        from coigw_judge.judges.endpoint import FORMAT
-
-        described |= {"extra_body": config.extra_body, "format": FORMAT}
-        return Identity(
-            engine="endpoint", model=config.model, revision=config.revision, fingerprint=fingerprint(described)
-        )
+        return _identify_endpoint(config, described)
     described |= {"options": config.options}
     made = _own_class(config.engine)
     name = config.model or config.engine
@@ -119,6 +117,41 @@ def identify(config: JudgeConfig) -> Identity:
     revision = config.revision or getattr(made, "revision", None)
     print_ = fingerprint(described | {"revision": revision})
     return Identity(engine=config.engine, model=name, revision=revision, fingerprint=print_, meaningless=meaningless)
+
+
+def _identify_endpoint(config: JudgeConfig, described: dict[str, Any]) -> Identity:
+    """By what the job declares, never by what is found at an address: how many servers, where and how fast is neutral.
+
+    Under `judge.tokenizer` requests are token ids, so tokenizer and template are part of it; its files are read.
+    """
+    from coigw_judge.judges.endpoint import FORMAT
+
+    described |= {"extra_body": config.extra_body, "format": FORMAT}
+    if config.reply_format != "json_schema":
+        described |= {"reply_format": config.reply_format}
+    encoder = encoder_of(config)
+    if encoder is not None:
+        described |= {"tokenizer": encoder.tokenizer_hash, "frame": encoder.frame_ids}
+    return Identity(
+        engine="endpoint",
+        model=config.model,
+        revision=config.revision,
+        fingerprint=fingerprint(described),
+        meaningless=config.tokenizer == "embedded",
+    )
+
+
+def encoder_of(config: JudgeConfig) -> Encoder | None:
+    """The tokenizer and template of a judge that is sent token ids; None of one that is sent text. Raises FixJudge."""
+    if config.engine == "vllm":
+        from coigw_judge.judges.vllm import make_encoder
+
+        return make_encoder(config)
+    if config.engine == "endpoint" and config.tokenizer is not None:
+        from coigw_judge.judges.completion import make_encoder as for_servers
+
+        return for_servers(config)
+    return None
 
 
 def yardstick(config: JudgeConfig) -> Yardstick | None:
@@ -130,14 +163,23 @@ def yardstick(config: JudgeConfig) -> Yardstick | None:
     if config.context is None:
         return None
     if config.engine == "endpoint":
-        from coigw_judge.judges.endpoint import characters
+        from coigw_judge.judges.control import characters
 
+        encoder = encoder_of(config)
+        if encoder is not None:
+            return Yardstick(config.context, sum(map(len, encoder.frame_ids)), encoder.count)
         return Yardstick(config.context, TURN_TOKENS, characters)
     return Yardstick(config.context, TURN_TOKENS, len)
 
 
 def requests_at_once(config: JudgeConfig) -> int:
     """How many requests one replica works on at a time, as far as that can be known before it is started."""
+    if config.engine == "endpoint":
+        from coigw_judge.judges.endpoint import EACH
+        from coigw_judge.judges.servers import waiting_room
+
+        each, servers = config.concurrency or EACH, len(config.servers)
+        return each * servers + waiting_room(servers, each)
     if config.concurrency is not None:
         return config.concurrency
     if config.engine == "vllm":

@@ -15,14 +15,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
+from coigw_judge.judges.model_files import model_files
 from coigw_judge.judges.presets import preset_for, sampling, template_arguments
 from coigw_judge.judges.ranks import Ranks
 from coigw_judge.tokens import Encoder
@@ -45,8 +44,6 @@ NEUTRAL_ARGS = frozenset(
 RUNNING = 256
 """Requests that an engine runs at once, per data parallel rank, where neither job nor preset says otherwise."""
 
-_TOKENIZER_FILES = ("*.json", "*.jinja", "*.txt", "*.model")
-
 
 def require_vllm() -> None:
     """Raise FixJudge where neither build of vLLM is installed."""
@@ -60,44 +57,12 @@ def require_vllm() -> None:
             ) from error
 
 
-def model_dir(config: JudgeConfig, weights: bool = False) -> tuple[Path, str]:
+def model_dir(config: JudgeConfig) -> tuple[Path, str]:
     """Where the model's files lie, and its identity: the hub commit, or a digest of a local folder's files.
 
-    A hub model's tokenizer and configuration are fetched where they are missing (`weights`: left to vLLM).
+    Weights are left to vLLM.
     """
-    if config.model == "embedded":
-        folder = embedded.build()
-        return folder, _local_digest(folder)
-    local = Path(config.model).expanduser()
-    if local.is_dir():
-        return local, _local_digest(local)
-    if local.is_absolute() or config.model.startswith("."):
-        raise FixJudge(f"judge.model: {config.model}: no such folder; give a local model, a hub name, or `embedded`")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        found = Path(snapshot_download(config.model, revision=config.revision, allow_patterns=list(_TOKENIZER_FILES)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FixJudge(
-            f"judge.model: {config.model} is no local folder and could not be had from the hub ({reason}); "
-            "check the name, or download it first"
-        ) from error
-    return found, found.name
-
-
-def _local_digest(folder: Path) -> str:
-    """A digest of configuration, tokenizer and weight headers: of what the model is, not of where it lies."""
-    hasher = xxhash.xxh3_128()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".json", ".jinja", ".txt", ".model"):
-            hasher.update(path.name.encode() + path.read_bytes())
-        elif path.suffix == ".safetensors":
-            with path.open("rb") as file:
-                header = file.read(int.from_bytes(file.read(8), "little"))
-            hasher.update(path.name.encode() + header + str(path.stat().st_size).encode())
-    return hasher.hexdigest()
+    return model_files(config.model, config.revision, "judge.model")
 
 
 def make_encoder(config: JudgeConfig) -> Encoder:

@@ -13,15 +13,18 @@ from collections.abc import Mapping
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import CoigwError, JudgeUnavailable
-from coigw_judge.judges import Judge, Reply
+from coigw_judge.judges import Judge, Measures, Reply
 
 
 class Watched:
-    """A Judge in front of another. `patience` is None where the other keeps time by itself."""
+    """A Judge in front of another, which Measures where that does. `patience` is None where it keeps time by itself."""
 
     def __init__(self, judge: Judge, patience: float | None) -> None:
         self.concurrency = judge.concurrency
         self.counts: Mapping[str, float] = getattr(judge, "counts", {})  # what a judge counts of its own, if it does
+        if isinstance(judge, Measures):
+            self.context = judge.context
+            self.tokens = judge.tokens
         self._judge = judge
         self._patience = patience
         self._out = 0
