@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from coigw_judge import estimate, estimate_sample, estimate_time, written
 from coigw_judge import manifest as manifests
-from coigw_judge import written
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
@@ -21,6 +21,7 @@ from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
 from coigw_judge.paths import is_uri, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes
+from coigw_judge.pipeline.cluster import devices
 from coigw_judge.progress import FillProgress
 from coigw_judge.scan import Scan, check_total
 from coigw_judge.source import Split
@@ -43,6 +44,8 @@ class Stage:
     retry_unscored: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
+    estimate: dict[str, Any] | None = None
+    """What was planned before the first ask (estimate.Estimate.short)."""
 
     def view(self) -> View:
         """What scan and store say now."""
@@ -96,6 +99,7 @@ def fill(stage: Stage, say: Say) -> None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
+            stage.estimate = estimate.make(inquiry(stage, found, estimate.RUN_SAMPLE)).short()
         care = _next_care(care, before, found.rows)
         before = found.rows
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
@@ -121,6 +125,40 @@ def fill(stage: Stage, say: Say) -> None:
         stage.tally.update(tally)
     filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+    _keep_rate(stage)
+
+
+def inquiry(stage: Stage, found: passes.Open | None, most: int) -> estimate.Inquiry:
+    """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
+    scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
+    none: Counter[str] = Counter()
+    counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
+    return estimate.Inquiry(
+        job=stage.job,
+        store=stage.store,
+        planned=stage.planned,
+        sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
+        counts=estimate.Counts(*counts),
+        rates=rates(stage.job, stage.store, stage.planned),
+        gpus=gpus_per_replica(stage.job),
+        settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
+        retry=stage.retry_unscored,
+        look_up=most > estimate.RUN_SAMPLE or estimate.may_look_up(stage.store),
+    )
+
+
+def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
+    """What the job says of its judge's speed, and what earlier fills of this judge measured."""
+    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_per_replica(job))
+    return estimate_time.Rates(job.config.estimate, measured)
+
+
+def _keep_rate(stage: Stage) -> None:
+    judge, gpus = stage.planned.identity.fingerprint, gpus_per_replica(stage.job)
+    config = stage.job.config.judge
+    took = estimate_time.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
+    if took is not None:
+        estimate_time.keep(stage.store, took)
 
 
 def _next_care(care: str, before: int, left: int) -> str:
@@ -182,6 +220,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     manifest = manifests.build(
         stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
     )
+    manifest |= manifests.planned_and_made(stage.estimate, manifest)
     manifests.write(folder, manifest)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")

@@ -24,7 +24,7 @@ GROUPS = (
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
-        *("runs", "estimate", "checks", "show", "complaints"),
+        *("runs", "estimate", "estimate_sample", "estimate_facts", "estimate_tokens", "estimate_time", "estimate_disk", "estimate_text", "dryrun", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },
     {"cli"},
