@@ -12,6 +12,8 @@ from coigw_judge import estimate, estimate_sample, estimate_text, estimate_time,
 from coigw_judge import scan as scanning
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.errors import FixJudge
+from coigw_judge.estimate_states import Inquiry
+from coigw_judge.estimate_tokens import as_shown, instruments
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.job import LoadedJob
 from coigw_judge.pipeline import passes
@@ -42,7 +44,7 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
     return "\n".join([estimate_text.as_text(made), *shown])
 
 
-def _inquiry(job: LoadedJob, most: int) -> estimate.Inquiry:
+def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     store = Store(job.store)
     files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
     scanned = scanning.load(store, scanning.scan_digest(job.config, files))
@@ -53,7 +55,7 @@ def _inquiry(job: LoadedJob, most: int) -> estimate.Inquiry:
     passes.check_columns(job, files)
     planned = _planned(job, store)
     columns = job.config.input.columns
-    return estimate.Inquiry(
+    return Inquiry(
         job=job,
         store=store,
         planned=planned,
@@ -71,11 +73,11 @@ def _planned(job: LoadedJob, store: Store) -> Planned:
     return plan_from_store(job, store)
 
 
-def _prompts(inquiry: estimate.Inquiry, count: int) -> list[str]:
+def _prompts(inquiry: Inquiry, count: int) -> list[str]:
     job, plan = inquiry.job, inquiry.planned.plan
-    measure, encoder, _ = estimate.instruments(job)
+    measure, encoder, _ = instruments(job)
     recipe: Recipe = make_recipe(job, plan, "", "", False)
-    records, _ = estimate.as_shown(job, inquiry.sample.records[:count], measure)
+    records, _ = as_shown(job, inquiry.sample.records[:count], measure)
     asked = [(record, rubric) for record in records for rubric in job.all_rubrics if applies(rubric, _subject(record))]
     lines: list[str] = []
     for number, (record, rubric) in enumerate(asked[:count], start=1):

@@ -6,7 +6,7 @@ Not known here: how anything was estimated.
 from collections.abc import Iterator, Sequence
 from unicodedata import east_asian_width
 
-from coigw_judge.estimate import Asked, Estimate
+from coigw_judge.estimate_figures import Asked, Estimate
 from coigw_judge.estimate_time import LEAST_SECONDS
 from coigw_judge.progress import clock
 from coigw_judge.rubric import REASON_CHARS

@@ -16,6 +16,7 @@ from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.estimate_states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import preset_for, tensor_parallel
@@ -128,22 +129,22 @@ def fill(stage: Stage, say: Say) -> None:
     _keep_rate(stage)
 
 
-def inquiry(stage: Stage, found: passes.Open | None, most: int) -> estimate.Inquiry:
+def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
     counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
-    return estimate.Inquiry(
+    return Inquiry(
         job=stage.job,
         store=stage.store,
         planned=stage.planned,
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
-        counts=estimate.Counts(*counts),
+        counts=Counts(*counts),
         rates=rates(stage.job, stage.store, stage.planned),
         gpus=gpus_per_replica(stage.job),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
-        look_up=most > estimate.RUN_SAMPLE or estimate.may_look_up(stage.store),
+        look_up=most > estimate.RUN_SAMPLE or may_look_up(stage.store),
     )
 
 

@@ -24,7 +24,9 @@ GROUPS = (
     },
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
-        *("runs", "estimate", "estimate_sample", "estimate_facts", "estimate_tokens", "estimate_time", "estimate_disk", "estimate_text", "dryrun", "checks", "show", "complaints"),
+        *("runs", "dryrun", "checks", "show", "complaints"),
+        *("estimate", "estimate_disk", "estimate_facts", "estimate_figures", "estimate_sample"),
+        *("estimate_states", "estimate_text", "estimate_time", "estimate_tokens"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
     },
     {"cli"},
