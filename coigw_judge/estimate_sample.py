@@ -3,7 +3,7 @@
 A few rows are read at each of many places (a byte of JSONL, a row group of Parquet), so that a crawl of any size
 costs some seconds. Where a scan is there the rows of every split are known, and a place stands for its share of them;
 before a scan, places are spread over the bytes of the files, and how many rows a byte holds is measured at each.
-What can not be entered in the middle (compressed files, CSV) is read from its beginning, SKIPPED rows at the most.
+What can not be entered in the middle (compressed files, CSV) is read from its beginning, HEAD rows at the most.
 Rows of one place are neighbours and alike: a statement's error is to be found by drawing places, not rows.
 Not known here: rubrics, tokens, the store.
 """
@@ -12,6 +12,7 @@ import codecs
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ from coigw_judge.source import File, Row, Split
 from coigw_judge.text_rows import read_head
 
 PLACES = 64
-SKIPPED = 20_000
+HEAD = 20_000
 _PARQUET_SKIPPED = 2_000
 _PROBE = 1 << 20
 """Compressed bytes by which a file's ratio is measured."""
@@ -72,14 +73,32 @@ def of_scan(scan: Scan, columns: dict[str, str], most: int) -> Sample:
         return sample
     ends = np.cumsum(scan.rows)
     places, each = _places(most)
+    of_split: dict[int, list[tuple[int, float, list[Row]]]] = {}
     for place in range(places):
         at = int((place + 0.5) / places * scan.rows_in)
         number = int(np.searchsorted(ends, at, side="right"))
         share = (at - int(ends[number] - scan.rows[number])) / scan.rows[number]
-        found = [row for _, row in _rows_at(scan.splits[number], share, each, scan.rows[number])]
-        for row in found:
-            sample.add(place, scan.rows_in / places / len(found), row, columns)
+        found = _rows_at(scan.splits[number], share, each + 1)
+        if found:
+            rows = [row for _, row in found[:each]]
+            of_split.setdefault(number, []).append((place, _density(scan.splits[number], found), rows))
+    total = sum(len(there) for there in of_split.values())
+    for there in of_split.values():
+        stands_for = scan.rows_in * len(there) / total
+        dense = sum(
+            density for _, density, _ in there
+        )  # places are even in bytes: where rows are short, there are more
+        for place, density, rows in there:
+            for row in rows:
+                sample.add(place, stands_for * density / dense / len(rows), row, columns)
     return sample
+
+
+def _density(piece: Split, found: list[tuple[int, Row]]) -> float:
+    """Rows per byte among neighbours, for a piece that is entered by bytes; of others 1, they are entered by rows."""
+    if len(found) < 2 or not _enterable(piece):
+        return 1.0
+    return (len(found) - 1) / max(1, found[-1][0] - found[0][0])
 
 
 def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: int | None) -> Sample:
@@ -119,40 +138,47 @@ def _measured(file: File, share: float, take: int) -> tuple[float, list[Row]]:
         return 1 / max(1, file.size), [Unreadable(piece.trouble)]
     if piece.format == "parquet":
         with open_parquet(file.path, file.name) as parquet:
-            rows = 0 if isinstance(parquet, Unreadable) else int(parquet.metadata.num_rows)
-        return rows / max(1, file.size), [row for _, row in _rows_at(piece, inside, take, rows)]
-    found = _rows_at(piece, inside, take + 1, 0)
+            count = 0 if isinstance(parquet, Unreadable) else int(parquet.metadata.num_rows)
+        return count / max(1, file.size), [row for _, row in _rows_at(piece, inside, take)]
+    found = _rows_at(piece, inside, take + 1)
     if not found:
         return 0.0, []
+    rows = [row for _, row in found[:take]]
+    if _enterable(piece):
+        return (_density(piece, found) if len(found) > 1 else 1 / max(1, file.size)), rows
+    head = _head(piece)
+    if len(head) < HEAD:
+        return len(head) / max(1, file.size), rows
     if piece.format == "csv":
-        taken = sum(_csv_bytes(row) for _, row in found) / len(found)
-    elif len(found) > take:
-        taken = (found[-1][0] - found[0][0]) / take
-    else:  # the file ended
-        taken = (_plain_size(file) - found[0][0]) / len(found)
-    return _ratio(file) / max(1.0, taken), [row for _, row in found[:take]]
+        taken = sum(_csv_bytes(row) for _, row in head) / len(head)
+    else:
+        taken = (head[-1][0] - head[0][0]) / (len(head) - 1)
+    return _ratio(file) / max(1.0, taken), rows
 
 
-def _rows_at(piece: Split, share: float, take: int, rows: int) -> list[tuple[int, Row]]:
-    """Up to `take` neighbouring rows with their positions, from about `share` of a piece of `rows` rows."""
-    if piece.trouble:
-        return list(source.read(piece))
-    if piece.format == "parquet":
+def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
+    """Up to `take` neighbouring rows with their positions, from about `share` of a piece."""
+    if piece.format == "parquet" and not piece.trouble:
         piece, skip = _row_group(piece, share, take)
-    elif _enterable(piece):
-        skip = 0
+        return list(islice(source.read(piece), skip, skip + take))
+    if _enterable(piece):
         start = piece.start + int(share * (piece.stop - piece.start))
         found = list(islice(source.read(replace(piece, start=start)), take))
-        if found:
-            return found
-    else:
-        skip = max(0, min(int(share * rows), rows - take, SKIPPED))
-    return list(islice(source.read(piece), skip, skip + take))
+        return found or list(islice(source.read(piece), take))
+    head = _head(piece)
+    first = max(0, min(int(share * len(head)), len(head) - take))
+    return list(head[first : first + take])
+
+
+@lru_cache(maxsize=1)
+def _head(piece: Split) -> tuple[tuple[int, Row], ...]:
+    """The first rows of a piece that can not be entered in the middle; places come in order, so it is read once."""
+    return tuple(islice(source.read(piece), HEAD))
 
 
 def _enterable(piece: Split) -> bool:
     """Whether a reader can begin at any byte: plain JSONL in which a line's end is one byte."""
-    if piece.format != "jsonl" or piece.compression is not None or piece.stop < 0:
+    if piece.trouble or piece.format != "jsonl" or piece.compression is not None or piece.stop < 0:
         return False
     return piece.start > 0 or (encoding.marked(read_head(piece.path)) is None and encoding.width(piece.encoding) == 1)
 
@@ -177,10 +203,6 @@ def _csv_bytes(row: Row) -> float:
     """What a row takes in a CSV file, but for quotes."""
     values = row.values() if isinstance(row, dict) else [row.reason]
     return sum(len(str(value).encode("utf-8", "replace")) + 1 for value in values)
-
-
-def _plain_size(file: File) -> float:
-    return file.size * _ratio(file)
 
 
 def _ratio(file: File) -> float:
