@@ -91,6 +91,7 @@ def of_scan(scan: Scan, columns: dict[str, str], most: int) -> Sample:
         for place, density, rows in there:
             for row in rows:
                 sample.add(place, stands_for * density / dense / len(rows), row, columns)
+    _head.cache_clear()
     return sample
 
 
@@ -116,6 +117,7 @@ def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: i
         sample.rows += stands_for if found else 0.0
         for row in found:
             sample.add(place, stands_for / len(found), row, columns)
+    _head.cache_clear()  # a file may be another one when it is sampled again
     if limit is not None and limit < sample.rows:
         part = limit / sample.rows
         sample.rows, sample.unreadable = float(limit), sample.unreadable * part
