@@ -79,6 +79,16 @@ def build_parser() -> argparse.ArgumentParser:
     plan.add_argument(
         "--prompts", type=int, default=0, metavar="N", help="print N requests as the judge would see them (default: 0)"
     )
+    plan.add_argument(
+        "--sample", type=int, default=2000, metavar="N", help="tokenise N records of all the input (default: 2000)"
+    )
+    plan.add_argument(
+        "--rate",
+        metavar="prefill=N,decode=N",
+        help="tokens per second and replica (default: estimate.* of the job, else as earlier runs measured)",
+    )
+    plan.add_argument("--price-per-gpu-hour", type=float, metavar="P", help="also print what it costs (default: no)")
+    plan.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
     show = commands.add_parser("show", help="one record: text, scores, reasons, the decision and why, raw replies")
     show.add_argument("run", metavar="RUN", help="a run folder")
     show.add_argument("row", metavar="ROW_ID", help="row_id of a verdict, or its id")
@@ -301,12 +311,13 @@ def report(manifest: dict[str, object], folder: str) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from coigw_judge import estimate
+    from coigw_judge import dryrun
     from coigw_judge.pipeline.cluster import cluster
 
+    options.set = [*options.set, *dryrun.overrides(options.rate, options.price_per_gpu_hour)]
     job = load(options)
     with cluster():
-        print(estimate.report(job, prompts=options.prompts))
+        print(dryrun.report(job, prompts=options.prompts, sample=max(1, options.sample), as_json=options.json))
     return OK
 
 

@@ -1,188 +1,221 @@
-"""`coigw-judge plan`: what a run would ask and read, without a judge.
+"""What a run would ask, prefill, generate, take and leave behind; and afterwards, how far off that was.
 
-Counts come from the scan and the store. Tokens come from a sample of the input, encoded with the job's own
-tokenizer where the model has one at hand, and are scaled to all requests; `shared` is what the requests of one
-record have in common at their beginning, which a prefix cache need not prefill again.
-Not known here: how fast a judge is (hours come with measured rates).
+    scan and store, or a sample  ->  who waits for which rubrics          (counts)
+    facts of the same judge      ->  how likely each is asked, tries, length of replies
+    sampled texts, tokenised     ->  tokens of each request, and how many of them are cached
+    rates given or measured      ->  seconds, GPU hours
+    encoded sample, facts        ->  bytes
+
+Where a scan is there, counts are exact and only tokens are sampled. Before one, both are: duplicates are not known
+then, and all that the sample says is scaled by the rows that each place stands for. Every number carries where it is
+from (`exact`, `sampled`, `facts`, `assumed`); what is not known is None and never a guess.
+Not known here: how a plan is printed, Ray, what an engine really does.
 """
 
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from coigw_judge import runs
-from coigw_judge import scan as scanning
-from coigw_judge.asks import head_tail, plan_for_fill, reserve
-from coigw_judge.errors import FixJudge
+import numpy as np
+
+from coigw_judge import estimate_disk as disk
+from coigw_judge.estimate_facts import look
+from coigw_judge.estimate_figures import Asked, Estimate
+from coigw_judge.estimate_sample import packed_bytes
+from coigw_judge.estimate_states import Counts, Inquiry, State, states_of
+from coigw_judge.estimate_time import Rates
+from coigw_judge.estimate_tokens import as_shown, block_tokens, instruments, interval, weigh
 from coigw_judge.fill import Recipe, make_recipe
-from coigw_judge.headtail import fit, too_long
-from coigw_judge.job import LoadedJob
-from coigw_judge.judges import encoder_of, yardstick
-from coigw_judge.pipeline import passes
-from coigw_judge.plan import Subject, applies
-from coigw_judge.prompt import Prompt
-from coigw_judge.record import Record
+from coigw_judge.judges import Yardstick
+from coigw_judge.judges.layout import replicas
+from coigw_judge.paths import is_uri
 from coigw_judge.tokens import Encoder
 
-SAMPLE_RECORDS = 200
+SAMPLE_RECORDS = 2_000
+RUN_SAMPLE = 400
+"""Records that a run samples for its own estimate: a second or two of tokenising."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lengths:
-    """Mean tokens per request of a rubric: all of the prompt, and the part shared with the record's request before."""
+def make(inquiry: Inquiry) -> Estimate:
+    """Work it out. Raises FixStore for a store that can not be read."""
+    job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
+    inquiry.seen = seen = look(inquiry.store, plan, inquiry.planned.pairs)
+    measure, encoder, why_not = instruments(job)
+    shown, long = as_shown(job, sample.records, measure)
+    found, counted = states_of(inquiry, shown)
+    counts = counted if inquiry.counts is None else inquiry.counts
+    recipe = make_recipe(job, plan, "", "", False)
+    rubrics, between = _rubrics(inquiry, counts, found, recipe, encoder, measure)
+    notes = [f"tokens are not counted here: {why_not}"] if why_not else []
+    made = Estimate(
+        job=job.config.name,
+        model=inquiry.planned.identity.model,
+        rows=sample.rows,
+        counted="sampled" if inquiry.counts is None else "exact",
+        unreadable=sample.unreadable,
+        settled=inquiry.settled,
+        sampled=len(sample.records),
+        places=len(set(sample.places)),
+        whole=sample.whole,
+        long_records=long,
+        long_text=job.config.long_text,
+        early_exit=plan.early_exit,
+        records_seen=seen.records,
+        complete=seen.complete,
+        passes=seen.passes,
+        reasons=job.config.reasons,
+        block=None if encoder is None else block_tokens(job),
+        rubrics=rubrics,
+        prompt_low=between[0],
+        prompt_high=between[1],
+        replicas=replicas(job.config.judge),
+        gpus_per_replica=inquiry.gpus,
+        rate_from=inquiry.rates.source,
+        rate=_rate(inquiry.rates),
+        startup=None if inquiry.rates.measured is None else inquiry.rates.measured.startup,
+        seconds=None,
+        price_per_gpu_hour=inquiry.rates.given.price_per_gpu_hour,
+        bytes={},
+        fact_bytes_from="",
+        rooms=(),
+        notes=tuple(notes),
+    )
+    made = replace(made, seconds=_seconds(made, inquiry.rates))
+    return _with_bytes(made, inquiry, recipe)
 
-    prompt: float
-    shared: float
-    reply: int
+
+def _rate(rates: Rates) -> dict[str, Any]:
+    if rates.source == "given":
+        return {"prefill": rates.given.prefill, "decode": rates.given.decode}
+    if rates.measured is None:
+        return {}
+    per_second = {"tokens_per_second": rates.measured.tokens_per_second}
+    return asdict(rates.measured) | per_second | {"requests_per_second": rates.measured.requests_per_second}
 
 
-def report(job: LoadedJob, prompts: int) -> str:
-    """The dry run as text; with `prompts`, that many requests as the judge would see them."""
-    stage = runs.begin(job, for_fill=False)
-    if not stage.scan.rows_in:
-        return f"{job.config.name}: the input holds no rows; there is nothing to judge"
-    _find_room(stage)
-    recipe = make_recipe(job, stage.planned.plan, "", "", False)
-    records = _sample(stage, max(SAMPLE_RECORDS, prompts))
-    encoder, why_not = _encoder(job)
-    records, long = _as_shown(job, records)
-    lines = [_counted(stage, job, recipe, records, encoder), *long]
-    if why_not:
-        lines.append(f"tokens: not known ({why_not})")
-    if prompts:
-        lines += _prompts(job, recipe, records, encoder, prompts)
-    return "\n".join(lines)
+def _seconds(made: Estimate, rates: Rates) -> tuple[float, float] | None:
+    alone = rates.seconds(made.requests, made.prefilled, made.total("generated"))
+    return None if alone is None else (alone / made.replicas[0], alone / made.replicas[1])
 
 
-def _sample(stage: runs.Stage, count: int) -> list[Record]:
-    """Up to `count` records, spread over the splits."""
-    found: list[Record] = []
-    splits = range(len(stage.scan.splits))
-    chosen = splits[:: max(1, len(splits) // 16)]
-    for number in chosen:
-        rows = stage.scan.rows[number]
-        step = max(1, rows * len(chosen) // count)
-        wanted = set(range(0, rows, step))
-        columns = stage.job.config.input.columns
-        found += [record for _, record in scanning.records(stage.scan, number, columns, wanted)]
-    return found[: count * 2]
+# Tokens
 
 
-def _find_room(stage: runs.Stage) -> None:
-    """Before the first fill under head_tail the store does not know the room: find it, lest all seem open."""
-    if stage.job.config.long_text == "head_tail" and stage.planned.plan.head_tail is None:
-        with suppress(FixJudge):
-            stage.planned = plan_for_fill(stage.job, stage.store)
-
-
-def _as_shown(job: LoadedJob, records: list[Record]) -> tuple[list[Record], list[str]]:
-    """The sampled records as the judge would see them, and a line on those that are too long for it, if any."""
-    try:
-        measure = yardstick(job.config.judge)
-    except FixJudge:
-        return records, []
-    if measure is None:
-        return records, []
-    if job.config.long_text == "head_tail":
-        policy = head_tail(job, measure)
-        shown = [fit(record.texts, policy, measure.tokens) for record in records]
-        records = [replace(record, texts=each.texts) for record, each in zip(records, shown, strict=True)]
-        count, fate = sum(bool(each.left_out) for each in shown), "would be shown by their beginning and their end"
-    else:
-        rooms = [(rubric, measure.context - reserve(job, rubric, measure)) for rubric in job.all_rubrics]
-        count = sum(
-            any(too_long(texts, r.fields, room, measure.tokens) for r, room in rooms if texts.keys() >= set(r.reads))
-            for texts in (record.texts for record in records)
+def _rubrics(
+    inquiry: Inquiry,
+    counts: Counts,
+    states: Sequence[State],
+    recipe: Recipe,
+    encoder: Encoder | None,
+    measure: Yardstick | None,
+) -> tuple[tuple[Asked, ...], tuple[float | None, float | None]]:
+    """Every rubric's numbers, and the interval of all prompt tokens."""
+    job, seen = inquiry.job, inquiry.seen
+    names = tuple(rubric.name for rubric in job.all_rubrics)
+    expected = _expected(inquiry, counts.waiting)
+    again = _expected(inquiry, counts.waiting_again)
+    sums, means = None, None
+    if encoder is not None and measure is not None:
+        sums = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=False)
+        means = sums.means()
+        unseen = [n for n, name in enumerate(names) if expected[name] and not sums.values[:, n, 0].sum()]
+        if unseen:  # what waits for these is not in the sample: its lengths are taken as if all of the sample did
+            means[unseen] = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=True).means()[unseen]
+    found = []
+    for n, rubric in enumerate(job.all_rubrics):
+        spent, name = seen.spent.get(rubric.name), rubric.name
+        kinds = {kind: float(counts.asks.get(f"{name}.{kind}", 0)) for kind in _KINDS}
+        tries = spent.tries if spent else 1.0
+        prompt = cached = long = None
+        source = ""
+        if means is not None:
+            each, hit, full, over = means[n].tolist()
+            source = "sampled"
+            prompt = (expected[name] + again[name]) * each * tries
+            cached = expected[name] * (hit + (tries - 1) * full) + again[name] * tries * full
+            long = expected[name] * over
+        elif spent and spent.prompt:
+            source = "facts"
+            prompt, cached = ((expected[name] + again[name]) * value for value in (spent.prompt, spent.cached))
+        reply = _reply_tokens(inquiry, n, recipe, states, encoder)
+        found.append(
+            Asked(
+                name=name,
+                then=rubric in job.then,
+                expected=expected[name],
+                again=again[name],
+                prompt=prompt,
+                cached=cached,
+                generated=None if reply is None else (expected[name] + again[name] - (long or 0.0)) * reply,
+                too_long=long,
+                lengths_from=source,
+                replies_from="facts" if spent else "" if reply is None else "assumed",
+                ends=seen.ends(name),
+                reached=seen.reached.get(name, 0),
+                facts=spent.facts if spent else 0,
+                **kinds,
+            )
         )
-        fate = "would be unscored (too_long); `long_text: head_tail` shows their beginning and their end"
-    return records, [f"over the context: {count:,} of {len(records):,} sampled records; they {fate}"] if count else []
+    return tuple(found), interval(inquiry, sums, expected, found)
 
 
-def _encoder(job: LoadedJob) -> tuple[Encoder | None, str]:
-    try:
-        encoder = encoder_of(job.config.judge)
-    except FixJudge as error:
-        return None, str(error)
-    return encoder, "" if encoder is not None else "the server has the tokenizer"
+_KINDS = ("applies", "known", "failed", "spared", "open")
 
 
-def _counted(stage: runs.Stage, job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder | None) -> str:
-    asks = passes.survey(stage.view()).asks
-    header = f"{'rubric':<18}{'applies to':>12}{'in store':>10}{'failed':>8}{'to ask':>10}"
-    if encoder is not None:
-        header += f"{'tokens each':>13}{'shared':>8}{'tokens in all':>15}"
-    lines = [f"{job.config.name}: {stage.scan.rows_in:,} rows", "", header]
-    lengths = {} if encoder is None else measure(job, recipe, records, encoder)
-    total = shared = 0.0
-    for rubric in job.all_rubrics:
-        numbers = [asks[f"{rubric.name}.{kind}"] for kind in ("applies", "known", "failed", "open")]
-        line = f"{rubric.name:<18}{numbers[0]:>12,}{numbers[1]:>10,}{numbers[2]:>8,}{numbers[3]:>10,}"
-        if rubric.name in lengths:
-            each = lengths[rubric.name]
-            line += f"{each.prompt:>13,.0f}{each.shared:>8,.0f}{each.prompt * numbers[3]:>15,.0f}"
-            total += each.prompt * numbers[3]
-            shared += each.shared * numbers[3]
-        lines.append(line)
-    lines.append("")
-    if lengths:
-        part = shared / total if total else 0.0
-        lines.append(
-            f"prompt tokens: at most {total:,.0f}, of which {shared:,.0f} ({part:.0%}) follow a shared beginning"
-        )
-        generated = sum(lengths[r.name].reply * asks[f"{r.name}.open"] for r in job.all_rubrics if r.name in lengths)
-        lines.append(f"generated tokens: at most {generated:,.0f} (the replies' limits)")
-    if job.config.early_exit:
-        lines.append("early exit is on: records that can no longer pass are asked less than this")
-    if job.config.samples.repeat:
-        share = f"{job.config.samples.repeat:.1%}"
-        lines.append(f"samples.repeat: {share} of the records are asked a second time, which is not counted above")
-    if job.then:
-        lines.append(
-            f"`then` ({', '.join(r.name for r in job.then)}) is asked only of records that end as kept or review"
-        )
-    return "\n".join(lines)
+def _expected(inquiry: Inquiry, waiting: Mapping[str, float]) -> Counter[str]:
+    """How many requests of each rubric are likely made."""
+    found: Counter[str] = Counter()
+    for joined, count in waiting.items():
+        names = joined.split("+")
+        for name, chance in zip(names, inquiry.seen.chances(inquiry.planned.plan, names), strict=True):
+            found[name] += count * chance  # type: ignore[assignment]
+    return found
 
 
-def measure(job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder) -> Mapping[str, Lengths]:
-    """Mean lengths per rubric over sampled records, in the order in which a record's requests are made."""
-    sums: dict[str, list[float]] = {rubric.name: [0.0, 0.0, 0.0] for rubric in job.all_rubrics}
-    for record in records:
-        before: list[int] = []
-        subject = Subject(record.digests(), record.genre)
-        for rubric in job.all_rubrics:
-            if applies(rubric, subject):
-                ids = encoder.encode(recipe.templates[rubric.name].render(record.texts, rubric.guidance(record.genre)))
-                found = sums[rubric.name]
-                found[0], found[1], found[2] = found[0] + 1, found[1] + len(ids), found[2] + _common(before, ids)
-                before = ids
-    return {
-        name: Lengths(total / count, shared / count, recipe.reply_tokens[name])
-        for name, (count, total, shared) in sums.items()
-        if count
+def _reply_tokens(
+    inquiry: Inquiry, number: int, recipe: Recipe, states: Sequence[State], encoder: Encoder | None
+) -> float | None:
+    """Tokens generated for a request, over all its tries: as the facts say, else as long as the schema allows."""
+    rubric = inquiry.job.all_rubrics[number]
+    spent = inquiry.seen.spent.get(rubric.name)
+    if spent:
+        return spent.generated
+    if encoder is None or not states:
+        return None
+    judge = inquiry.job.config.judge
+    chosen = states[:: max(1, len(states) // 20)]
+    replies = [disk.longest_reply(recipe.schemas[rubric.name], state.shown.texts["answer"]) for state in chosen]
+    sizes = [encoder.count(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) + 1 for each in replies]
+    return float(np.mean(sizes)) + (judge.thinking_tokens if judge.thinking else 0)
+
+
+# Bytes
+
+
+def _with_bytes(made: Estimate, inquiry: Inquiry, recipe: Recipe) -> Estimate:
+    """The estimate with what the run leaves on disk."""
+    job, sample, seen = inquiry.job, inquiry.sample, inquiry.seen
+    each = {r.name: disk.fact_bytes(r, recipe.schemas[r.name], sample.records) for r in job.all_rubrics}
+    facts = sum(a.requests * (each[a.name][0] if seen.bytes_each is None else seen.bytes_each) for a in made.rubrics)
+    held = sum((a.requests + a.known) * each[a.name][1] for a in made.rubrics)
+    scan = made.rows * disk.scan_bytes(sample.records)
+    kept = 1.0
+    for rubric in job.rubrics:
+        kept *= 1 - seen.ends(rubric.name)
+    written = kept * seen.passes * made.rows if job.config.write else 0.0
+    if "all" in job.config.write:
+        written = made.rows
+    needed = {
+        "facts": facts,
+        "scan": scan,
+        "work": max(scan, held),
+        "verdicts": made.rows * disk.verdict_bytes(inquiry.planned.plan, recipe.schemas, sample.records),
+        "folders": written * packed_bytes(sample.raws[:300]),
     }
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-
-
-def _prompts(job: LoadedJob, recipe: Recipe, records: list[Record], encoder: Encoder | None, count: int) -> list[str]:
-    lines: list[str] = []
-    shown = 0
-    for record in records:
-        subject = Subject(record.digests(), record.genre)
-        for rubric in job.all_rubrics:
-            if shown < count and applies(rubric, subject):
-                shown += 1
-                prompt = recipe.templates[rubric.name].render(record.texts, rubric.guidance(record.genre))
-                lines += ["", f"──── request {shown}: {rubric.name} for {record.id or 'a record without id'}"]
-                lines.append(_as_seen(prompt, encoder))
-    return lines
-
-
-def _as_seen(prompt: Prompt, encoder: Encoder | None) -> str:
-    if encoder is None:
-        return f"[system]\n{prompt.system}\n[user]\n{prompt.user}"
-    ids = encoder.encode(prompt)
-    counted = f"({len(ids):,} tokens, {len(encoder.controls(ids))} of them control tokens, all from the chat template)"
-    return f"{encoder.decode(ids)}\n{counted}"
+    store = needed["facts"] + needed["work"] + (needed["scan"] if inquiry.counts is None else 0.0)
+    paths = {job.store: store, job.out: needed["verdicts"] + needed["folders"]}
+    source = "assumed" if seen.bytes_each is None else "facts"
+    local = {path: size for path, size in paths.items() if not is_uri(path)}
+    return replace(made, bytes=needed, fact_bytes_from=source, rooms=tuple(disk.rooms(local)))

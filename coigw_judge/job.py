@@ -249,6 +249,20 @@ class Samples(_Strict):
     )
 
 
+class EstimateConfig(_Strict):
+    """What a dry run can not know by itself. It changes no request."""
+
+    prefill: float | None = Field(default=None, gt=0, description="prompt tokens that a replica prefills per second")
+    decode: float | None = Field(default=None, gt=0, description="tokens that a replica generates per second")
+    price_per_gpu_hour: float | None = Field(default=None, ge=0, description="in a currency of yours")
+
+    @model_validator(mode="after")
+    def _both(self) -> "EstimateConfig":
+        if (self.prefill is None) != (self.decode is None):
+            raise ValueError("give both prefill and decode, or neither")
+        return self
+
+
 class Job(_Strict):
     """A job file (CONTRACT, A job file)."""
 
@@ -267,6 +281,7 @@ class Job(_Strict):
     early_exit: bool | EarlyExit = Field(default=True, description="stop once neither kept nor review is possible")
     max_unscored: float = Field(default=0.01, ge=0, le=1, description="share of judged rows that may end as unscored")
     write: list[Decided | Literal["all"]] = Field(default=["kept", "review"], description="decisions with own folders")
+    estimate: EstimateConfig = EstimateConfig()
     store: str = "facts/"
     out: str = "runs/"
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")

@@ -88,6 +88,29 @@ def _versions() -> dict[str, str]:
     return found
 
 
+_COMPARED = {
+    "requests": ("asks", "made"),
+    "prompt_tokens": ("tokens", "prompt"),
+    "cached_tokens": ("tokens", "prompt_cached"),
+    "generated_tokens": ("tokens", "generated"),
+    "seconds": ("seconds", "fill"),
+}
+"""What is planned, and where a manifest says what became of it."""
+
+
+def planned_and_made(estimate: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """`estimate`, what was planned before the fill, and `estimate_error`: by which share more (or less) was made.
+
+    Only what was planned has an error; a plan of none has one only where it was right.
+    """
+    errors: dict[str, float] = {}
+    for name, (group, key) in _COMPARED.items():
+        planned, made = (estimate or {}).get(name), manifest[group].get(key)
+        if planned is not None and made is not None and (planned or not made):
+            errors[name] = round(made / planned - 1, 4) if planned else 0.0
+    return {"estimate": estimate, "estimate_error": errors}
+
+
 def write(folder: str, manifest: Mapping[str, Any]) -> None:
     """Write manifest.json, whole or not at all."""
     filesystem, inner = open_filesystem(folder)
@@ -164,4 +187,20 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
         hit = tokens["prompt_cached"] / tokens["prompt"]
         lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
-    return lines
+    return [*lines, *_plan_lines(manifest)]
+
+
+def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """How far off the plan was; nothing where none was made."""
+    planned, errors = manifest.get("estimate"), manifest.get("estimate_error")
+    if not planned or not errors:
+        return []
+    parts = []
+    for name, error in errors.items():
+        group, key = _COMPARED[name]
+        made, before = manifest[group][key], planned[name]
+        shown = (clock(before), clock(made)) if name == "seconds" else (f"{before:,}", f"{made:,}")
+        parts.append(
+            f"{'time' if name == 'seconds' else name.replace('_', ' ')} {shown[0]} → {shown[1]} ({error:+.1%})"
+        )
+    return ["planned → made: " + ", ".join(parts)]

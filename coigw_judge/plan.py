@@ -79,7 +79,7 @@ class Plan:
         open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
         if not self.early_exit or not open_needs:
             return open_needs
-        return [] if self._decided(self.card(subject, facts, sample)) else open_needs[:1]
+        return [] if self.ends(self.card(subject, facts, sample)) else open_needs[:1]
 
     def repeats(self, subject: Subject) -> bool:
         """Whether the record is among those that are asked a second time."""
@@ -128,7 +128,8 @@ class Plan:
         """Whether the job's first question is a record's genre."""
         return bool(self.rubrics) and self.rubrics[0].name == GENRE_RUBRIC
 
-    def _decided(self, card: Scorecard) -> bool:
+    def ends(self, card: Scorecard) -> bool:
+        """Whether early exit asks no more of a record of which this is known."""
         if card.decide(self.gate).decision != "dropped":
             return False
         return self.floor is None or any(score < self.floor for score in card.scores().values())

@@ -12,20 +12,23 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from coigw_judge import logs, written
+from coigw_judge import estimate, estimate_sample, estimate_time, logs, written
 from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.estimate_states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of
+from coigw_judge.judges.layout import gpus_per_replica
 from coigw_judge.judges.presets import preset_for
 from coigw_judge.ledger import under
 from coigw_judge.logs import event
 from coigw_judge.paths import check_reach, make_folder, open_filesystem
 from coigw_judge.pipeline import filling, passes, sharing
 from coigw_judge.pipeline.board import Look
+from coigw_judge.pipeline.cluster import devices
 from coigw_judge.pipeline.metrics import Meter
 from coigw_judge.pipeline.room import find_room
 from coigw_judge.progress import FillProgress
@@ -52,6 +55,8 @@ class Stage:
     log_level: str = "info"
     seconds: dict[str, float] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
+    estimate: dict[str, Any] | None = None
+    """What was planned before the first ask (estimate.Estimate.short)."""
 
     def view(self) -> View:
         """What scan and store say now."""
@@ -115,6 +120,7 @@ def fill(stage: Stage, say: Say) -> None:
         if attempt == 0:
             verify_prompts(job, stage.planned)
             share = find_room(job.config.judge, say)
+            stage.estimate = estimate.make(inquiry(stage, found, estimate.RUN_SAMPLE)).short()
         care = _next_care(care, before, found.rows)
         before = found.rows
         event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
@@ -144,6 +150,7 @@ def fill(stage: Stage, say: Say) -> None:
         stage.tally.update(tally)
     filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+    _keep_rate(stage)
     event(_log, logging.INFO, "filled", **_filled(stage.tally), seconds=round(stage.seconds["fill"], 3))
 
 
@@ -167,6 +174,39 @@ def _filled(tally: Mapping[str, float]) -> dict[str, Any]:
     asks = {"asks": tally.get("asks.made", 0), "from_store": tally.get("asks.from_store", 0)}
     tokens = {f"{kind}_tokens": tally.get(f"tokens.{kind}", 0) for kind in ("prompt", "cached", "generated")}
     return {**asks, "retried": tally.get("asks.retried", 0), "causes": dict(under(tally, "asks.failed")), **tokens}
+
+
+def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
+    """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
+    scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
+    none: Counter[str] = Counter()
+    counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
+    return Inquiry(
+        job=stage.job,
+        store=stage.store,
+        planned=stage.planned,
+        sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
+        counts=Counts(*counts),
+        rates=rates(stage.job, stage.store, stage.planned),
+        gpus=gpus_per_replica(stage.job.config.judge),
+        settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
+        retry=stage.retry_unscored,
+        look_up=most > estimate.RUN_SAMPLE or may_look_up(stage.store),
+    )
+
+
+def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
+    """What the job says of its judge's speed, and what earlier fills of this judge measured."""
+    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_per_replica(job.config.judge))
+    return estimate_time.Rates(job.config.estimate, measured)
+
+
+def _keep_rate(stage: Stage) -> None:
+    judge, gpus = stage.planned.identity.fingerprint, gpus_per_replica(stage.job.config.judge)
+    config = stage.job.config.judge
+    took = estimate_time.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
+    if took is not None:
+        estimate_time.keep(stage.store, took)
 
 
 def _next_care(care: str, before: int, left: int) -> str:
@@ -216,6 +256,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     )
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
+    manifest |= manifests.planned_and_made(stage.estimate, manifest)
     manifests.write(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
     counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}

@@ -45,18 +45,26 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     """What a bucket still needs.
 
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
-    store (`known`), failed there, and are open at the most. Into the folder `work` go the numbers of those rows
-    (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the same texts and genre
-    only the first is to be asked: the others share its facts.
+    store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
+    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample. Into the folder
+    `work` go the numbers of those rows (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of
+    records with the same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    again: Counter[str] = Counter()
     for each in found.standings:
+        if each.open:
+            waiting["+".join(_not_asked(each.card))] += each.count
+        if each.again is not None and each.open_again:
+            again["+".join(_not_asked(each.again))] += each.count
         for rubric, fact in each.card.facts.items():
             asks[f"{rubric}.applies"] += each.count
             asks[f"{rubric}.known"] += each.count * (fact is not None)
             asks[f"{rubric}.failed"] += each.count * isinstance(fact, Unscored)
             asks[f"{rubric}.open"] += each.count * (fact is None and bool(each.open))
+            asks[f"{rubric}.spared"] += each.count * (fact is None and not each.open)
     needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
     genres = buckets.numbered(found.genres)[wanted]
@@ -64,7 +72,7 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    return {"rows": len(wanted), "asks": dict(asks)}
+    return {"rows": len(wanted), "asks": dict(asks), "waiting": dict(waiting), "waiting_again": dict(again)}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
@@ -303,6 +311,10 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
         "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
         "repeat_scores": None if again is None else list(again.scores().items()),
     }
+
+
+def _not_asked(card: Scorecard) -> list[str]:
+    return [rubric for rubric, fact in card.facts.items() if fact is None]
 
 
 def _asked(card: Scorecard) -> list[str]:

@@ -28,7 +28,9 @@ GROUPS = (
     {
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
         *("pipeline.sharing", "pipeline.room", "pipeline.metrics"),
-        *("runs", "earlier", "estimate", "checks", "show", "complaints"),
+        *("runs", "dryrun", "earlier", "checks", "show", "complaints"),
+        *("estimate", "estimate_disk", "estimate_facts", "estimate_figures", "estimate_sample"),
+        *("estimate_states", "estimate_text", "estimate_time", "estimate_tokens"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
     },

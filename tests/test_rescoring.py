@@ -20,9 +20,9 @@ ROWS = 12
 def planned(job: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, int]:
     """What `plan` says is to be asked, by rubric."""
     capsys.readouterr()
-    assert main(["plan", str(job), *options]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    return {cells[0]: int(cells[4]) for cells in lines if cells and cells[0] in ("answer", "query", "thought")}
+    assert main(["plan", str(job), "--json", *options]) == 0
+    rubrics = json.loads(capsys.readouterr().out)["rubrics"]
+    return {each["name"]: each["requests"] for each in rubrics}
 
 
 def made(job: Path, folder: Path, *options: str) -> Counter[str]:

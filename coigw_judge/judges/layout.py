@@ -140,6 +140,11 @@ def on_cpu() -> bool:
     return True
 
 
+def replicas(judge: JudgeConfig) -> tuple[int, int]:
+    """Engines: the least and the most."""
+    return (judge.replicas, judge.replicas) if isinstance(judge.replicas, int) else judge.replicas
+
+
 def gpus_per_replica(config: JudgeConfig) -> float:
     """GPUs that Ray must set aside for one engine. Raises FixJob.
 

@@ -84,6 +84,13 @@ def _connect(address: str) -> None:
         ) from error
 
 
+def devices() -> str:
+    """What the cluster computes on, for people: its kinds of accelerators, else its processors."""
+    there = ray.cluster_resources()
+    kinds = sorted(name.removeprefix("accelerator_type:") for name in there if name.startswith("accelerator_type:"))
+    return ", ".join(kinds) if kinds else f"{there.get('CPU', 0):g} processors"
+
+
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does: `ray job stop` and batch systems send it, and Ray would abort the process.

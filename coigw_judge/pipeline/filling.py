@@ -25,9 +25,10 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
+from coigw_judge.judges.layout import replicas
 from coigw_judge.pipeline.board import TRIES, Look, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
-from coigw_judge.pipeline.room import Share, replicas
+from coigw_judge.pipeline.room import Share
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
 from coigw_judge.writer import moment

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -140,11 +140,14 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is still to ask: how many rows of which splits, where their numbers stand, and counts per rubric."""
+    """What is still to ask: how many rows of which splits, where their numbers stand, and verdict.survey's counts:
+    per rubric, and of records by the rubrics that they wait for."""
 
     splits: dict[int, int]
     path: str | None
     asks: Counter[str]
+    waiting: Counter[str] = field(default_factory=Counter)
+    waiting_again: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -155,19 +158,24 @@ class Open:
 def survey(view: View, work: str | None = None) -> Open:
     """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
     asks: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    again: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(
             [{"bucket": b} for b in range(view.buckets)], lambda item: verdict.survey(ready, item["bucket"], work)
         ):
             asks.update(found["asks"])
+            waiting.update(found["waiting"])
+            again.update(found["waiting_again"])
             rows += found["rows"]
     if work is None or not rows:
-        return Open({}, None, asks)
-    return _open_rows(Store(view.store).filesystem, work, asks)
+        return Open({}, None, asks, waiting, again)
+    splits, path = _open_rows(Store(view.store).filesystem, work)
+    return Open(splits, path, asks, waiting, again)
 
 
-def _open_rows(filesystem: fs.FileSystem, work: str, asks: Counter[str]) -> Open:
+def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
     """Put the buckets' lists of open rows into one, in input order: 12 bytes a row, in the driver's memory."""
     tables = [
         pq.read_table(filesystem.open_input_file(path))
@@ -178,7 +186,7 @@ def _open_rows(filesystem: fs.FileSystem, work: str, asks: Counter[str]) -> Open
     with open_atomic(filesystem, f"{work}/open.parquet") as file:
         pq.write_table(rows, file, compression="zstd", row_group_size=spans.ROW_GROUP)
     per_split = {each["values"]: each["counts"] for each in rows["split"].value_counts().to_pylist()}
-    return Open(per_split, f"{work}/open.parquet", asks)
+    return per_split, f"{work}/open.parquet"
 
 
 def select(view: View, folder: str) -> Counter[str]:

@@ -20,7 +20,7 @@ from ray.autoscaler.sdk import request_resources
 
 from coigw_judge.errors import FixJob
 from coigw_judge.job import JudgeConfig
-from coigw_judge.judges.layout import gpus_per_replica, on_cpu
+from coigw_judge.judges.layout import gpus_per_replica, on_cpu, replicas
 
 _LOOK_SECONDS = 2.0
 _LEAST = 0.01
@@ -68,11 +68,6 @@ def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
         )
         raise FixJob(f"judge.replicas: {why}{waited}")
     return share(nodes, gpus, most, _wanted(judge, gpus), binds=judge.engine == "vllm" and on_cpu())
-
-
-def replicas(judge: JudgeConfig) -> tuple[int, int]:
-    """Engines: the least and the most."""
-    return (judge.replicas, judge.replicas) if isinstance(judge.replicas, int) else judge.replicas
 
 
 def _nodes() -> list[Node]:

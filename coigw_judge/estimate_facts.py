@@ -1,0 +1,159 @@
+"""What the facts in a store say of the requests to come: lengths of replies, tries, and how often records end early.
+
+Facts of the same rubrics and the same judge are read for a span of homes, so that all of a record's are there; a
+billion facts are never read for an estimate. A record is walked through the job's rubrics in order, under this job's
+gate: of the records that reached a rubric and have its fact, which share was decided by it? Such a share is
+conditional on having reached the rubric, whether the facts come from runs with early exit or without, and the
+chance to be asked a rubric is the product of those before it.
+Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow.parquet as pq
+
+from coigw_judge import spans
+from coigw_judge.card import Scorecard
+from coigw_judge.facts import DECIDING_COLUMNS, outcome
+from coigw_judge.plan import Plan
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.store import Part, Store
+
+FACTS_READ = 60_000
+_FOOTERS = 16
+_SUMS = ("prompt_tokens", "cached_tokens", "generated_tokens", "attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Mean tokens and tries of one rubric's facts; tokens are over all tries. `facts`: of how many."""
+
+    facts: int
+    prompt: float
+    cached: float
+    generated: float
+    tries: float
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
+
+    `complete` records have all facts and were not ended, `passed` of those are kept or in review. `bytes_each` is what
+    a fact takes on disk (None: no facts at all).
+    """
+
+    spent: Mapping[str, Spent] = field(default_factory=dict)
+    records: int = 0
+    reached: Mapping[str, int] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    complete: int = 0
+    passed: int = 0
+    bytes_each: float | None = None
+
+    def ends(self, rubric: str) -> float:
+        """The share of records that a rubric decides, of those that reach it; 0 where no fact says so."""
+        reached = self.reached.get(rubric, 0)
+        return self.ended.get(rubric, 0) / reached if reached else 0.0
+
+    @property
+    def passes(self) -> float:
+        """The share of kept or in review among records that no rubric ended; 1 where no fact says so."""
+        return self.passed / self.complete if self.complete else 1.0
+
+    def chances(self, plan: Plan, waiting: Sequence[str]) -> list[float]:
+        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`."""
+        then = {rubric.name for rubric in plan.then}
+        alive, found = 1.0, []
+        some_before = any(name not in then for name in waiting)
+        for name in waiting:
+            if name in then:
+                found.append(alive * self.passes if some_before else 1.0)
+                continue
+            found.append(alive if plan.early_exit else 1.0)
+            alive *= 1 - self.ends(name)
+        return found
+
+
+def look(store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], most: int = FACTS_READ) -> Seen:
+    """Read about `most` facts of a store's (rubric, judge) pairs."""
+    parts = store.parts()
+    if not parts:
+        return Seen()
+    size = sum(part.size for part in parts)
+    bytes_each = _bytes_each(store, parts)
+    buckets = max(1, -(-int(size / bytes_each) // most)) if bytes_each else 1
+    columns = tuple(dict.fromkeys((*DECIDING_COLUMNS, "record", "sample", *_SUMS)))
+    table = store.read(columns, fingerprints=pairs, wanted=spans.span(0, buckets), parts=parts)
+    by_record: dict[bytes, dict[str, Scored | Unscored]] = {}
+    sums: dict[str, Counter[str]] = {}
+    for row in table.to_pylist():
+        total = sums.setdefault(row["rubric"], Counter())
+        total.update({"facts": 1} | {name: row[name] or 0 for name in _SUMS})
+        if row["sample"] == 0:
+            by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
+    spent = {name: _spent(total) for name, total in sums.items()}
+    counts = _walk_all(plan, by_record)
+    names = [rubric.name for rubric in plan.rubrics]
+    return Seen(
+        spent=spent,
+        records=len(by_record),
+        reached={name: counts[f"reached.{name}"] for name in names},
+        ended={name: counts[f"ended.{name}"] for name in names},
+        complete=counts["complete"],
+        passed=counts["passed"],
+        bytes_each=bytes_each,
+    )
+
+
+def _spent(total: Counter[str]) -> Spent:
+    n = total["facts"]
+    means = [total[name] / n for name in _SUMS]
+    return Spent(n, means[0], means[1], means[2], 1 + means[3])
+
+
+def _bytes_each(store: Store, parts: Sequence[Part]) -> float | None:
+    """Bytes per fact, from the footers of a few parts."""
+    chosen = parts[:: max(1, len(parts) // _FOOTERS)]
+    rows = 0
+    size = 0
+    for part in chosen:
+        try:
+            with pq.ParquetFile(store.filesystem.open_input_file(part.path)) as file:
+                rows += file.metadata.num_rows
+        except FileNotFoundError:
+            continue  # replaced since the listing
+        size += part.size
+    return size / rows if rows else None
+
+
+def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for facts in by_record.values():
+        _walk(plan, facts, counts)
+    return counts
+
+
+def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[str]) -> None:
+    """Ask a record's rubrics again, in the job's order, as far as its facts go."""
+    order = [rubric.name for rubric in plan.rubrics]
+    known = [name in facts for name in order]
+    if not any(known):
+        return
+    last = max(n for n, there in enumerate(known) if there)
+    lacking = tuple(name for name, there in zip(order[:last], known, strict=False) if not there)
+    shown: dict[str, Scored | Unscored | None] = {name: None for name in order if name not in lacking}
+    for name in order[: last + 1]:
+        if name in lacking:
+            continue  # what stands before a known one and is not known does not apply to this record
+        shown[name] = facts[name]
+        counts[f"reached.{name}"] += 1
+        if plan.ends(Scorecard(shown, lacking)):
+            counts[f"ended.{name}"] += 1
+            return
+    if last == len(order) - 1:
+        counts["complete"] += 1
+        decision = Scorecard(shown, lacking).decide(plan.gate).decision
+        counts["passed"] += decision in ("kept", "review")

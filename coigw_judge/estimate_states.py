@@ -1,0 +1,139 @@
+"""Where sampled records stand: what each of them still waits for, by the facts that the store has of it.
+
+Not known here: tokens, where the sample was drawn.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coigw_judge.asks import Planned
+from coigw_judge.estimate_facts import Seen
+from coigw_judge.estimate_sample import Sample
+from coigw_judge.estimate_time import Rates
+from coigw_judge.facts import DECIDING_COLUMNS, earliest, of_pairs, outcomes
+from coigw_judge.job import LoadedJob
+from coigw_judge.plan import Plan, Subject, applies
+from coigw_judge.record import Record, record_digest
+from coigw_judge.reply import Scored, Unscored
+from coigw_judge.store import Store
+
+_LOOKED_UP = 1 << 30
+"""Bytes of facts up to which a run looks its sampled records up in the store; the dry run does always."""
+
+Facts = dict[bytes, Scored | Unscored]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as verdict.survey
+    names them), and of records by the rubrics that they wait for."""
+
+    asks: Mapping[str, float]
+    waiting: Mapping[str, float]
+    waiting_again: Mapping[str, float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Inquiry:
+    """What an estimate is made from. `counts` None: the sample tells them, because there is no scan."""
+
+    job: LoadedJob
+    store: Store
+    planned: Planned
+    sample: Sample
+    counts: Counts | None
+    rates: Rates
+    gpus: float
+    settled: float | None = None
+    retry: bool = False
+    look_up: bool = True
+    seen: Seen = field(default_factory=Seen)
+
+
+@dataclass(slots=True)
+class State:
+    """A sampled record: its texts as shown, what it waits for, in order, and its genre."""
+
+    shown: Record
+    genre: str | None
+    waiting: tuple[str, ...]
+    applicable: tuple[str, ...]
+    place: int
+    weight: float
+
+
+# Where the sampled records stand
+
+
+def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Counts]:
+    """What each sampled record waits for, and those counts scaled to all rows."""
+    plan, sample = inquiry.planned.plan, inquiry.sample
+    subjects = [Subject(record.digests(), record.genre, record.chars) for record in sample.records]
+    facts = _facts_of(inquiry, subjects)
+    asks: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    again: Counter[str] = Counter()
+    states: list[State] = []
+    before: set[tuple[bytes, str | None]] = set()
+    screen = inquiry.job.config.screen
+    for record, subject, place, weight, cut in zip(
+        sample.records, subjects, sample.places, sample.weights, shown, strict=True
+    ):
+        same = (record_digest(subject.digests), None if screen.duplicate == "drop" else subject.genre)
+        if (sample.whole and same in before) or (screen.injection == "drop" and record.suspected()):
+            continue
+        before.add(same)
+        open_ = _waiting(plan, subject, facts, weight, asks)
+        if open_:
+            waiting["+".join(open_)] += weight  # type: ignore[assignment]
+        if plan.repeats(subject) and plan.second(subject, facts):
+            second = [name for name, fact in plan.card(subject, facts, 1).facts.items() if fact is None]
+            again["+".join(second)] += weight  # type: ignore[assignment]
+        applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
+        states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight))
+    return states, Counts(asks, waiting, again)
+
+
+def _waiting(plan: Plan, subject: Subject, facts: Facts, weight: float, asks: Counter[str]) -> tuple[str, ...]:
+    """The rubrics that a record may still be asked; counts them in `asks`."""
+    card, open_ = plan.card(subject, facts), bool(plan.first(subject, facts))
+    for name, fact in card.facts.items():
+        known = fact is not None
+        kinds = {"applies": True, "known": known, "failed": isinstance(fact, Unscored)}
+        kinds |= {"open": not known and open_, "spared": not known and not open_}
+        asks.update({f"{name}.{kind}": weight for kind, there in kinds.items() if there})
+    return tuple(name for name, fact in card.facts.items() if fact is None) if open_ else ()
+
+
+def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
+    """What the store knows of the sampled records."""
+    plan = inquiry.planned.plan
+    if not inquiry.seen.spent or not inquiry.look_up:
+        return {}
+    found = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
+    if plan.genre_first() and found:  # only now the other rubrics' requests are known
+        found |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, found).values()})
+    return {key: fact for key, fact in found.items() if not (inquiry.retry and isinstance(fact, Unscored))}
+
+
+def _look_up(inquiry: Inquiry, keys: set[bytes]) -> Facts:
+    """The facts under some keys, part by part: what is held is a part's columns."""
+    store, wanted = inquiry.store, pa.array(sorted(keys), pa.binary(16))
+    pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in inquiry.planned.pairs)
+    found = []
+    for part in store.parts():
+        try:
+            table = of_pairs(store.read_part(part, DECIDING_COLUMNS, pairs), pairs)
+        except FileNotFoundError:
+            continue  # replaced since the listing; what it held counts as open
+        found.append(table.filter(pc.is_in(table["key"], value_set=wanted)))
+    return outcomes(earliest(pa.concat_tables(found).combine_chunks())) if found else {}
+
+
+def may_look_up(store: Store) -> bool:
+    """Whether a store is so small that looking up sampled records costs a run little."""
+    return sum(part.size for part in store.parts()) <= _LOOKED_UP

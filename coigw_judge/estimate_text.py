@@ -1,0 +1,231 @@
+"""A plan as a person reads it: tables with units, and behind each number where it is from.
+
+Not known here: how anything was estimated.
+"""
+
+from collections.abc import Iterator, Sequence
+from unicodedata import east_asian_width
+
+from coigw_judge.estimate_figures import Asked, Estimate
+from coigw_judge.estimate_time import LEAST_SECONDS
+from coigw_judge.progress import clock
+from coigw_judge.rubric import REASON_CHARS
+
+_UNKNOWN = "?"
+
+
+def as_text(made: Estimate) -> str:
+    """The whole plan."""
+    lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *_bytes(made)]
+    return "\n".join(lines)
+
+
+def width(text: str) -> int:
+    """Columns that a text takes on a terminal: a Chinese character takes two."""
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows under titles; the first column to the left, numbers to the right."""
+    columns = list(zip(titles, *rows, strict=True))
+    widths = [max(map(width, column)) for column in columns]
+    return ["  ".join(_padded(cell, widths[n], n > 0) for n, cell in enumerate(row)) for row in (titles, *rows)]
+
+
+def _padded(text: str, size: int, right: bool) -> str:
+    space = " " * (size - width(text))
+    return f"{space}{text}" if right else f"{text}{space}"
+
+
+def number(value: float | None) -> str:
+    """A whole number with thousands separators; `?` where it is not known."""
+    return _UNKNOWN if value is None else f"{value:,.0f}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit that suits them."""
+    units = ("B", "KiB", "MiB", "GiB", "TiB")
+    step = 0
+    while count >= 1024 and step < len(units) - 1:
+        count, step = count / 1024, step + 1
+    return f"{count:,.0f} {units[step]}" if step == 0 else f"{count:,.1f} {units[step]}"
+
+
+def _head(made: Estimate) -> Iterator[str]:
+    yield f"{made.job}: {number(made.rows)} rows, judge {made.model}"
+    if made.counted == "exact":
+        settled = "" if made.settled is None else f"; {number(made.settled)} of them are settled without the judge"
+        yield f"  rows and requests: counted exactly, by a scan of the whole input{settled}"
+    else:
+        yield (
+            f"  rows and requests: estimated from {made.sampled:,} records at {made.places} places of the input, which "
+            "was not scanned;"
+        )
+        yield "  duplicates and screens are not known before `coigw-judge scan`, so this is rather too much"
+    if made.whole:
+        yield f"  lengths: of all {made.sampled:,} records"
+    elif made.counted == "exact":
+        yield f"  lengths: of {made.sampled:,} records sampled at {made.places} places, spread over the whole input"
+    if made.unreadable:
+        share = made.unreadable / made.rows if made.rows else 0.0
+        yield f"  unreadable: {share:.1%} of the rows that were read"
+
+
+def _requests(made: Estimate) -> Iterator[str]:
+    titles = ("rubric", "applies to", "in store", "failed", "open at most", "spared so far", "early exit", "to ask")
+    rows = [[each.name, *map(number, _request_numbers(each))] for each in made.rubrics]
+    sums = [sum(values) for values in zip(*map(_request_numbers, made.rubrics), strict=True)]
+    yield from table(titles, [*rows, ["in all", *map(number, sums)]])
+    yield from _on_early_exit(made)
+    again = sum(each.again for each in made.rubrics)
+    if again:
+        yield f"  second samples (samples.repeat): {number(again)} requests, within `to ask`"
+
+
+def _request_numbers(each: Asked) -> tuple[float, ...]:
+    saved = each.expected - each.open
+    return each.applies, each.known, each.failed, each.open, each.spared, saved, each.requests
+
+
+def _on_early_exit(made: Estimate) -> Iterator[str]:
+    """What the column `early exit` rests on."""
+    then = [each for each in made.rubrics if each.then]
+    if made.early_exit:
+        known = [each for each in made.rubrics if each.reached and not each.then]
+        if known:
+            said = ", ".join(f"{each.name} {each.ends:.0%} of {each.reached:,}" for each in known)
+            yield f"  early exit: from facts of this judge, under this gate, each rubric ends: {said}"
+            yield "  (of the records that reached it; where facts are of other texts than these, the shares are theirs)"
+        missing = [each.name for each in made.rubrics if not each.reached and not each.then and each.open]
+        if missing:
+            yield f"  early exit: no facts yet of {', '.join(missing)}, so nothing is assumed to be saved by them"
+    if then:
+        names = ", ".join(each.name for each in then)
+        if made.complete:
+            said = f"{made.passes:.0%} of {made.complete:,} records that no rubric ended are kept or in review"
+        else:
+            said = "no facts say how many are kept, so all that get there are taken to be"
+        yield f"  `then` ({names}) is asked only of what is kept or in review: {said}"
+
+
+def _tokens(made: Estimate) -> Iterator[str]:
+    if made.notes:
+        yield from (f"  {note}" for note in made.notes)
+    if not made.requests:
+        yield "tokens: none, everything is in the store"
+        return
+    titles = ("rubric", "prompt each", "cached each", "reply each", "prompt tokens", "prefilled", "generated")
+    rows = [[each.name, *_token_cells(each)] for each in made.rubrics if each.requests]
+    total = [number(made.total("prompt")), number(made.prefilled), number(made.total("generated"))]
+    yield from table(titles, [*rows, ["in all", "", "", "", *total]])
+    yield from _on_tokens(made)
+
+
+def _token_cells(each: Asked) -> list[str]:
+    per = [None if v is None else v / each.requests for v in (each.prompt, each.cached, each.generated)]
+    prefilled = None if each.prompt is None or each.cached is None else each.prompt - each.cached
+    return [*map(number, per), number(each.prompt), number(prefilled), number(each.generated)]
+
+
+def _on_tokens(made: Estimate) -> Iterator[str]:
+    prompt, cached = made.total("prompt"), made.total("cached")
+    if prompt and cached is not None:
+        block = f", whole blocks of {made.block} tokens" if made.block else ""
+        yield (
+            f"  prompt tokens: {number(prompt)} without a cache, {number(prompt - cached)} with the shared prefix "
+            f"({cached / prompt:.0%} cached{block})"
+        )
+        if any(each.lengths_from == "facts" for each in made.rubrics):
+            yield "  lengths and hits are the means of facts in the store"
+        else:
+            yield "  (cached is what an engine gets that holds the records at work; a full KV cache gets less)"
+    if made.prompt_low is not None:
+        spread = max(made.total("prompt") or 0.0, 1.0)
+        low, high = made.prompt_low, made.prompt_high or 0.0
+        yield (
+            f"  sampling error: prompt tokens lie between {number(low)} and {number(high)} in 95 of 100 samples "
+            f"({low / spread - 1:+.0%}, {high / spread - 1:+.0%})"
+        )
+    elif made.whole and prompt:
+        yield "  no sampling error: every record was tokenised"
+    yield from _on_replies(made)
+    if made.long_records:
+        one_of = f"over the context: {made.long_records:,} of {made.sampled:,} sampled records"
+        fate = "they would be shown by their beginning and their end"
+        if made.long_text != "head_tail":
+            fate = "they would be unscored (too_long); `long_text: head_tail` shows their beginning and their end"
+        yield f"  {one_of}; {fate}"
+
+
+def _on_replies(made: Estimate) -> Iterator[str]:
+    asked = [each for each in made.rubrics if each.requests]
+    facts = [f"{each.name} {each.facts:,}" for each in asked if each.replies_from == "facts"]
+    assumed = [each.name for each in asked if each.replies_from == "assumed"]
+    if facts:
+        yield f"  generated tokens: means of facts of this judge, tries included ({', '.join(facts)})"
+    if assumed:
+        limit = REASON_CHARS[made.reasons]
+        how = f"every reason takes its {limit} characters (reasons: {made.reasons})" if limit else "no reasons"
+        yield f"  generated tokens: ASSUMED for {', '.join(assumed)}: {how}, every note its limit; so rather too much"
+    unknown = [each.name for each in asked if each.generated is None]
+    if unknown:
+        yield f"  generated tokens: not known for {', '.join(unknown)}: no facts yet, no tokenizer here"
+
+
+def _time(made: Estimate) -> Iterator[str]:
+    least, most = made.replicas
+    count = f"{most}" if least == most else f"{least} to {most}"
+    gpus = f"{made.gpus_per_replica:g} GPUs each" if made.gpus_per_replica else "no GPU"
+    where = f"time on {count} replica{'' if most == 1 else 's'} ({gpus})"
+    if made.seconds is None:
+        yield (
+            f"{where}: not known; no rate is. Measure one with `coigw-judge run JOB --limit 200`, or give "
+            "`--rate prefill=TOKENS,decode=TOKENS` (per second and replica)"
+        )
+        return
+    fewest, all_of_them = (clock(each) for each in made.seconds)
+    said = all_of_them if least == most else f"{all_of_them} with {most}, {fewest} with {least}"
+    start = f", and {clock(made.startup)} to start" if made.startup is not None else "; the judge's start not counted"
+    yield f"{where}: {said} (h:mm:ss){start}"
+    yield f"  {_on_rate(made)}"
+    if made.gpu_hours is not None:
+        hours = sorted(set(made.gpu_hours))
+        yield f"  GPU hours: {' to '.join(f'{each:,.2f}' for each in hours)}"
+        if made.price_per_gpu_hour is not None:
+            costs = " to ".join(f"{each * made.price_per_gpu_hour:,.2f}" for each in hours)
+            yield f"  price: {costs} at {made.price_per_gpu_hour:g} per GPU hour, as given"
+
+
+def _on_rate(made: Estimate) -> str:
+    rate = made.rate
+    if made.rate_from == "given":
+        return (
+            f"rate: as given, {rate['prefill']:,.0f} prompt tokens prefilled and {rate['decode']:,.0f} generated per "
+            "second and replica; not measured"
+        )
+    if not rate:
+        return "nothing to ask"
+    per = rate["tokens_per_second"]
+    said = f"{per:,.0f} tokens" if per else f"{rate['requests_per_second']:,.2f} requests"
+    short = "; a run that short says little" if rate["seconds"] < LEAST_SECONDS else ""
+    mix = ""
+    generated, prefilled = made.total("generated"), made.prefilled
+    if per and generated is not None and prefilled is not None and prefilled + generated:
+        then = rate["generated"] / max(1, rate["generated"] + rate["prefilled"])
+        mix = f", {then:.0%} of them generated (here {generated / (generated + prefilled):.0%})"
+    return (
+        f"rate: measured by {rate['run']} on {rate['device']}: {said} prefilled or generated per second and "
+        f"replica{mix}, over {clock(rate['seconds'])}{short}"
+    )
+
+
+def _bytes(made: Estimate) -> Iterator[str]:
+    need = made.bytes
+    from_facts = "as facts in the store take" if made.fact_bytes_from == "facts" else "ASSUMED: texts at their limits"
+    yield (
+        f"disk: facts {size(need['facts'])} ({from_facts}), verdicts at most {size(need['verdicts'])}, written folders "
+        f"{size(need['folders'])}, scan {size(need['scan'])}, for a time {size(need['work'])} of work files"
+    )
+    for room in made.rooms:
+        line = f"  {' and '.join(room.paths)}: needs {size(room.needed)}, {size(room.free)} free"
+        yield line if room.fits else f"  ! DOES NOT FIT: {line.strip()}; make room, or give --store and --out elsewhere"
