@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coigw_judge import cli_people
 from coigw_judge import manifest as manifests
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
@@ -75,6 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("--json", action="store_true", help="as one JSON object (default: text)")
     show.set_defaults(command=_show)
     _diff_command(commands)
+    cli_people.add_commands(commands)
     check = commands.add_parser("check", help="lint rubrics and prompts; with a job, its files, input and judge too")
     check.add_argument(
         "job", nargs="?", type=Path, metavar="JOB", help="a job file (default: only rubrics and prompts)"

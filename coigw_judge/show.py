@@ -4,7 +4,6 @@ Not known here: anything about the other records.
 """
 
 import shutil
-import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,10 @@ from coigw_judge.paths import is_uri, list_files, open_filesystem
 from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.spans import around
 from coigw_judge.store import Store
+from coigw_judge.terminal import cells as cells
+from coigw_judge.terminal import fold as fold
+from coigw_judge.terminal import one_line as _one_line
+from coigw_judge.terminal import printable as printable
 
 _RAW_COLUMNS = (
     "rubric",
@@ -124,33 +127,4 @@ def _score_lines(verdict: dict[str, Any], width: int) -> list[str]:
         reason = verdict["judge_reasons"].get(name)
         if reason:
             lines += ["  " + line for line in fold(printable(reason), width - 2)]
-    return lines
-
-
-def printable(text: str) -> str:
-    """A record's text without what would move the cursor, change colours or the direction of writing."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
-
-
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", "\ufffd")
-
-
-def cells(text: str) -> int:
-    """How many columns a terminal gives a text: wide characters take two, combining marks none."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def fold(text: str, width: int) -> list[str]:
-    """Cut lines so that none takes more than `width` columns."""
-    lines = []
-    for line in text.expandtabs(4).split("\n"):
-        current, used = "", 0
-        for char in line:
-            size = cells(char)
-            if used + size > width:
-                lines.append(current)
-                current, used = "", 0
-            current, used = current + char, used + size
-        lines.append(current)
     return lines

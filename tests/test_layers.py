@@ -26,8 +26,9 @@ GROUPS = (
         *("pipeline", "pipeline.cluster", "pipeline.passes", "pipeline.board", "pipeline.judging", "pipeline.filling"),
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
+        *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
     },
-    {"cli"},
+    {"cli", "cli_people"},
 )
 FACADE = "__init__"
 """The public names. It stands above all, and nothing imports from it."""
