@@ -5,6 +5,11 @@ Not known here: anything that another module could know.
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from coigw_judge.export import Written
 
 OK, DIFFERENT = 0, 1
 
@@ -12,6 +17,7 @@ OK, DIFFERENT = 0, 1
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands and their options."""
     _calibrate_command(commands)
+    _export_command(commands)
 
 
 def _calibrate_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -74,4 +80,118 @@ def _calibrate(options: argparse.Namespace) -> int:
     )
     print(calibrate.as_json(found) if options.json else calibrate_text.as_text(found))
     print(f"written to {calibrate.write(run, found)}", file=sys.stderr)
+    return OK
+
+
+def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    text = "what annotators open next: Label Studio's tasks and configuration, or JSONL"
+    parser = commands.add_parser("export", help=text, description=text)
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument(
+        "--to", choices=["label-studio", "jsonl"], default="label-studio", help="format (default: label-studio)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="where to (default: RUN/export/ with a name of its own)")
+    parser.add_argument(
+        "--decision",
+        metavar="LIST",
+        help="rows of these decisions, such as kept,review (default: kept,review; kept with --accepted; with --sample "
+        "all that can be read)",
+    )
+    parser.add_argument(
+        "--per", metavar="COLUMN=N", help="the N rows with the highest sums of every value (default: all rows)"
+    )
+    parser.add_argument("--sample", type=int, metavar="N", help="draw N rows and keep their weights (default: all)")
+    parser.add_argument(
+        "--stratify",
+        default="decision,genre",
+        metavar="COLUMNS",
+        help="with --sample: evenly over these columns' values (default: decision,genre)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="with --sample (default: 0)")
+    parser.add_argument("--blind", action="store_true", help="without scores, reasons, analyses (default: with them)")
+    parser.add_argument(
+        "--split", choices=["reviewers"], help="a file for 2 reviewers and one for 4 (default: one file)"
+    )
+    parser.add_argument(
+        "--special",
+        default="answer_analysis.knowledge=专门",
+        metavar="COLUMN=VALUE",
+        help="with --split: what says that special knowledge is needed (default: answer_analysis.knowledge=专门)",
+    )
+    parser.add_argument("--labels", metavar="FILE", help="with --accepted: what people said")
+    parser.add_argument(
+        "--accepted", action="store_true", help="the final corpus: rows that judge and people both accept, as JSONL"
+    )
+    parser.add_argument(
+        "--accept-at", type=float, metavar="NUMBER", help="an overall number of this much is an accept (default: none)"
+    )
+    parser.set_defaults(command=_export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from coigw_judge import chosen, diff_rows, export, labelled, labels
+
+    run = diff_rows.open_run(options.run)
+    decisions = _decisions(options)
+    if options.accepted:
+        rows = chosen.of_decisions(run, decisions)
+        joined = labelled.join(run, labels.read(options.labels), ["decision"])
+        out = _out(options, "accepted.jsonl")
+        return _told(export.write_accepted(run, rows, joined, out, options.accept_at))
+    if options.sample is not None:
+        by = [name for name in options.stratify.split(",") if name]
+        rows = chosen.sample(run, decisions, by, options.sample, options.seed)
+        chosen.write_sample(run, rows)
+        for name, (there, drawn) in rows.strata.items():
+            print(f"  {drawn:>6,} of {there:>9,}  {name}", file=sys.stderr)
+    elif options.per is not None:
+        column, most = _per(options.per)
+        rows = chosen.best_of(run, decisions, column, most)
+    else:
+        rows = chosen.of_decisions(run, decisions)
+    special = export.special_column(run, options.special) if options.split else None
+    out = _out(options, "label-studio.json" if options.to == "label-studio" else "rows.jsonl")
+    return _told(export.write(run, rows, export.Options(options.to, out, options.blind, special)))
+
+
+def _decisions(options: argparse.Namespace) -> list[str]:
+    from coigw_judge.chosen import READABLE
+    from coigw_judge.errors import FixJob, nearest
+
+    if options.sample is not None and (options.per is not None or options.accepted):
+        raise FixJob("export: --sample draws from all rows; give it without --per and --accepted")
+    if options.sample is not None and options.sample < 1:
+        raise FixJob(f"--sample {options.sample}: give a number of at least 1")
+    if options.accepted and options.labels is None:
+        raise FixJob("export --accepted: give --labels FILE, what people said")
+    if options.decision is None:
+        return list(READABLE) if options.sample is not None else ["kept"] if options.accepted else ["kept", "review"]
+    names: list[str] = [name.strip() for name in options.decision.split(",")]
+    for name in names:
+        if name not in READABLE:
+            raise FixJob(f"--decision {name}: is none of {', '.join(READABLE)}{nearest(name, READABLE)}")
+    return names
+
+
+def _per(told: str) -> tuple[str, int]:
+    from coigw_judge.errors import FixJob
+
+    column, _, most = told.partition("=")
+    if not column or not most.isdecimal() or int(most) < 1:
+        raise FixJob(f"--per {told}: write COLUMN=N, such as genre=400")
+    return column, int(most)
+
+
+def _out(options: argparse.Namespace, name: str) -> str:
+    from coigw_judge.paths import resolve
+
+    return resolve(options.out, Path.cwd()) if options.out else f"{options.run.rstrip('/')}/export/{name}"
+
+
+def _told(done: "Written") -> int:
+    for path, rows in done.files.items():
+        print(f"{rows:,} rows in {path}")
+    for reason, count in done.left_out.items():
+        if count:
+            print(f"left out: {count:,} rows {reason}", file=sys.stderr)
     return OK

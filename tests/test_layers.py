@@ -27,6 +27,7 @@ GROUPS = (
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
+        *("picked", "chosen", "label_studio", "export"),
     },
     {"cli", "cli_people"},
 )
