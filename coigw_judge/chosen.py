@@ -125,7 +125,7 @@ def _first(table: pa.Table, most: int, by: str, direction: Any) -> pa.Table:
     """The first rows of every stratum, with their `place` in it."""
     order = [("stratum", "ascending"), (by, direction), ("row_id", "ascending")]
     table = table.drop_columns(["place"]) if "place" in table.column_names else table
-    table = table.take(pc.sort_indices(table, sort_keys=order)  # nulls last)
+    table = table.take(pc.sort_indices(table, sort_keys=order))  # nulls last
     stratum = table["stratum"].combine_chunks().dictionary_encode()
     starts = dict(zip(*(each.to_pylist() for each in (pc.value_counts(stratum.indices).flatten())), strict=True))
     offsets, start = [0] * len(starts), 0
