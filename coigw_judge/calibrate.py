@@ -12,14 +12,14 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
 from coigw_judge import agreement, people_rows, regate
-from coigw_judge.agreement import Bootstrap, Estimate, Floats
+from coigw_judge.agreement import Bootstrap, Floats
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
 from coigw_judge.labelled import Joined, Record, join, unknown_items
@@ -103,9 +103,9 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     }
 
 
-def write(run: Run, found: Mapping[str, Any]) -> str:
-    """Leave the report in the run folder, for report.html; returns where."""
-    path = f"{run.folder.rstrip('/')}/{FILE}"
+def write(run: Run, found: Mapping[str, Any], name: str = FILE) -> str:
+    """Leave a report in the run folder, for report.html; returns where."""
+    path = f"{run.folder.rstrip('/')}/{name}"
     filesystem, inner = open_filesystem(path)
     write_atomic(filesystem, inner, as_json(found).encode())
     return path
@@ -117,7 +117,7 @@ def as_json(found: Mapping[str, Any]) -> str:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, (Estimate, regate.Choice)):
+    if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     raise TypeError(type(value).__name__)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from coigw_judge import manifest as manifests
 from coigw_judge.agreement import Estimate
+from coigw_judge.drift import Drift
 from coigw_judge.terminal import columns, one_line, sentence
 
 WIDTH = 100
@@ -218,6 +219,51 @@ def _annotators(found: Sequence[Mapping[str, Any]]) -> list[str]:
             ]
         )
     return ["Annotators", *columns(rows, most=28)]
+
+
+def drift_text(found: Drift) -> str:
+    """What golden records say, for a terminal."""
+    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
+    if found.missing:
+        lines += _said(f"! {found.missing:,} golden records are not in this run")
+    if found.changed:
+        lines += _said(f"! {found.changed:,} have other texts than in the reference, and are left out")
+    rows = [["item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman"]]
+    for each in found.items:
+        figures = ["-" if v is None else f"{v:.2f}" for v in (each.change, each.noise, each.spearman)]
+        rows.append([each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures])
+    lines += columns(rows)
+    for each in found.items:
+        if each.alarm:
+            lines += _said(f"ALARM {each.item}: {each.alarm}")
+    if any(each.noise is None for each in found.items):
+        lines += _said("noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records")
+    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+
+
+def writers_text(found: Mapping[str, Any]) -> str:
+    """Leaks by annotator, for a terminal."""
+    rows = [["annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"]]
+    for name, told in found["annotators"].items():
+        rows.append(
+            [name, f"{told['queries']:,}", _share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"]
+        )
+    lines = ["Leaks in what annotators wrote", *columns(rows, most=30)]
+    if found["phrases"]:
+        lines += ["", "Phrases of the answer in its query"]
+        told = [
+            [each["row_id"], each["annotator"], f"{each['characters']}", each["phrase"]] for each in found["phrases"]
+        ]
+        lines += columns([["row", "annotator", "characters", "phrase"], *told], left=4, most=44)
+    if found["copies"]:
+        lines += ["", f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)"]
+        told = [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]]
+        lines += columns([["row", "row", "annotators", "alike"], *told], left=3)
+    lines += [
+        "",
+        *_said("Each is a reason to read the record, no proof: a title or a line that must be named is no leak."),
+    ]
+    return "\n".join(lines)
 
 
 def _share(value: float | None) -> str:

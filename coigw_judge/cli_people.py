@@ -5,10 +5,13 @@ Not known here: anything that another module could know.
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from coigw_judge.agreement import Bootstrap
+    from coigw_judge.calibrate import Options
     from coigw_judge.export import Written
 
 OK, DIFFERENT = 0, 1
@@ -25,6 +28,17 @@ def _calibrate_command(commands: "argparse._SubParsersAction[argparse.ArgumentPa
     parser = commands.add_parser("calibrate", help=text, description=text)
     parser.add_argument("run", metavar="RUN", help="a run folder")
     parser.add_argument("--labels", metavar="FILE", help="CSV, JSONL, Parquet or Label Studio's JSON, JSON-MIN, CSV")
+    parser.add_argument(
+        "--golden",
+        metavar="REFERENCE",
+        help="golden records' scores, a run folder or a file of labels' layout; exit 1 where the judge has moved",
+    )
+    parser.add_argument(
+        "--bound", type=float, default=0.5, metavar="POINTS", help="with --golden: how far it may move (default: 0.5)"
+    )
+    parser.add_argument(
+        "--annotators", action="store_true", help="leaks by annotator: quoted answers, copied thoughts (default: no)"
+    )
     parser.add_argument("--by", default="genre", metavar="COLUMN", help="groups: a column of verdicts (default: genre)")
     parser.add_argument(
         "--recall", type=_fraction, metavar="SHARE", help="also find the gate that reaches this recall, such as 0.95"
@@ -58,29 +72,59 @@ def _fraction(text: str) -> float:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from coigw_judge import calibrate, calibrate_text, diff_rows, labels
+    from coigw_judge import calibrate, calibrate_text, diff_rows, drift, writers
+    from coigw_judge import labels as labelling
     from coigw_judge.agreement import Bootstrap
     from coigw_judge.errors import FixJob
 
-    if options.labels is None:
-        raise FixJob("calibrate: give --labels FILE")
+    if options.labels is None and options.golden is None and not options.annotators:
+        raise FixJob("calibrate: give --labels FILE, --golden REFERENCE, --annotators, or several of them")
     run = diff_rows.open_run(options.run)
-    found = calibrate.report(
-        run,
-        labels.read(options.labels),
-        calibrate.Options(
-            by=options.by,
-            round=options.round,
-            recall=options.recall,
-            accept_at=options.accept_at,
-            missing=options.missing,
-            weighted=not options.unweighted,
-            how=Bootstrap(max(0, options.resamples), options.seed),
-        ),
+    how = Bootstrap(max(0, options.resamples), options.seed)
+    labels = None if options.labels is None else labelling.read(options.labels)
+    parts: dict[str, tuple[object, str]] = {}
+    code = OK
+    if labels is not None and not labels.labels and not options.annotators:
+        raise FixJob(f"--labels {options.labels}: holds texts and no labels; --annotators looks at texts")
+    if labels is not None and labels.labels:
+        people = calibrate.report(run, labels, _how_to_calibrate(options, how))
+        parts["calibration"] = people, calibrate_text.as_text(people)
+    if options.golden is not None:
+        moved = drift.check(run, options.golden, options.bound, how)
+        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, calibrate_text.drift_text(moved)
+        code = DIFFERENT if moved.alarm else OK
+    if options.annotators:
+        leaks = writers.report(run, labels.texts if labels is not None else ())
+        parts["writers"] = leaks, calibrate_text.writers_text(leaks)
+    _print(parts, as_json=options.json)
+    for name, (found, _) in parts.items():
+        assert isinstance(found, dict)
+        print(f"written to {calibrate.write(run, found, f'{name}.json')}", file=sys.stderr)
+    return code
+
+
+def _print(parts: "dict[str, tuple[object, str]]", *, as_json: bool) -> None:
+    from coigw_judge import calibrate
+
+    if not as_json:
+        print("\n\n".join(text for _, text in parts.values()), flush=True)
+        return
+    found = {name: value for name, (value, _) in parts.items()}
+    print(calibrate.as_json(found), flush=True)
+
+
+def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "Options":
+    from coigw_judge.calibrate import Options
+
+    return Options(
+        by=options.by,
+        round=options.round,
+        recall=options.recall,
+        accept_at=options.accept_at,
+        missing=options.missing,
+        weighted=not options.unweighted,
+        how=how,
     )
-    print(calibrate.as_json(found) if options.json else calibrate_text.as_text(found))
-    print(f"written to {calibrate.write(run, found)}", file=sys.stderr)
-    return OK
 
 
 def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -27,7 +27,7 @@ GROUPS = (
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
-        *("picked", "chosen", "label_studio", "export", "explained"),
+        *("picked", "chosen", "label_studio", "export", "explained", "drift", "leaks", "writers"),
     },
     {"cli", "cli_people"},
 )
