@@ -25,6 +25,8 @@ ALIKE = 0.5
 _PIECE = 5
 _KEPT_ONE_IN = 4
 _MOST_OWNERS = 50
+_LEAST_PIECES = 8
+"""Texts of fewer kept pieces, some forty characters, are too short to call one a copy of another."""
 _BLANKS = re.compile(r"\s+")
 
 Hashes = np.ndarray[Any, np.dtype[np.uint64]]
@@ -79,16 +81,19 @@ def copies(texts: Sequence[Hashes]) -> list[tuple[int, int, float]]:
 
     A piece that more than fifty texts share is a turn of phrase, and is not counted.
     """
-    owners = np.concatenate([np.full(len(each), n) for n, each in enumerate(texts)] or [np.empty(0, np.int64)])
-    every = np.concatenate([*texts]) if texts else np.empty(0, np.uint64)
+    sizes = [len(each) for each in texts]
+    if not sum(sizes):
+        return []
+    owners, every = np.repeat(np.arange(len(texts)), sizes), np.concatenate(list(texts))
     order = np.argsort(every, kind="stable")
     every, owners = every[order], owners[order]
-    starts = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1]))) if len(every) else np.empty(0, int)
+    starts = np.flatnonzero(np.concatenate(([True], every[1:] != every[:-1])))
     counts: Counter[tuple[int, int]] = Counter()
-    sizes = [len(each) for each in texts]
     for start, stop in zip(starts, [*starts[1:], len(every)], strict=True):
         if 2 <= stop - start <= _MOST_OWNERS:
             group = owners[start:stop].tolist()
             counts.update((a, b) for at, a in enumerate(group) for b in group[at + 1 :])
-    found = [(a, b, n / min(sizes[a], sizes[b])) for (a, b), n in counts.items()]
+    found = [
+        (a, b, n / min(sizes[a], sizes[b])) for (a, b), n in counts.items() if min(sizes[a], sizes[b]) >= _LEAST_PIECES
+    ]
     return sorted((each for each in found if each[2] >= ALIKE), key=lambda each: (-each[2], each[0], each[1]))
