@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coigw_judge import logs
+from coigw_judge import cli_people, logs
 from coigw_judge import manifest as manifests
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job import LoadedJob, load_job
@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.set_defaults(command=_page)
     _diff_command(commands)
+    cli_people.add_commands(commands)
     check = commands.add_parser("check", help="lint rubrics and prompts; with a job, its files, input and judge too")
     check.add_argument(
         "job", nargs="?", type=Path, metavar="JOB", help="a job file (default: only rubrics and prompts)"

@@ -4,20 +4,26 @@ Not known here: anything about the other records.
 """
 
 import shutil
-import unicodedata
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 
+from coigw_judge import diff_rows, explained, people_rows, picked, source
 from coigw_judge import manifest as manifests
-from coigw_judge import source
+from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource, FixStore
 from coigw_judge.job import Job
-from coigw_judge.paths import is_uri, list_files, open_filesystem
+from coigw_judge.paths import is_uri
 from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.spans import around
 from coigw_judge.store import Store
+from coigw_judge.terminal import cells as cells
+from coigw_judge.terminal import columns, one_line, sentence
+from coigw_judge.terminal import fold as fold
+from coigw_judge.terminal import printable as printable
 
 _RAW_COLUMNS = (
     "rubric",
@@ -30,43 +36,52 @@ _RAW_COLUMNS = (
     "flags",
     "record",
 )
+_WIDEST = 100
+_SETTLED = {
+    "screened": "A screen settled this row before the judge was asked.",
+    "duplicate": "Another row with the same texts stands for this one; the judge was not asked.",
+    "unreadable": "This row is no record; the judge was not asked.",
+    "pending": "The gate can not decide yet: a score that it needs was not asked. `fill`, then `select`.",
+    "unscored": "The gate can not decide: the judge gave no score. This says nothing about the text.",
+}
 
 
 def find(run: str, row: str) -> dict[str, Any]:
-    """A row's verdict, texts and raw replies. Raises FixStore where the run has no such row."""
-    manifest = manifests.read(run)
-    verdict = _verdict(run, row)
-    texts = _texts(manifest, verdict)
-    replies = _replies(manifest, texts) if isinstance(texts, Record) else []
+    """A row's verdict, texts, thresholds and raw replies. Raises FixStore where the run has no such row."""
+    opened = diff_rows.open_run(run)
+    verdict = _verdict(opened, row)
+    texts = _texts(opened.manifest, verdict)
+    replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
+    rubrics, _ = people_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
+        "gate": [asdict(test) for test in explained.tests(opened, verdict)],
         "texts": dict(texts.texts) if isinstance(texts, Record) else {},
         "missing": "" if isinstance(texts, Record) else texts,
+        "changed": isinstance(texts, Record) and _changed(texts, verdict),
+        "titles": {f"{rubric.name}.{item.key}": item.title for rubric in rubrics for item in rubric.items},
         "replies": replies,
-        "judge": manifest["judge"],
+        "judge": opened.manifest["judge"],
     }
 
 
-def _verdict(run: str, row: str) -> dict[str, Any]:
-    filesystem, inner = open_filesystem(run)
-    paths = list_files(filesystem, f"{inner}/verdicts", ".parquet")
+def _verdict(run: Run, row: str) -> dict[str, Any]:
     for column in ("row_id", "id"):
-        for path in paths:
-            table = pq.read_table(path, filesystem=filesystem, filters=[(column, "=", row)], partitioning=None)
-            if table.num_rows:
-                found: dict[str, Any] = table.to_pylist()[0]
-                found |= {name: dict(found[name] or []) for name in ("judge_reasons", "notes")}
-                return found
-    raise FixStore(f"{run}: has no row {row}; a row_id is a file of the input and a position, as verdicts/ lists them")
+        found = people_rows.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
+        if found:
+            return found[0]
+    raise FixStore(
+        f"{run.folder}: has no row {row}; a row_id is a file of the input and a position, as verdicts/ lists them"
+    )
 
 
-def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
+def _texts(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record | str:
     """The record as the input has it now, or why it can not be had."""
     job = Job.model_validate(manifest["configuration"])
     patterns = job.input.paths if is_uri(verdict["file"]) else [verdict["file"]]
     try:
         files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
-        raw = source.read_one(verdict["file"], verdict["position"], files)
+        ((_, raw),) = picked.rows([(verdict["file"], verdict["position"])], files)
     except FixSource as error:
         return str(error)
     if raw is None:
@@ -77,7 +92,12 @@ def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
     return record if isinstance(record, Record) else record.reason
 
 
-def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
+def _changed(record: Record, verdict: Mapping[str, Any]) -> bool:
+    judged = verdict.get("record")
+    return judged is not None and record_digest(record.digests()).hex() != judged
+
+
+def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:
     """What the judge said of these texts under the run's rubrics and judge, one entry per rubric."""
     pairs = [(rubric, manifest["judge"]["fingerprint"]) for rubric in manifest["rubrics"].values()]
     digests = record.digests()
@@ -90,67 +110,82 @@ def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:
     ]
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """For a terminal; lines are folded by the width that characters take there."""
-    verdict, width = found["verdict"], min(100, shutil.get_terminal_size().columns)
-    lines = [_one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
-    lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
-    lines += [f"  - {_one_line(reason)}" for reason in verdict["reasons"] or []]
-    lines += [f"  flag: {flag}" for flag in verdict["flags"] or []]
-    if found["judge"]["meaningless"]:
-        lines.append(f"  ! {manifests.MEANINGLESS}")
+# As text
+
+
+def as_text(found: Mapping[str, Any], width: int | None = None) -> str:
+    """For a terminal; lines are folded by the width that characters take there (default: the terminal's)."""
+    width = max(30, min(_WIDEST, width or shutil.get_terminal_size().columns))
+    parts = [_head(found, width), _gate_lines(found)]
     for name, text in found["texts"].items():
-        lines += ["", f"== {name}", *fold(printable(text), width)]
+        parts.append([f"== {name} ({len(text):,} characters)", *fold(printable(text), width)])
     if found["missing"]:
-        lines += ["", _one_line(found["missing"])]
-    lines += ["", "== scores", *_score_lines(verdict, width)]
-    for name, text in verdict["notes"].items():
-        lines += [name, *("  " + line for line in fold(printable(text), width - 2))]
-    for reply in found["replies"]:
-        state = reply["cause"] or "scored"
-        state = ", ".join((state, str(reply["finish_reason"]), *(reply["flags"] or ())))
-        lines += ["", f"== raw reply: {reply['rubric']} ({state})"]
-        lines += fold(printable(reply["raw"]), width)
-    return "\n".join(lines)
+        parts.append(sentence(one_line(found["missing"]), width, ""))
+    parts += [["== scores", *_score_lines(found, width)], *_notes(found, width), *_raw(found, width)]
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _score_lines(verdict: dict[str, Any], width: int) -> list[str]:
-    lines = []
+def _head(found: Mapping[str, Any], width: int) -> list[str]:
+    verdict = found["verdict"]
+    lines = [one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
+    lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
+    if verdict["decision"] in _SETTLED:
+        lines += sentence(_SETTLED[verdict["decision"]], width)
+    lines += [f"  - {one_line(reason)}" for reason in verdict["reasons"] or []]
+    lines += [f"  flag: {one_line(flag)}" for flag in verdict["flags"] or []]
+    if found["changed"]:
+        lines += sentence("! the input has other texts at this place now than those that were judged", width)
+    if found["judge"]["meaningless"]:
+        lines += sentence(f"! {manifests.MEANINGLESS}", width)
+    return lines
+
+
+def _gate_lines(found: Mapping[str, Any]) -> list[str]:
+    if not found["gate"]:
+        return []
+    rows = []
+    for test in found["gate"]:
+        least = {True: "must be yes", None: ""}.get(test["least"], "at least " + _shown(test["least"]))
+        met = test["met"] + (f" ({test['why']})" if test["why"] else "")
+        title = found["titles"].get(test["item"], "")
+        rows.append([test["item"], title, _shown(test["value"]), least, "" if met == "no threshold" else met])
+    rows = [[*row[:2], " " * (4 - len(row[2])) + row[2], *row[3:]] for row in rows]
+    return ["== gate", *columns(rows, left=5, most=60)]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else one_line(str(value))
+
+
+def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
+    verdict, lines = found["verdict"], []
     for name, value in verdict.items():
         if "." not in name or value is None:
             continue
-        shown = {True: "yes", False: "no"}.get(value) if isinstance(value, bool) else value
-        lines.append(f"{name:<28} {shown:g}" if isinstance(shown, float) else f"{name:<28} {shown}")
+        title = found["titles"].get(name, "")
+        lines.append(f"{name} {title}: {_shown(value)}" if title else f"{name}: {_shown(value)}")
         reason = verdict["judge_reasons"].get(name)
         if reason:
             lines += ["  " + line for line in fold(printable(reason), width - 2)]
-    return lines
+    for kind, word in (("asked", "asked"), ("skipped", "not asked"), ("not_applicable", "does not apply")):
+        if verdict[kind]:
+            lines += sentence(f"{word}: {one_line(', '.join(verdict[kind]))}", width, "")
+    return lines or ["none"]
 
 
-def printable(text: str) -> str:
-    """A record's text without what would move the cursor, change colours or the direction of writing."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+def _notes(found: Mapping[str, Any], width: int) -> list[list[str]]:
+    notes = found["verdict"]["notes"]
+    return [
+        [one_line(f"== {name} {found['titles'].get(name, '')}").rstrip(), *fold(printable(text), width)]
+        for name, text in notes.items()
+    ]
 
 
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", "\ufffd")
-
-
-def cells(text: str) -> int:
-    """How many columns a terminal gives a text: wide characters take two, combining marks none."""
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def fold(text: str, width: int) -> list[str]:
-    """Cut lines so that none takes more than `width` columns."""
-    lines = []
-    for line in text.expandtabs(4).split("\n"):
-        current, used = "", 0
-        for char in line:
-            size = cells(char)
-            if used + size > width:
-                lines.append(current)
-                current, used = "", 0
-            current, used = current + char, used + size
-        lines.append(current)
-    return lines
+def _raw(found: Mapping[str, Any], width: int) -> list[list[str]]:
+    parts = []
+    for reply in found["replies"]:
+        state = ", ".join((reply["cause"] or "scored", str(reply["finish_reason"]), *(reply["flags"] or ())))
+        parts.append([f"== raw reply: {reply['rubric']} ({one_line(state)})", *fold(printable(reply["raw"]), width)])
+    return parts

@@ -126,10 +126,10 @@ def _merged(rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str,
 
 
 def _as_jsonl(rows: list[dict[str, Any]]) -> bytes:
-    return b"".join(_json_line(row) for row in rows)
+    return b"".join(json_line(row) for row in rows)
 
 
-def _json_line(row: dict[str, Any]) -> bytes:
+def json_line(row: dict[str, Any]) -> bytes:
     """A row as strict JSON: what pandas calls NaN is null, and a lone surrogate keeps its escape."""
     try:
         line = json.dumps(row, ensure_ascii=False, default=str, allow_nan=False)

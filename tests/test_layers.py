@@ -33,8 +33,10 @@ GROUPS = (
         *("estimate_states", "estimate_text", "estimate_time", "estimate_tokens"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
+        *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
+        *("picked", "chosen", "label_studio", "export", "explained", "drift", "leaks", "writers"),
     },
-    {"cli", "front"},
+    {"cli", "cli_people", "front"},
 )
 FACADE = "__init__"
 """The public names. It stands above all, and nothing imports from it."""

@@ -1,0 +1,270 @@
+"""A calibration for a terminal: tables whose columns stand below each other, and every caveat in words.
+
+Not known here: how anything was computed.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coigw_judge import manifest as manifests
+from coigw_judge.agreement import Estimate
+from coigw_judge.drift import Drift
+from coigw_judge.terminal import columns, one_line, sentence
+
+WIDTH = 100
+_GROUPS = 20
+
+
+def as_text(found: Mapping[str, Any]) -> str:
+    """The whole report."""
+    parts = [
+        _head(found),
+        _items(found),
+        _missing(found),
+        _gate(found),
+        _regate(found),
+        _groups(found),
+        _annotators(found["annotators"]),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _said(text: str) -> list[str]:
+    return sentence(one_line(text), WIDTH)
+
+
+def _head(found: Mapping[str, Any]) -> list[str]:
+    rounds = ", ".join(map(str, found["rounds"]))
+    lines = [
+        f"{one_line(found['run'])}: {found['records']:,} records, {found['labels']:,} labels by "
+        f"{len(found['annotators'])} annotators (rounds: {rounds})"
+    ]
+    if found["meaningless"]:
+        lines += _said(f"! {manifests.MEANINGLESS}")
+    blind = found["blind"]
+    if blind["not_blind"]:
+        lines += _said(
+            f"! NOT BLIND: on {blind['not_blind']:,} records people saw the judge's scores first, so they agree with "
+            "it more than they would alone; export --blind leaves the scores out"
+        )
+    if blind["not_said"]:
+        lines += _said(f"! {blind['not_said']:,} records do not say whether people labelled them blind")
+    if found["weighted"]:
+        lines += _said("weighted by the sampling design: figures speak of the run, not of the sample")
+    how = found["bootstrap"]
+    lines += _said(f"in brackets: 95 % intervals, {how['resamples']:,} resamples of records, seed {how['seed']}")
+    for reason, count in found["left_out"].items():
+        lines += _said(f"labels left out: {count:,} {reason}")
+    for item, hint in found["unknown_items"].items():
+        lines += _said(f"labels left out: item {item} is not scored by this run {hint}")
+    if found["rubrics"]:
+        lines += _said(f"rubrics: {found['rubrics']}")
+    return lines
+
+
+def shown(value: Estimate | None) -> str:
+    """An estimate with its interval, `-` where there is none."""
+    if value is None or value.value is None:
+        return "-"
+    if value.low is None or value.high is None:
+        return f"{value.value:.2f}"
+    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _ceiling(between: Mapping[str, Estimate]) -> str:
+    return shown(between.get("interval") or between.get("ordinal"))
+
+
+def _items(found: Mapping[str, Any]) -> list[str]:
+    rows = [["item", "n", "Spearman", "Kendall", "Pearson"]]
+    more = [["item", "kappa (quadratic)", "AUC for accept", "ceiling: alpha of people", "within groups: Spearman"]]
+    for item, told in found["items"].items():
+        rows.append([item, f"{told['compared']:,}", *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
+        within = told.get("within", {}).get("spearman")
+        more.append(
+            [
+                item,
+                shown(told.get("kappa")),
+                shown(told.get("auc")),
+                _ceiling(told["between_annotators"]),
+                "-" if within is None else f"{within:.2f}",
+            ]
+        )
+    return ["Judge and people", *columns(rows), "", *columns(more)]
+
+
+def _missing(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for item, told in found["items"].items():
+        if told["judge_missing"]:
+            causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(told["judge_missing"].items()))
+            lines += _said(f"{item}: {sum(told['judge_missing'].values()):,} of {told['labelled']:,}: {causes}")
+    if not lines:
+        return ["Missing scores: none; the judge has a score wherever people gave one."]
+    return ["Missing scores (left out of the figures above, never counted as low)", *lines]
+
+
+def _gate(found: Mapping[str, Any]) -> list[str]:
+    gate = found["gate"]
+    if gate is None:
+        return ["The gate", *_said("people decided nothing (no accept / refine / remove on `overall`): no figures")]
+    rows = [["passes as", "n", "accepted", "precision", "recall", "F1"]]
+    for title, key in (("kept", "kept"), ("kept or review", "kept_or_review")):
+        told = gate[key]
+        figures = (shown(told[k]) for k in ("precision", "recall", "f1"))
+        rows.append([title, f"{told['records']:,}", f"{told['accepted']:,}", *figures])
+    lines = ["The gate against people's accept", *columns(rows), ""]
+    table = [["decision", "people accept", "people do not"]]
+    table += [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
+    lines += columns(table)
+    without = gate["without_decision"]
+    if without:
+        told = ", ".join(f"{name} {n:,}" for name, n in sorted(without.items()))
+        treated = "left out" if gate["missing"] == "excluded" else "counted as not kept"
+        lines += _said(f"without a decision of the gate: {told}; {treated} (--missing changes that)")
+    if gate["ties_counted_as_not_accepted"]:
+        lines += _said(f"{gate['ties_counted_as_not_accepted']:,} ties between people count as not accepted")
+    if not gate["outside_labelled"]:
+        lines += _said(
+            "! Only records that passed were labelled: recall can not be known from them. Draw from all decisions with "
+            "export --sample N --stratify decision,genre"
+        )
+    return lines
+
+
+def _regate(found: Mapping[str, Any]) -> list[str]:
+    told = found["regate"]
+    if told is None or not told["choices"]:
+        return []
+    rows = [["recall", "gate", "recall on labels", "on others", "rows to look at"]]
+    for choice in told["choices"]:
+        mark = " *" if choice.wanted == told["wanted"] else ""
+        rows.append(
+            [
+                f"{choice.wanted:.0%}{mark}",
+                gate_text(choice),
+                f"{choice.recall:.1%}",
+                "-" if choice.recall_elsewhere is None else f"{choice.recall_elsewhere:.1%}",
+                f"{choice.cost:,}" + (f" to {choice.cost_at_most:,}" if choice.cost_at_most > choice.cost else ""),
+            ]
+        )
+    lines = ["The gate that reaches a recall at the least review cost", *columns(rows, left=2)]
+    review = told["review"]
+    lines += _said(
+        f"of {told['rows']:,} rows; the run's own gate sends {told['now']:,} to people (kept and review). Recall "
+        f"counts what is kept or in review (band: total {review['total']:g}, each {review['each']:g}); `on others` is "
+        "the mean over records that a resample left out"
+    )
+    if told["left_out_without_scores"]:
+        lines += _said(
+            f"! {told['left_out_without_scores']:,} labelled records are left out, as scores that a gate needs are not "
+            "known; a run with early_exit: false knows them"
+        )
+    reached = {choice.wanted for choice in told["choices"]}
+    if told["wanted"] is not None and told["wanted"] not in reached:
+        lines += _said(
+            f"! no gate over these scores reaches a recall of {told['wanted']:.0%}: checks or screens forbid"
+        )
+    return lines
+
+
+def gate_text(choice: Any) -> str:
+    """A gate as the job's keys say it."""
+    parts = [] if choice.total is None else [f"total: {choice.total:g}"]
+    if choice.each is not None:
+        parts.append(f"each: {choice.each:g}")
+    if choice.each_shift is not None:
+        parts.append(f"each: every floor {choice.each_shift:+g}")
+    return ", ".join(parts) or "none (all rows)"
+
+
+def _groups(found: Mapping[str, Any]) -> list[str]:
+    lines: list[str] = []
+    for item, told in found["items"].items():
+        groups = told.get("by", {})
+        if len(groups) < 2:
+            continue
+        rows = [[found["by"], "n", "judge", "people", "Spearman", "Kendall", "Pearson"]]
+        for name, group in list(groups.items())[:_GROUPS]:
+            means = (f"{group[k].value:.2f}" for k in ("judge_mean", "people_mean"))
+            figures = (shown(group[k]) for k in ("spearman", "kendall", "pearson"))
+            rows.append([name, f"{group['compared']:,}", *means, *figures])
+        lines += ["", f"{item} by {one_line(found['by'])}", *columns(rows, most=24), *_more(groups)]
+    gate = found["gate"]
+    if gate is not None and len(gate["by"]) > 1:
+        rows = [[found["by"], "n", "accepted", "precision", "recall", "F1"]]
+        for name, group in list(gate["by"].items())[:_GROUPS]:
+            figures = (shown(group[k]) for k in ("precision", "recall", "f1"))
+            rows.append([name, f"{group['records']:,}", f"{group['accepted']:,}", *figures])
+        lines += ["", f"the gate by {one_line(found['by'])}", *columns(rows, most=24), *_more(gate["by"])]
+    return lines[1:]
+
+
+def _more(groups: Mapping[str, Any]) -> list[str]:
+    return [f"  and {len(groups) - _GROUPS:,} more groups; --json has all"] if len(groups) > _GROUPS else []
+
+
+def _annotators(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    rows = [["annotator", "records", "yield", "same decision", "Spearman with others", "higher than others"]]
+    for each in found:
+        shared = f" of {each['shared_decisions']:,}" if each["shared_decisions"] else ""
+        rows.append(
+            [
+                each["annotator"],
+                f"{each['records']:,}",
+                _share(each["yield"]),
+                _share(each["same_decision"]) + shared,
+                "-" if each["spearman_with_others"] is None else f"{each['spearman_with_others']:.2f}",
+                "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
+            ]
+        )
+    return ["Annotators", *columns(rows, most=28)]
+
+
+def drift_text(found: Drift) -> str:
+    """What golden records say, for a terminal."""
+    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
+    if found.missing:
+        lines += _said(f"! {found.missing:,} golden records are not in this run")
+    if found.changed:
+        lines += _said(f"! {found.changed:,} have other texts than in the reference, and are left out")
+    rows = [["item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman"]]
+    for each in found.items:
+        figures = ["-" if v is None else f"{v:.2f}" for v in (each.change, each.noise, each.spearman)]
+        rows.append([each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures])
+    lines += columns(rows)
+    for each in found.items:
+        if each.alarm:
+            lines += _said(f"ALARM {each.item}: {each.alarm}")
+    if any(each.noise is None for each in found.items):
+        lines += _said("noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records")
+    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+
+
+def writers_text(found: Mapping[str, Any]) -> str:
+    """Leaks by annotator, for a terminal."""
+    rows = [["annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"]]
+    for name, told in found["annotators"].items():
+        rows.append(
+            [name, f"{told['queries']:,}", _share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"]
+        )
+    lines = ["Leaks in what annotators wrote", *columns(rows, most=30)]
+    if found["phrases"]:
+        lines += ["", "Phrases of the answer in its query"]
+        told = [
+            [each["row_id"], each["annotator"], f"{each['characters']}", each["phrase"]] for each in found["phrases"]
+        ]
+        lines += columns([["row", "annotator", "characters", "phrase"], *told], left=4, most=44)
+    if found["copies"]:
+        lines += ["", f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)"]
+        told = [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]]
+        lines += columns([["row", "row", "annotators", "alike"], *told], left=3)
+    lines += [
+        "",
+        *_said("Each is a reason to read the record, no proof: a title or a line that must be named is no leak."),
+    ]
+    return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

@@ -1,0 +1,239 @@
+"""The gate that reaches a wanted recall at the least review cost, over scores that are known already.
+
+Recall: of the records that people accept, the (weighted) share that a gate sends on as kept or review. Cost: how many
+rows of the whole run that gate sends on, because people must look at each. Both halves of the gate are swept: the least
+sum, and the least of each score (where the job sets floors by dimension, these are moved together). Only thresholds
+that some accepted record just reaches need be tried: between two of them recall stays and cost only grows.
+A chosen gate looks better on the labels that chose it than on others, so beside its recall stands the recall on
+records left out of resamples: the choice is made anew on each resample, and measured on what was not drawn.
+Not known here: labels of items other than the decision; what a new gate would still have to ask.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coigw_judge.agreement import Bootstrap, Floats
+
+_JUDGED = ("kept", "review", "dropped", "pending", "unscored")
+_RESAMPLES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a gate looks at. `floors`: per dimension, None without one; `tops`: the highest score of each."""
+
+    over: tuple[str, ...]
+    require: tuple[str, ...]
+    total: float | None
+    floors: tuple[float | None, ...]
+    tops: tuple[float, ...]
+    review_total: float
+    review_each: float
+
+    @property
+    def by_dimension(self) -> bool:
+        """Whether floors differ, so that they are moved together and not set."""
+        return len(set(self.floors)) > 1
+
+    @property
+    def columns(self) -> list[str]:
+        """What of a verdict is needed."""
+        return ["decision", "not_applicable", *self.over, *self.require]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Rows as a sweep sees them: the sum and the lowest score (or margin over its floor), at best where unknown."""
+
+    total: Floats
+    least: Floats
+    known: np.ndarray[Any, np.dtype[np.bool_]]
+
+
+def standing(table: pa.Table, rule: Rule) -> Standing:
+    """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
+    scores = np.stack([_numbers(table[name]) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
+    applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
+    unknown = np.isnan(scores) & applies
+    best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
+    total = np.round(np.where(applies, best, 0).sum(axis=1), 9)
+    margins = best - np.array([_base(rule, floor) for floor in rule.floors], np.float64)
+    counts = applies & np.array([floor is not None or not rule.by_dimension for floor in rule.floors], bool)
+    least = np.round(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), 9)
+    out, unsure = _outside(table, rule)
+    out |= ~applies.any(axis=1)  # the gate says: dropped, as none of its rubrics applies
+    total[out], least[out] = -math.inf, -math.inf
+    return Standing(total, least, ~(unknown.any(axis=1) | unsure) | out)
+
+
+def _base(rule: Rule, floor: float | None) -> float:
+    return (floor or 0.0) if rule.by_dimension else 0.0
+
+
+def _numbers(column: pa.ChunkedArray) -> Floats:
+    found = column.combine_chunks().cast(pa.float64())
+    return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False))
+
+
+def _not_applicable(table: pa.Table, rubrics: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    joined = pc.binary_join(table["not_applicable"].combine_chunks(), ",").fill_null("").dictionary_encode()
+    lines = [set(text.split(",")) for text in joined.dictionary.to_pylist()]
+    masks = np.array([[rubric in line for rubric in rubrics] for line in lines], bool).reshape(len(lines), len(rubrics))
+    return np.asarray(masks[joined.indices.to_numpy()])
+
+
+def _outside(table: pa.Table, rule: Rule) -> tuple[Any, Any]:
+    """Which rows can pass no gate of the sweep, and which rows hang on a check that is not known."""
+    out = ~pc.is_in(table["decision"], value_set=pa.array(_JUDGED)).combine_chunks().to_numpy(zero_copy_only=False)
+    unsure = np.zeros(len(table), bool)
+    applies_not = _not_applicable(table, [name.partition(".")[0] for name in rule.require])
+    for at, name in enumerate(rule.require):
+        column = table[name].combine_chunks()
+        out |= pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
+        unsure |= pc.is_null(column).to_numpy(zero_copy_only=False) & ~applies_not[:, at]
+    return out, unsure
+
+
+class Costs:
+    """How many rows of a run stand at or above two thresholds; rows are added piece by piece."""
+
+    def __init__(self) -> None:
+        self._sure: dict[tuple[float, float], int] = {}
+        self._unsure: dict[tuple[float, float], int] = {}
+        self.rows = 0
+
+    def add(self, rows: Standing) -> None:
+        """Count rows."""
+        self.rows += len(rows.total)
+        for known, counted in ((True, self._sure), (False, self._unsure)):
+            chosen = (rows.known == known) & np.isfinite(rows.total)
+            pairs = np.stack([rows.total[chosen], rows.least[chosen]], axis=1)
+            distinct, counts = np.unique(pairs, axis=0, return_counts=True)
+            for (total, least), count in zip(distinct.tolist(), counts.tolist(), strict=True):
+                counted[total, least] = counted.get((total, least), 0) + count
+
+    def grid(self, totals: Floats, leasts: Floats) -> tuple[Floats, Floats]:
+        """Rows that pass for certain, and rows that could pass, for every pair of thresholds."""
+        return _passing(self._sure, totals, leasts), _passing(self._unsure, totals, leasts)
+
+
+def _passing(counted: Mapping[tuple[float, float], int], totals: Floats, leasts: Floats) -> Floats:
+    if not counted:
+        return np.zeros((len(totals), len(leasts)))
+    points = np.array(list(counted), np.float64)
+    return _grid(points[:, 0], points[:, 1], np.array(list(counted.values()), np.float64), totals, leasts)
+
+
+def _grid(at_total: Floats, at_least: Floats, weights: Floats, totals: Floats, leasts: Floats) -> Floats:
+    """The weight at or above each pair of thresholds; thresholds ascend."""
+    rows = np.searchsorted(totals, at_total, side="right") - 1
+    columns = np.searchsorted(leasts, at_least, side="right") - 1
+    reached = (rows >= 0) & (columns >= 0)
+    found = np.zeros((len(totals), len(leasts)))
+    np.add.at(found, (rows[reached], columns[reached]), weights[reached])
+    return np.asarray(found[::-1, ::-1].cumsum(axis=0).cumsum(axis=1)[::-1, ::-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A gate, its recall on the labels, on labels left out, and its cost in rows of the run.
+
+    `cost_at_most` also counts rows whose missing scores could lift them over it. `total` and `each` are the job's
+    keys; `each` is a shift of all floors where these differ (`each_shift`). `wanted`: the recall asked for.
+    """
+
+    wanted: float | None
+    total: float | None
+    each: float | None
+    each_shift: float | None
+    recall: float
+    recall_elsewhere: float | None
+    cost: int
+    cost_at_most: int
+
+
+def choose(
+    labelled: Standing,
+    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    weights: Floats,
+    costs: Costs,
+    rule: Rule,
+    wanted: Iterable[float],
+    how: Bootstrap,
+) -> list[Choice]:
+    """For each wanted recall the gate of least cost that reaches it. Empty where people accept nothing.
+
+    `labelled` has only records whose scores are known. A recall that no gate reaches has no choice.
+    """
+    if not accepted.any() or not len(labelled.total):
+        return []
+    reachable = accepted & np.isfinite(labelled.total)
+    totals = np.unique(np.append(labelled.total[reachable], -1e300))
+    leasts = np.unique(np.append(labelled.least[reachable], -1e300))
+    sure, unsure = costs.grid(totals, leasts)
+
+    def recalls(times: Floats) -> Floats:
+        every = _grid(labelled.total, labelled.least, weights * times * accepted, totals, leasts)
+        whole = float((weights * times * accepted).sum())
+        return every / whole if whole > 0 else np.full(every.shape, math.nan)
+
+    grid, found = recalls(np.ones(len(weights))), []
+    for want in wanted:
+        at = _cheapest(grid, sure, want)
+        if at is not None:
+            elsewhere = _elsewhere(recalls, sure, want, len(weights), how)
+            found.append(_told(rule, totals, leasts, at, grid, elsewhere, sure, unsure, want))
+    return found
+
+
+def _cheapest(recall: Floats, cost: Floats, wanted: float) -> tuple[int, int] | None:
+    enough = recall >= wanted - 1e-12
+    if not enough.any():
+        return None
+    least = cost[enough].min()
+    places = np.argwhere(enough & (cost == least))
+    at = max(places.tolist(), key=lambda place: (recall[place[0], place[1]], place[0], place[1]))
+    return int(at[0]), int(at[1])
+
+
+def _elsewhere(recalls: Any, cost: Floats, wanted: float, n: int, how: Bootstrap) -> float | None:
+    """The mean recall, on records left out of a resample, of the gate that the resample would have chosen."""
+    random = np.random.default_rng(how.seed)
+    found = []
+    for _ in range(min(how.resamples, _RESAMPLES)):
+        times = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
+        at, outside = _cheapest(recalls(times), cost, wanted), recalls((times == 0).astype(np.float64))
+        if at is not None and math.isfinite(outside[at]):
+            found.append(outside[at])
+    return float(np.mean(found)) if found else None
+
+
+def _told(
+    rule: Rule,
+    totals: Floats,
+    leasts: Floats,
+    at: tuple[int, int],
+    recall: Floats,
+    elsewhere: float | None,
+    sure: Floats,
+    unsure: Floats,
+    wanted: float,
+) -> Choice:
+    total, least = float(totals[at[0]]), float(leasts[at[1]])
+    each = None if least < -1e299 or not math.isfinite(least) else least + rule.review_each
+    return Choice(
+        wanted=wanted,
+        total=None if total < -1e299 else total + rule.review_total,
+        each=None if rule.by_dimension else each,
+        each_shift=each if rule.by_dimension else None,
+        recall=float(recall[at]),
+        recall_elsewhere=elsewhere,
+        cost=int(sure[at]),
+        cost_at_most=int(sure[at] + unsure[at]),
+    )
