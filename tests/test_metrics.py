@@ -100,7 +100,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scraped]:
 def run(job: Path, node: Scraped) -> dict[str, Any]:
     """Run a job on the node's cluster; its manifest."""
     command = [sys.executable, "-m", "coigw_judge.cli", "run", str(job)]
-    done = subprocess.run(command, env=environment(**node.settings), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, env=environment(**node.settings), capture_output=True, text=True, timeout=480)
     assert done.returncode == 0, done.stderr[-3000:]
     return manifest_of(job)
 
@@ -179,7 +179,7 @@ def test_gauges_show_what_is_in_hand_and_a_killed_actor_takes_no_count_with_it(s
         wait_for(busy, "the metrics show a job at work")
         kill_all(named(living(scraped.head), "JudgeActor"))
         pace.write_text("0")
-        assert driver.wait(240) == 0, (tmp_path / "log").read_text()[-3000:]
+        assert driver.wait(480) == 0, (tmp_path / "log").read_text()[-3000:]
     finally:
         kill_all(living(driver))
     wait_for(lambda: bool(now("rows_decided_total")[0]), "the run's last metrics have come", 60)
