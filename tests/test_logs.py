@@ -62,7 +62,7 @@ def test_a_run_logs_its_events_with_ids_and_no_text(tmp_path):
     with tempfile.TemporaryDirectory(prefix="logs-", dir="/tmp", ignore_cleanup_errors=True) as short:
         command = [sys.executable, "-m", "coigw_judge.cli", "run", str(job), "--log-json", str(log)]
         done = subprocess.run(
-            command, env=environment(RAY_TMPDIR=short), capture_output=True, text=True, timeout=240
+            command, env=environment(RAY_TMPDIR=short), capture_output=True, text=True, timeout=480
         )  # Ray's sockets lie below its folder, and a socket's path has at most 107 characters
         assert done.returncode == 0, done.stderr[-3000:]
         texts = {path.name: path.read_bytes() for path in Path(short).glob("**/logs/**/worker-*") if path.is_file()}

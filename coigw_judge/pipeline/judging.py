@@ -168,10 +168,12 @@ class JudgeActor:
         return Known(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:
+        """Returns when the board has it: a block that is done stands in the counts."""
         own = {f"server.{name}": count for name, count in getattr(self._judge, "counts", {}).items()}
         tally = {**self._filler.tally, **own, "startup": self._startup}
         now: Snapshot = {**self._filler.now, "requests_capacity": self._judge.concurrency}
-        self._board.report.remote(self._name, Report(self._replica, self._node, tally, now))
+        with suppress(ray.exceptions.RayError):  # without a board there is no driver: _leave_when_over sees to that
+            await self._board.report.remote(self._name, Report(self._replica, self._node, tally, now))
 
     def _tell_fatal(self) -> None:
         """Log why no block can be judged: by its type, because an error's text may quote a reply."""
