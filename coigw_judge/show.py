@@ -7,6 +7,7 @@ import shutil
 import unicodedata
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
 
@@ -63,7 +64,7 @@ def _verdict(run: str, row: str) -> dict[str, Any]:
 def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
     """The record as the input has it now, or why it can not be had."""
     job = Job.model_validate(manifest["configuration"])
-    patterns = job.input.paths if is_uri(verdict["file"]) else [verdict["file"]]
+    patterns = _as_given(verdict["file"], job.input.paths) if is_uri(verdict["file"]) else [verdict["file"]]
     try:
         files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
         raw = source.read_one(verdict["file"], verdict["position"], files)
@@ -75,6 +76,14 @@ def _texts(manifest: dict[str, Any], verdict: dict[str, Any]) -> Record | str:
         return raw.reason
     record = to_record(raw, job.input.columns)
     return record if isinstance(record, Record) else record.reason
+
+
+def _as_given(file: str, patterns: list[str]) -> list[str]:
+    """The URI of one file, with the parameters that the job gives for its bucket; nothing else is listed."""
+    scheme, _, path = file.partition("://")
+    near = f"{scheme}://{path.partition('/')[0]}"
+    query = next((pattern.partition("?")[2] for pattern in patterns if pattern.startswith(near)), "")
+    return [f"{scheme}://{quote(path)}{'?' + query if query else ''}"]
 
 
 def _replies(manifest: dict[str, Any], record: Record) -> list[dict[str, Any]]:

@@ -409,10 +409,10 @@ def test_parquet_on_s3_is_cut_at_row_groups_and_read_by_columns(s3: Server, tmp_
 
 @pytest.mark.slow
 def test_a_killed_run_on_s3_asks_only_what_was_not_flushed(s3: Server, tmp_path: Path) -> None:
-    rows = 1200
+    rows = 600
     store = f"s3://{BUCKET}/killed/facts"
     log = tmp_path / "asks.log"
-    judge = {"engine": "scripted_judge:ScriptedJudge", "concurrency": 8, "options": {"log": str(log), "seconds": 0.02}}
+    judge = {"engine": "scripted_judge:ScriptedJudge", "concurrency": 8, "options": {"log": str(log), "seconds": 0.05}}
     put(f"s3://{BUCKET}/killed/in.jsonl", jsonl(triplets(0, rows)))
     keys: dict[str, Any] = {"input": {"paths": [f"s3://{BUCKET}/killed/in.jsonl"]}, "store": store, "early_exit": False}
     job = write_job(tmp_path, name="killed", judge=judge, out=f"s3://{BUCKET}/killed/runs", **keys)
