@@ -15,11 +15,13 @@ Not known here: what a fact means.
 
 import json
 import secrets
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import fs
 
 from coigw_judge import spans
 from coigw_judge.facts import SCHEMA
@@ -68,7 +70,7 @@ def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
     Returns counts: `facts`, `parts_before`, `parts_after`, `left` (parts too young), `deleted` (files of a day ago).
     Raises FixStore for a part that is no part.
     """
-    deleted = _delete_replaced(store)
+    deleted = _delete_replaced(store) + _delete_half_written(store)
     chosen, left = _choose(store.parts(), all_parts)
     counts = {"facts": 0, "parts_before": len(chosen), "parts_after": 0, "left": left, "deleted": deleted}
     if not chosen:
@@ -164,6 +166,15 @@ def _delete_replaced(store: Store) -> int:
     return len(names)
 
 
+def _delete_half_written(store: Store) -> int:
+    """Delete what killed processes left in parts/ a day ago: files under the hidden names that they have at first."""
+    infos = store.filesystem.get_file_info(fs.FileSelector(store.path("parts"), allow_not_found=True))
+    old = time.time() - KEPT_SECONDS
+    hidden = [info for info in infos if info.base_name.startswith(".") and info.base_name.endswith(".tmp")]
+    gone = [info.path for info in hidden if info.mtime is not None and info.mtime.timestamp() < old]
+    return sum(_delete(store, path.removeprefix(store.path("")).lstrip("/")) for path in gone)
+
+
 def _delete(store: Store, name: str) -> bool:
     try:
         store.filesystem.delete_file(store.path(name))
@@ -181,5 +192,5 @@ def as_text(counts: dict[str, Any]) -> str:
     young = (
         f"; {counts['left']:,} parts of the last two hours were left (--all takes them too)" if counts["left"] else ""
     )
-    gone = f"\n{counts['deleted']:,} files that were replaced a day ago are deleted" if counts["deleted"] else ""
+    gone = f"\n{counts['deleted']:,} files of no use for a day are deleted" if counts["deleted"] else ""
     return done + young + gone

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.dataset as ds
 
@@ -78,7 +79,7 @@ def _verdict(run: Run, row: str) -> dict[str, Any]:
 def _texts(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record | str:
     """The record as the input has it now, or why it can not be had."""
     job = Job.model_validate(manifest["configuration"])
-    patterns = job.input.paths if is_uri(verdict["file"]) else [verdict["file"]]
+    patterns = _as_given(verdict["file"], job.input.paths) if is_uri(verdict["file"]) else [verdict["file"]]
     try:
         files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
         ((_, raw),) = picked.rows([(verdict["file"], verdict["position"])], files)
@@ -95,6 +96,14 @@ def _texts(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record | 
 def _changed(record: Record, verdict: Mapping[str, Any]) -> bool:
     judged = verdict.get("record")
     return judged is not None and record_digest(record.digests()).hex() != judged
+
+
+def _as_given(file: str, patterns: list[str]) -> list[str]:
+    """The URI of one file, with the parameters that the job gives for its bucket; nothing else is listed."""
+    scheme, _, path = file.partition("://")
+    near = f"{scheme}://{path.partition('/')[0]}"
+    query = next((pattern.partition("?")[2] for pattern in patterns if pattern.startswith(near)), "")
+    return [f"{scheme}://{quote(path)}{'?' + query if query else ''}"]
 
 
 def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:

@@ -110,7 +110,9 @@ def _leftovers(store: Store) -> Iterator[Finding]:
     for info in sorted(infos, key=lambda info: str(info.path)):
         if info.type == fs.FileType.File and info.base_name.endswith(".tmp"):
             yield Finding(
-                "leftover", info.path, "half written by a process that was killed; delete it once no job runs"
+                "leftover",
+                info.path,
+                "half written by a killed process; `store compact` deletes it after a day",
             )
     known = {each["id"] for each in store.compactions()}
     for name in store.folders("compacted"):

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from small import Row, scan_rows
 from coigw_judge import scan as scanning
 from coigw_judge import source
 from coigw_judge.errors import CountsDiffer, FixSource
-from coigw_judge.job import load_job
+from coigw_judge.job import Screen, load_job
 from coigw_judge.record import record_digest, to_record
 from coigw_judge.scan import Scan, scan_digest
 from coigw_judge.spans import ALL, span
@@ -54,6 +55,35 @@ def test_a_row_is_kept_without_its_texts(tmp_path: Path) -> None:
         assert row["unreadable"].startswith(reason)
         assert row["record"] is None
     assert six["id"] == "7"
+
+
+def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(7):
+        lines = [{"id": f"{number}-{n}", "answer": f"第{number % 3}篇{n}"} for n in range(number)]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines) + "broken\n" * (number == 5)
+        (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
+    pieces = source.split_all(source.list_files([str(tmp_path)], tmp_path))
+    store = Store(str(tmp_path / "store"))
+    monkeypatch.setattr(source, "_OPENING", source.SPLIT_BYTES // 3)
+
+    def scan(digest: str, shares: list[list[int]], limit: int | None = None) -> Scan:
+        work = store.path("work", digest)
+        counts = [
+            scanning.scan_splits(store, work, n, [(s, pieces[s]) for s in share], {}, limit, Screen())
+            for n, share in enumerate(shares)
+        ]
+        scanning.gather(store, digest, 0, work, range(len(shares)))
+        duplicates = scanning.count_duplicates(store, digest, 1, ALL)
+        seen = sum(len(count["rows"]) for count in counts)
+        return scanning.finish(store, digest, pieces[:seen], counts[::-1], 1, duplicates)
+
+    shares = source.together(enumerate(pieces))
+    assert 1 < len(shares) < len(pieces) and [n for share in shares for n in share] == list(range(len(pieces)))
+    together, apart = scan("together", shares), scan("apart", [[n] for n in range(len(pieces))])
+    assert replace(together, digest="") == replace(apart, digest="") == replace(scanning.load(store, "apart"), digest="")
+    assert together.rows == (0, 1, 2, 3, 4, 6, 6) and together.duplicates == 6
+    assert scanned(store, together) == scanned(store, apart)
+    assert scan("some", [list(range(len(pieces)))], limit=8).rows == (0, 1, 2, 3, 2)
 
 
 def test_columns_are_mapped(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Compaction, verify and stats: many parts become few and nothing is lost, whatever happens in between."""
 
 import json
+import os
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -107,6 +109,16 @@ def test_what_is_replaced_is_deleted_a_day_later(store: Store, monkeypatch: pyte
     assert compact(store)["deleted"] == 3
     assert store.loose_files() == []
     assert everything(store) == before
+
+
+def test_what_a_killed_process_left_half_written_is_deleted_a_day_later(store: Store) -> None:
+    write(store, [fact("a")])
+    left, fresh = (Path(store.path("parts", f".{name}.parquet.7.tmp")) for name in ("old", "new"))
+    for path in (left, fresh):
+        path.write_bytes(b"half")
+    os.utime(left, (time.time() - DAY - 60,) * 2)
+    assert compact(store)["deleted"] == 1
+    assert not left.exists() and fresh.exists()
 
 
 def test_a_reader_whose_parts_are_deleted_lists_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,10 +145,8 @@ def _without_lines(*words: str) -> Iterator[None]:
 def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """Run `task` over items as a Ray Data graph, one task per item; a single one runs here, without Ray.
 
-    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here.
+    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here, and an OSError as FixStore.
     """
-    if len(items) <= 1:
-        return [task(item) for item in items]
 
     def guarded(row: dict[str, Any]) -> dict[str, str]:
         # An exception would be one errored block among many; as a value it keeps its type and message.
@@ -156,10 +154,17 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
             return {"done": json.dumps(task(json.loads(row["item"]))), "error": "", "message": ""}
         except CoigwError as error:
             return {"done": "", "error": type(error).__name__, "message": str(error)}
+        except OSError as error:  # a disk, a network, the rights to an object
+            said = f"{' '.join(str(error).split())}; run again once it can be read and written"
+            return {"done": "", "error": FixStore.__name__, "message": said}
 
-    dataset = ray.data.from_items([{"item": json.dumps(item)} for item in items], override_num_blocks=len(items))
+    rows = [{"item": json.dumps(item)} for item in items]
     found = []
-    for row in dataset.map(guarded, num_cpus=1).iter_rows():
+    if len(items) <= 1:
+        done: Any = map(guarded, rows)
+    else:
+        done = ray.data.from_items(rows, override_num_blocks=len(items)).map(guarded, num_cpus=1).iter_rows()
+    for row in done:
         if row["error"]:
             raise getattr(errors, row["error"])(row["message"])
         found.append(json.loads(row["done"]))
