@@ -92,7 +92,7 @@ def _tables(job: str, rows: str, made: dict[str, Any], options: argparse.Namespa
         return [
             *lines,
             "",
-            f"GPU hours at {options.rate}, tokens per second and replica of {options.gpus:g} GPUs, given, not measured.",
+            f"GPU hours at {options.rate} (tokens per second and replica of {options.gpus:g} GPUs), as given.",
         ]
     return [
         *lines,

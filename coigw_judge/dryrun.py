@@ -62,7 +62,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
         sample=estimate_sample.of_files(files, columns, most, job.config.limit),
         counts=None,
         rates=runs.rates(job, store, planned),
-        gpus=runs.gpus_per_replica(job),
+        gpus=runs.gpus_planned(job),
     )
 
 

@@ -1,7 +1,8 @@
 """What the facts in a store say of the requests to come: lengths of replies, tries, and how often records end early.
 
 Facts of the same rubrics and the same judge are read for a span of homes, so that all of a record's are there; a
-billion facts are never read for an estimate. A record is walked through the job's rubrics in order, under this job's
+billion facts are never read for an estimate. (Where loose parts are many, some are passed over, and with them a few
+facts of records that have others: such a record is walked as far as its facts go.) A record is walked through the job's rubrics in order, under this job's
 gate: of the records that reached a rubric and have its fact, which share was decided by it? Such a share is
 conditional on having reached the rubric, whether the facts come from runs with early exit or without, and the
 chance to be asked a rubric is the product of those before it.
@@ -27,6 +28,7 @@ from coigw_judge.store import Part, Store
 
 FACTS_READ = 60_000
 _FOOTERS = 16
+_LOOSE = 1 << 30
 _SUMS = ("prompt_tokens", "cached_tokens", "generated_tokens", "attempt")
 
 
@@ -85,7 +87,7 @@ def look(
     store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], reasons: Reasons, most: int = FACTS_READ
 ) -> Seen:
     """Read about `most` facts of a store's (rubric, judge) pairs. Lengths are of those asked for such `reasons`."""
-    parts = store.parts()
+    parts = _bounded(store.parts())
     if not parts:
         return Seen()
     size = sum(part.size for part in parts)
@@ -110,6 +112,13 @@ def look(
         passed=counts["passed"],
         bytes_each=bytes_each,
     )
+
+
+def _bounded(parts: Sequence[Part]) -> list[Part]:
+    """The compacted parts, and of loose ones, which can only be read whole, as many as hold _LOOSE bytes."""
+    loose = [part for part in parts if part.span is None]
+    step = max(1, -(-sum(part.size for part in loose) // _LOOSE))
+    return [*loose[::step], *(part for part in parts if part.span is not None)]
 
 
 def _spent(plan: Plan, rows: Sequence[Mapping[str, Any]], reasons: Reasons) -> dict[str, Spent]:

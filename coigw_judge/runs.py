@@ -141,7 +141,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
         counts=Counts(*counts),
         rates=rates(stage.job, stage.store, stage.planned),
-        gpus=gpus_per_replica(stage.job),
+        gpus=gpus_planned(stage.job),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(stage.store),
@@ -150,7 +150,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
 
 def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
     """What the job says of its judge's speed, and what earlier fills of this judge measured."""
-    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_per_replica(job))
+    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_planned(job))
     return estimate_time.Rates(job.config.estimate, measured)
 
 
@@ -202,6 +202,14 @@ def gpus_per_replica(job: LoadedJob) -> float:
     from coigw_judge.judges.vllm import on_cpu
 
     return 0.0 if on_cpu() else float(tensor_parallel(judge))
+
+
+def gpus_planned(job: LoadedJob) -> float:
+    """GPUs of a replica where the job is to run: a model that spans several is planned from a laptop, too."""
+    judge, here = job.config.judge, gpus_per_replica(job)
+    if here or judge.gpus_per_replica is not None or judge.engine != "vllm":
+        return here
+    return float(tensor_parallel(judge)) if tensor_parallel(judge) > 1 else 0.0
 
 
 def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:

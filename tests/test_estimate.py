@@ -251,6 +251,19 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
 # Rates
 
 
+@pytest.mark.parametrize(
+    "judge, gpus",
+    [
+        ({"model": "Qwen/Qwen3-235B-A22B-FP8"}, 4),
+        ({"model": "Qwen/Qwen3-235B-A22B"}, 8),
+        ({"model": "Qwen/Qwen3-235B-A22B", "gpus_per_replica": 0}, 0),
+        ({"model": "embedded"}, 0),
+    ],
+)
+def test_a_model_that_spans_gpus_is_planned_so_also_where_there_are_none(write_job, judge, gpus):
+    assert runs.gpus_planned(load_job(write_job([], judge=judge))) == gpus
+
+
 def test_a_given_rate_adds_prefill_and_decode():
     rates = estimate_time.Rates(EstimateConfig(prefill=1000, decode=100))
     assert rates.source == "given" and rates.seconds(7, 5000, 300) == pytest.approx(8)
