@@ -2,10 +2,10 @@
 
 Facts of the same rubrics and the same judge are read for a span of homes, so that all of a record's are there; a
 billion facts are never read for an estimate. (Where loose parts are many, some are passed over, and with them a few
-facts of records that have others: such a record is walked as far as its facts go.) A record is walked through the job's rubrics in order, under this job's
-gate: of the records that reached a rubric and have its fact, which share was decided by it? Such a share is
-conditional on having reached the rubric, whether the facts come from runs with early exit or without, and the
-chance to be asked a rubric is the product of those before it.
+facts of records that have others: such a record is walked as far as its facts go.)
+A record is walked through the job's rubrics in order, under this job's gate: of the records that reached a rubric and
+have its fact, which share was decided by it? Such a share is conditional on having reached the rubric, whether the
+facts come from runs with early exit or without, and the chance to be asked a rubric is the product of those before it.
 How long replies are hangs on the job's `reasons` too, which no fact states: the facts of a run are taken to be asked
 with what their longest reason tells. (Full reasons that are all short are taken for short ones, and so not used.)
 Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
