@@ -37,9 +37,9 @@ def test_without_early_exit_the_plan_is_what_happens(write_job, tmp_path, capsys
 
 
 def test_after_some_records_early_exit_time_and_lengths_are_foreseen(write_job, tmp_path, capsys):
-    """The first 60 of 300 are judged; what they say of the others is close to what then happens."""
-    job = write_job(triplets(300), judge={"engine": "scripted_judge:ScriptedJudge", "options": {"log": str(tmp_path / "asks.log"), "seconds": 0.02}})
-    assert plan(job, capsys)["totals"]["requests"] == 900, "no facts: nothing is assumed to be saved"
+    """The first 60 of 240 are judged; what they say of the others is close to what then happens."""
+    job = write_job(triplets(240), judge={"engine": "scripted_judge:ScriptedJudge", "options": {"log": str(tmp_path / "asks.log"), "seconds": 0.02}})
+    assert plan(job, capsys)["totals"]["requests"] == 720, "no facts: nothing is assumed to be saved"
     assert main(["run", str(job), "--limit", "60"]) == 0
     before = plan(job, capsys)
     ends = {each["name"]: (each["ends"], each["reached"]) for each in before["rubrics"]}
@@ -61,16 +61,16 @@ def test_after_some_records_early_exit_time_and_lengths_are_foreseen(write_job, 
 
 @pytest.mark.parametrize("half", [False, True])
 def test_a_large_input_is_sampled_and_its_records_are_looked_up(write_job, tmp_path, capsys, monkeypatch, half):
-    job = write_job(triplets(4000), early_exit=False, rubrics=["query"], gate={"each": 1})
+    job = write_job(triplets(1200), early_exit=False, rubrics=["query"], gate={"each": 1})
     if half:
-        assert main(["run", str(job), "--limit", "2000"]) == 0
+        assert main(["run", str(job), "--limit", "600"]) == 0
     monkeypatch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
-    made = plan(job, capsys, "--sample", "640")
-    assert made["counted"] == "sampled" and not made["whole"] and 500 <= made["sampled"] <= 700
-    assert made["rows"] == pytest.approx(4000, rel=0.1)
-    assert made["totals"]["requests"] == pytest.approx(2000 if half else 4000, rel=0.15)
+    made = plan(job, capsys, "--sample", "320")
+    assert made["counted"] == "sampled" and not made["whole"] and 250 <= made["sampled"] <= 400
+    assert made["rows"] == pytest.approx(1200, rel=0.1)
+    assert made["totals"]["requests"] == pytest.approx(600 if half else 1200, rel=0.15)
     assert not list((tmp_path / "facts" / "scans").glob("*")) or half
-    assert main(["plan", str(job), "--sample", "640"]) == 0
+    assert main(["plan", str(job), "--sample", "320"]) == 0
     told = capsys.readouterr().out
     assert "the input, which was not scanned;" in told and "not known before `coigw-judge scan`" in told
     assert main(["scan", str(job)]) == 0
@@ -78,14 +78,14 @@ def test_a_large_input_is_sampled_and_its_records_are_looked_up(write_job, tmp_p
 
 
 def test_sampled_tokens_have_an_interval_that_holds_the_truth(write_job, capsys, monkeypatch):
-    job = write_job(triplets(1500), judge={"engine": "vllm", "model": "embedded"}, rubrics=["query"], gate={"each": 1})
+    job = write_job(triplets(600), judge={"engine": "vllm", "model": "embedded"}, rubrics=["query"], gate={"each": 1})
     truth = plan(job, capsys)["totals"]["prompt"]
     some = plan(job, capsys, "--sample", "256")
     assert some["prompt_low"] < truth < some["prompt_high"] and some["totals"]["prompt"] == pytest.approx(truth, rel=0.1)
     monkeypatch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
-    unscanned = plan(job, capsys, "--sample", "256", "--input", str(job.parent / "rows.jsonl"), "--limit", "1400")
-    assert unscanned["counted"] == "sampled" and unscanned["rows"] == 1400
-    assert unscanned["totals"]["prompt"] == pytest.approx(truth * 1400 / 1500, rel=0.15)
+    unscanned = plan(job, capsys, "--sample", "256", "--input", str(job.parent / "rows.jsonl"), "--limit", "500")
+    assert unscanned["counted"] == "sampled" and unscanned["rows"] == 500
+    assert unscanned["totals"]["prompt"] == pytest.approx(truth * 500 / 600, rel=0.15)
 
 
 def test_rates_and_prices_on_the_command_line(write_job, capsys):
