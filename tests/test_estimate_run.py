@@ -1,6 +1,7 @@
 """`plan` before and after runs, through the command line, with a scripted judge."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def test_a_large_input_is_sampled_and_its_records_are_looked_up(write_job, tmp_p
 
 
 def test_sampled_tokens_have_an_interval_that_holds_the_truth(write_job, capsys, monkeypatch):
-    job = write_job(triplets(600), judge={"engine": "vllm", "model": "embedded"}, rubrics=["query"], gate={"each": 1})
+    draw = random.Random(5)
+    rows = [{"id": f"r{n}", "query": "写桥头", "answer": f"第{n}只。" + "修表匠说，这只表走得慢。" * draw.randint(1, 60)} for n in range(600)]
+    job = write_job(rows, judge={"engine": "vllm", "model": "embedded"}, rubrics=["query"], gate={"each": 1})
     truth = plan(job, capsys)["totals"]["prompt"]
     some = plan(job, capsys, "--sample", "256")
     assert some["prompt_low"] < truth < some["prompt_high"] and some["totals"]["prompt"] == pytest.approx(truth, rel=0.1)
