@@ -16,7 +16,7 @@ from coigw_judge.estimate_states import Inquiry
 from coigw_judge.estimate_tokens import as_shown, instruments
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges.layout import gpus_per_replica
+from coigw_judge.judges.layout import gpus_planned
 from coigw_judge.pipeline import passes
 from coigw_judge.plan import Subject, applies
 from coigw_judge.prompt import Prompt
@@ -63,7 +63,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
         sample=estimate_sample.of_files(files, columns, most, job.config.limit),
         counts=None,
         rates=runs.rates(job, store, planned),
-        gpus=gpus_per_replica(job.config.judge),
+        gpus=gpus_planned(job.config.judge),
     )
 
 

@@ -1,16 +1,20 @@
 """What the facts in a store say of the requests to come: lengths of replies, tries, and how often records end early.
 
 Facts of the same rubrics and the same judge are read for a span of homes, so that all of a record's are there; a
-billion facts are never read for an estimate. A record is walked through the job's rubrics in order, under this job's
-gate: of the records that reached a rubric and have its fact, which share was decided by it? Such a share is
-conditional on having reached the rubric, whether the facts come from runs with early exit or without, and the
-chance to be asked a rubric is the product of those before it.
+billion facts are never read for an estimate. (Where loose parts are many, some are passed over, and with them a few
+facts of records that have others: such a record is walked as far as its facts go.)
+A record is walked through the job's rubrics in order, under this job's gate: of the records that reached a rubric and
+have its fact, which share was decided by it? Such a share is conditional on having reached the rubric, whether the
+facts come from runs with early exit or without, and the chance to be asked a rubric is the product of those before it.
+How long replies are hangs on the job's `reasons` too, which no fact states: the facts of a run are taken to be asked
+with what their longest reason tells. (Full reasons that are all short are taken for short ones, and so not used.)
 Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -19,10 +23,12 @@ from coigw_judge.card import Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.rubric import REASON_CHARS, Reasons
 from coigw_judge.store import Part, Store
 
 FACTS_READ = 60_000
 _FOOTERS = 16
+_LOOSE = 1 << 30
 _SUMS = ("prompt_tokens", "cached_tokens", "generated_tokens", "attempt")
 
 
@@ -77,24 +83,24 @@ class Seen:
         return found
 
 
-def look(store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], most: int = FACTS_READ) -> Seen:
-    """Read about `most` facts of a store's (rubric, judge) pairs."""
-    parts = store.parts()
+def look(
+    store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], reasons: Reasons, most: int = FACTS_READ
+) -> Seen:
+    """Read about `most` facts of a store's (rubric, judge) pairs. Lengths are of those asked for such `reasons`."""
+    parts = _bounded(store.parts())
     if not parts:
         return Seen()
     size = sum(part.size for part in parts)
     bytes_each = _bytes_each(store, parts)
     buckets = max(1, -(-int(size / bytes_each) // most)) if bytes_each else 1
-    columns = tuple(dict.fromkeys((*DECIDING_COLUMNS, "record", "sample", *_SUMS)))
+    columns = tuple(dict.fromkeys((*DECIDING_COLUMNS, "record", "sample", "run", "reasons", *_SUMS)))
     table = store.read(columns, fingerprints=pairs, wanted=spans.span(0, buckets), parts=parts)
+    rows = table.to_pylist()
     by_record: dict[bytes, dict[str, Scored | Unscored]] = {}
-    sums: dict[str, Counter[str]] = {}
-    for row in table.to_pylist():
-        total = sums.setdefault(row["rubric"], Counter())
-        total.update({"facts": 1} | {name: row[name] or 0 for name in _SUMS})
+    for row in rows:
         if row["sample"] == 0:
             by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
-    spent = {name: _spent(total) for name, total in sums.items()}
+    spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)
     names = [rubric.name for rubric in plan.rubrics]
     return Seen(
@@ -108,15 +114,41 @@ def look(store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], most: int
     )
 
 
-def _spent(total: Counter[str]) -> Spent:
-    n = total["facts"]
-    means = [total[name] / n for name in _SUMS]
-    return Spent(n, means[0], means[1], means[2], 1 + means[3])
+def _bounded(parts: Sequence[Part]) -> list[Part]:
+    """The compacted parts, and of loose ones, which can only be read whole, as many as hold _LOOSE bytes."""
+    loose = [part for part in parts if part.span is None]
+    step = max(1, -(-sum(part.size for part in loose) // _LOOSE))
+    return [*loose[::step], *(part for part in parts if part.span is not None)]
+
+
+def _spent(plan: Plan, rows: Sequence[Mapping[str, Any]], reasons: Reasons) -> dict[str, Spent]:
+    """Means per rubric over the facts of runs that asked for such reasons."""
+    longest: dict[tuple[str, str], int] = {}
+    for row in rows:
+        of_run = row["rubric"], row["run"]
+        longest[of_run] = max(longest.get(of_run, 0), *(len(text) for _, text in row["reasons"] or ()), 0)
+    gives_none = {r.name for r in (*plan.rubrics, *plan.then) if not (r.dimensions or r.checks or r.choices)}
+    sums: dict[str, Counter[str]] = {}
+    for row in rows:
+        if row["rubric"] in gives_none or _form(longest[row["rubric"], row["run"]]) == reasons:
+            sums.setdefault(row["rubric"], Counter()).update({"facts": 1} | {name: row[name] or 0 for name in _SUMS})
+    found = {}
+    for name, total in sums.items():
+        means = [total[column] / total["facts"] for column in _SUMS]
+        found[name] = Spent(total["facts"], means[0], means[1], means[2], 1 + means[3])
+    return found
+
+
+def _form(longest: int) -> Reasons:
+    """The setting under which reasons of this length are given."""
+    if not longest:
+        return "none"
+    return "short" if longest <= REASON_CHARS["short"] else "full"
 
 
 def _bytes_each(store: Store, parts: Sequence[Part]) -> float | None:
-    """Bytes per fact, from the footers of a few parts."""
-    chosen = parts[:: max(1, len(parts) // _FOOTERS)]
+    """Bytes per fact, from the footers of the largest parts: those of a few facts are mostly footer."""
+    chosen = sorted(parts, key=lambda part: part.size)[-_FOOTERS:]
     rows = 0
     size = 0
     for part in chosen:

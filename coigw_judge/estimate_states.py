@@ -112,7 +112,7 @@ def _waiting(plan: Plan, subject: Subject, facts: Facts, weight: float, asks: Co
 def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
     """What the store knows of the sampled records."""
     plan = inquiry.planned.plan
-    if not inquiry.seen.spent or not inquiry.look_up:
+    if not inquiry.seen.records or not inquiry.look_up:
         return {}
     found = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
     if plan.genre_first() and found:  # only now the other rubrics' requests are known

@@ -162,7 +162,8 @@ def _on_replies(made: Estimate) -> Iterator[str]:
     facts = [f"{each.name} {each.facts:,}" for each in asked if each.replies_from == "facts"]
     assumed = [each.name for each in asked if each.replies_from == "assumed"]
     if facts:
-        yield f"  generated tokens: means of facts of this judge, tries included ({', '.join(facts)})"
+        how = f"means of facts of this judge (reasons: {made.reasons}), tries included"
+        yield f"  generated tokens: {how}: {', '.join(facts)}"
     if assumed:
         limit = REASON_CHARS[made.reasons]
         how = f"every reason takes its {limit} characters (reasons: {made.reasons})" if limit else "no reasons"

@@ -21,7 +21,7 @@ from coigw_judge.estimate_states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of
-from coigw_judge.judges.layout import gpus_per_replica
+from coigw_judge.judges.layout import gpus_per_replica, gpus_planned
 from coigw_judge.judges.presets import preset_for
 from coigw_judge.ledger import under
 from coigw_judge.logs import event
@@ -188,7 +188,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
         counts=Counts(*counts),
         rates=rates(stage.job, stage.store, stage.planned),
-        gpus=gpus_per_replica(stage.job.config.judge),
+        gpus=gpus_planned(stage.job.config.judge),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(stage.store),
@@ -197,7 +197,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
 
 def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
     """What the job says of its judge's speed, and what earlier fills of this judge measured."""
-    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_per_replica(job.config.judge))
+    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_planned(job.config.judge))
     return estimate_time.Rates(job.config.estimate, measured)
 
 

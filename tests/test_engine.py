@@ -148,6 +148,13 @@ def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_
     assert {flag.split()[0] for fact in cut for flag in fact["flags"]} == {"head_tail:answer"}
     assert all(3000 < fact["prompt_tokens"] < 6144 for fact in cut)
     assert next(fact["cached_tokens"] for fact in cut if fact["rubric"] == "answer") > 2000, "one cut, one prefix"
+    told = json.loads((run / "manifest.json").read_text())
+    assert told["estimate"]["requests"] == told["asks"]["made"] == 4
+    if not told["asks"]["retried"]:  # an untrained judge may need another try, which no plan foresees
+        assert told["estimate_error"]["prompt_tokens"] == 0, "the ids that were planned are the ids that were sent"
+    (rate,) = (tmp_path / "facts" / "rates").iterdir()
+    measured = json.loads(rate.read_text())
+    assert measured["requests"] == 4 and measured["prefilled"] == told["tokens"]["prompt"] - told["tokens"]["prompt_cached"]
 
 
 def test_an_engine_that_stands_still_is_unavailable_and_one_that_goes_on_answers(engine):

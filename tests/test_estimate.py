@@ -231,7 +231,7 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
     job = load_job(path)
     stage = runs.begin(job, for_fill=True)
     store = Store(job.store)
-    seen = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs)
+    seen = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "short")
     table = store.read(("rubric", "generated_tokens", "prompt_tokens"))
     for name in ("answer", "query", "thought"):
         mine = table.filter(pa.compute.equal(table["rubric"], name)).to_pylist()
@@ -240,13 +240,28 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
         assert seen.spent[name].prompt == pytest.approx(sum(row["prompt_tokens"] for row in mine) / 30)
     sizes = sum(part.size for part in store.parts())
     assert seen.bytes_each == pytest.approx(sizes / 90)
-    assert estimate_facts.look(store, stage.planned.plan, (("other", "judge"),)).spent == {}
-    some = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, most=30)
+    assert estimate_facts.look(store, stage.planned.plan, (("other", "judge"),), "short").records == 0
+    others = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "none")
+    assert others.records == 30 and others.spent == {}, "other reasons, other lengths; the same shares"
+    some = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "short", most=30)
     assert 0 < some.records < 30, "a span of homes, and in it records whole"
     assert len({each.facts for each in some.spent.values()}) == 1
 
 
 # Rates
+
+
+@pytest.mark.parametrize(
+    "judge, gpus",
+    [
+        ({"model": "Qwen/Qwen3-235B-A22B-FP8"}, 4),
+        ({"model": "Qwen/Qwen3-235B-A22B"}, 8),
+        ({"model": "Qwen/Qwen3-235B-A22B", "gpus_per_replica": 0}, 0),
+        ({"model": "embedded"}, 0),
+    ],
+)
+def test_a_model_that_spans_gpus_is_planned_so_also_where_there_are_none(write_job, judge, gpus):
+    assert runs.gpus_planned(load_job(write_job([], judge=judge))) == gpus
 
 
 def test_a_given_rate_adds_prefill_and_decode():

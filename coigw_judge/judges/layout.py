@@ -169,6 +169,15 @@ def gpus_per_replica(config: JudgeConfig) -> float:
     return stated
 
 
+def gpus_planned(config: JudgeConfig) -> float:
+    """GPUs of a replica where the job is to run: a model that spans several is planned from a laptop, too."""
+    here = gpus_per_replica(config)
+    if here or config.gpus_per_replica is not None or config.engine != "vllm":
+        return here
+    gpus = layout_of(config).gpus
+    return float(gpus) if gpus > 1 else 0.0
+
+
 def shape_of(described: Mapping[str, Any]) -> Shape:
     """The sizes in a model's config.json."""
     text = described.get("text_config") or described
