@@ -23,6 +23,7 @@ from chaos import triplets
 from nodes import ROOT, Nodes, environment, kill_all, living, named, wait_for
 
 from coigw_judge.cli import main
+from coigw_judge.fill import FLUSH_SECONDS
 from coigw_judge.job import load_job
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -150,16 +151,16 @@ def test_a_submitted_job_survives_the_loss_of_a_node_and_its_log_is_readable(clu
 def test_a_stopped_job_leaves_nothing_behind_and_goes_on_where_it_was_and_rescoring_prints_the_diff(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    pace, count = 0.1, 600
+    pace, count = 0.5, 600
+    one_interval = REPLICAS * CONCURRENCY * (1 + FLUSH_SECONDS / pace)
     given = options(tmp_path, count, pace)
     job = cluster.submit("jobs/triplets.py", *given)
-    wait_for(lambda: len(asked(tmp_path)) > 400, "the judge is asked")
+    wait_for(lambda: len(asked(tmp_path)) > 2 * one_interval, "the judge is asked")
     assert cluster.ray("stop", job).returncode == 0
     assert cluster.end(job)["status"] == "STOPPED"
     wait_for(lambda: not cluster.actors(), "the actors are gone", 60)
     before, flushed = asked(tmp_path), set(chaos.facts(tmp_path / "facts"))
-    bound = REPLICAS * chaos.can_hold({"concurrency": CONCURRENCY}, pace)
-    assert 0 < len(before) - bound <= len(flushed) <= len(before) < 5 * count, "no more than one flush interval is lost"
+    assert 0 < len(before) - 1.5 * one_interval <= len(flushed) <= len(before) < 5 * count, "what is lost is one interval"
     readable(cluster.log(job))
 
     (tmp_path / "pace").write_text("0")
@@ -226,39 +227,39 @@ def test_a_submitted_job_with_real_vllm(cluster: Cluster, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_paths_that_not_all_nodes_share_are_told_before_anything_is_asked(cluster: Cluster, tmp_path: Path) -> None:
-    """A process sees its own current directory below /proc/self/cwd, and each node has another one."""
+    """A process sees its own current directory below /proc/self/cwd: in a submitted job the node's copy of the package."""
     given = options(tmp_path, 10, 0)
-    (tmp_path / "mine.jsonl").write_text((tmp_path / "rows.jsonl").read_text())
     wanted = {
         "store": ("--store", "/proc/self/cwd/facts"),
         "out": ("--out", "/proc/self/cwd/runs"),
         "input": ("--input", "/proc/self/cwd/mine.jsonl"),
-        "relative": ("--store", "facts"),
     }
-    job = str(ROOT / "jobs" / "triplets.yaml")
-    calls = {name: ["run", job, *given, *changed] for name, changed in wanted.items()}
+    calls = {name: ["run", "jobs/triplets.yaml", *given, *changed] for name, changed in wanted.items()}
     code = (
-        "import json, sys\n"
+        "import json, pathlib, sys\n"
         "from coigw_judge.cli import main\n"
+        "pathlib.Path('mine.jsonl').write_text('{}')\n"  # on the driver's node alone
         "for name, call in json.loads(sys.argv[1]).items():\n"
         "    print('case', name, file=sys.stderr, flush=True)\n"
         "    print('exit', main(call), file=sys.stderr, flush=True)\n"
     )
-    env = environment(**cluster.nodes.settings)
-    done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(calls)], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=500
-    )
-    assert done.returncode == 0, done.stderr
-    told = dict(part.split("\n", 1) for part in done.stderr.split("case ")[1:])
+    job = cluster.submit("-c", code, json.dumps(calls))
+    assert cluster.end(job)["status"] == "SUCCEEDED", cluster.log(job)
+    told = dict(part.split("\n", 1) for part in cluster.log(job).split("\ncase ")[1:])
     for name, words in {
         "store": ("store /proc/self/cwd/facts: node ", "does not see what the driver writes there", "--store"),
         "out": ("out /proc/self/cwd/runs: node ", "does not see what the driver writes there", "--out"),
         "input": ("input.paths: /proc/self/cwd/mine.jsonl: is not there on node ", "--input"),
-        "relative": ("triplets.yaml: --store facts: is a relative path, and the cluster has 2 nodes",),
     }.items():
         message, status = told[name].strip().splitlines()[-2:]
         assert status == "exit 2" and message.startswith("coigw-judge: ") and all(word in message for word in words), told[name]
         assert "Traceback" not in told[name]
+
+    env = environment(**cluster.nodes.settings)
+    command = [sys.executable, "-m", "coigw_judge.cli", "run", "jobs/triplets.yaml", *given, "--store", "facts"]
+    done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "triplets.yaml: --store facts: is a relative path, and the cluster has 2 nodes" in done.stderr
     assert not asked(tmp_path)
     assert not list(tmp_path.rglob(".seen-*"))
 

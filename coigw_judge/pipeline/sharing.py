@@ -15,7 +15,7 @@ import ray
 from pyarrow import fs
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from coigw_judge.errors import FixJob, FixSource, FixStore
+from coigw_judge.errors import FixInput, FixJob, FixSource, FixStore
 from coigw_judge.job import LoadedJob
 from coigw_judge.paths import is_uri, open_filesystem, resolve, write_atomic
 
@@ -45,7 +45,8 @@ def check_package(job: LoadedJob) -> None:
 def check_nodes(job: LoadedJob) -> None:
     """Refuse paths that some node does not see as the driver does; one node has nothing to disagree with.
 
-    Raises FixJob for a relative path, FixStore for store and out, FixSource for the input.
+    Raises FixJob for a relative path, FixStore for store and out, FixSource for the input; FixInput where a node does
+    not have our code.
     """
     nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
     if len(nodes) < 2:
@@ -87,9 +88,18 @@ def _ask_nodes(nodes: list[str], paths: list[str]) -> dict[str, list[str]]:
     ready, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
     missing: dict[str, list[str]] = {}
     for answer in ready:
-        with suppress(ray.exceptions.RayError):  # a node that is lost meanwhile
-            for path in ray.get(answer):
-                missing.setdefault(path, []).append(asked[answer])
+        try:
+            unseen = ray.get(answer)
+        except ray.exceptions.RayTaskError as error:
+            said = str(error).strip().splitlines()[-1]
+            raise FixInput(
+                f"a node can not run our code ({said}); give all nodes the same, by `ray job submit --working-dir` or "
+                "by installing it"
+            ) from error
+        except ray.exceptions.RayError:  # the node is lost meanwhile
+            continue
+        for path in unseen:
+            missing.setdefault(path, []).append(asked[answer])
     return missing
 
 
