@@ -116,6 +116,22 @@ def test_a_free_place_goes_to_a_record_of_its_own_server():
     asyncio.run(scene())
 
 
+def test_who_waits_for_a_server_that_is_gone_is_served_in_turn():
+    async def scene() -> None:
+        servers = Servers(["a", "b"], 1, 60, well)
+        gone, there = await servers.take(1), await servers.take(2)
+        waiting = [asyncio.create_task(servers.take(record)) for record in (1, 3, 4)]
+        await asyncio.sleep(0)
+        servers.limited(gone, 3600, 0.0)
+        servers.release(gone)
+        for task in waiting:
+            servers.release(there)
+            assert await asyncio.wait_for(task, 10) is there, "the oldest first, not only when nobody else is left"
+        assert servers.counts["limited"] == 1
+
+    asyncio.run(scene())
+
+
 def test_all_servers_work_and_a_records_requests_go_to_one(start):
     servers = [start(slowly) for _ in range(3)]
     asks = [an_ask(f"第{n}只表走得慢", rubric=rubric) for n in range(60) for rubric in ("query", "answer")]

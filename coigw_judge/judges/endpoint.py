@@ -85,6 +85,7 @@ class EndpointJudge:
         )
         self._check = probes.Check(self._client, self._form.path, self._form.trifle(), config.timeout)
         self._servers = Servers(config.servers, each, config.patience, self._check)
+        self.counts = self._servers.counts
         self._down = [seen for seen in found if seen.trouble]
         self._buckets = _buckets(config)
         self._completed = False

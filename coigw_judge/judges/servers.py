@@ -18,7 +18,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -67,7 +67,8 @@ class Server:
 class Servers:
     """The servers of one judge. `each` is how many requests one may have at a time, at the most.
 
-    `works` asks a server a trifle and returns what is wrong with it, or an empty string.
+    `works` asks a server a trifle and returns what is wrong with it, or an empty string. `counts` says how often one
+    was `set_aside`, and how many requests were `limited`.
     """
 
     def __init__(self, urls: Sequence[str], each: int, patience: float, works: Callable[[str], Awaitable[str]]) -> None:
@@ -79,6 +80,7 @@ class Servers:
         self._waiting: dict[asyncio.Future[Server], int] = {}
         self._nurses: set[asyncio.Task[None]] = set()
         self._asks = 0
+        self.counts: Counter[str] = Counter()
         self._since = time.monotonic()
         self._heard = False
         self._over = ""
@@ -135,13 +137,16 @@ class Servers:
 
     def _hand_out(self, server: Server) -> None:
         """Give a server's free places to those that wait: its own records first, then new ones, then others."""
-        while self._waiting and server.has_room(time.monotonic()):
-            place = min(self._waiting, key=lambda each: self._strangeness(server, self._waiting[each]))
+        while self._waiting and server.has_room(now := time.monotonic()):
+            place = min(self._waiting, key=lambda each: self._strangeness(server, self._waiting[each], now))
             place.set_result(self._given(server, self._waiting.pop(place)))
 
-    def _strangeness(self, server: Server, record: int) -> int:
+    def _strangeness(self, server: Server, record: int, now: float) -> int:
+        """Who waits for a server that takes nothing now is as good as new; else it might wait for ever."""
         home = self._homes.get(record)
-        return 0 if home is server else 1 if home is None else 2
+        if home is server:
+            return 0
+        return 1 if home is None or home.trouble or now < home.not_before else 2
 
     def _next_look(self) -> float:
         """Seconds after which a place may have become free by itself."""
@@ -183,6 +188,7 @@ class Servers:
         if sent >= server.halved:
             server.window, server.halved = max(1.0, server.window / 2), now
             server.limited += 1
+        self.counts["limited"] += 1
         backoff = min(_LONGEST_BACKOFF, 0.25 * 2**server.limited)
         if pause is not None:
             server.ordered = max(server.ordered, now + pause)
@@ -201,6 +207,7 @@ class Servers:
             return
         server.trouble = words
         server.relapses += 1
+        self.counts["set_aside"] += 1
         _log.warning("judge server %s is set aside: %s", server.url, words)
         nurse = asyncio.create_task(self._nurse(server))
         self._nurses.add(nurse)
