@@ -183,7 +183,7 @@ def _about(found: Found, chosen: Chosen, options: Options, run: Run) -> dict[str
     if options.special is not None:
         about["reviewers"] = _reviewers(found.verdict, options.special)
     if not options.blind:
-        about["judge"] = run.manifest["judge"]["model"]
+        about["judge_model"] = run.manifest["judge"]["model"]
     return about
 
 

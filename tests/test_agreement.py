@@ -123,7 +123,9 @@ def test_alpha_is_that_of_the_package(level, missing):
     values = np.clip(truth + random.integers(-1, 2, (80, 4)), 1, 6).astype(float)
     values[random.random(values.shape) < missing] = np.nan
     found = agreement.alpha(values, level, None, HOW)
-    assert found.value == pytest.approx(krippendorff.alpha(reliability_data=values.T, level_of_measurement=level), abs=1e-9)
+    assert found.value == pytest.approx(
+        krippendorff.alpha(reliability_data=values.T, level_of_measurement=level), abs=1e-9
+    )
     assert found.low < found.value < found.high
     assert found.n == ((~np.isnan(values)).sum(axis=1) >= 2).sum()
 
