@@ -11,6 +11,7 @@ from scipy import stats
 
 from coigw_judge import calibrate, diff_rows, leaks, regate
 from coigw_judge.agreement import Bootstrap
+from coigw_judge.calibrate_view import Options
 from coigw_judge.cli import main
 from coigw_judge.labels import read
 from coigw_judge.terminal import cells
@@ -37,7 +38,7 @@ def labelled(folder: Path, rows: Any = range(90), **more: Any) -> str:
 
 def report(run: str, labels: str, **options: Any) -> dict[str, Any]:
     """The report as JSON gives it."""
-    found = calibrate.report(diff_rows.open_run(run), read(labels), calibrate.Options(how=Bootstrap(50), **options))
+    found = calibrate.report(diff_rows.open_run(run), read(labels), Options(how=Bootstrap(50), **options))
     return json.loads(calibrate.as_json(found))
 
 
@@ -90,7 +91,7 @@ def test_missing_scores_are_counted_by_cause_and_never_low(tmp_path):
 def calibrate_text(run: str, labels: str) -> str:
     from coigw_judge import calibrate_text as texts
 
-    found = calibrate.report(diff_rows.open_run(run), read(labels), calibrate.Options(how=Bootstrap(20)))
+    found = calibrate.report(diff_rows.open_run(run), read(labels), Options(how=Bootstrap(20)))
     return texts.as_text(found)
 
 

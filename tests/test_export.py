@@ -332,6 +332,7 @@ def test_hostile_texts_stay_texts(tmp_path):
         (["--sample", "9", "--stratify", "total"], "is a column of double"),
         (["--sample", "9", "--per", "genre=1"], "without --per"),
         (["--accepted"], "give --labels"),
+        (["--labels", "x.csv"], "only with --accepted"),
         (["--out", "/dev/null/x.json"], "can not be written"),
     ],
 )

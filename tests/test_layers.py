@@ -27,6 +27,7 @@ GROUPS = (
         *("runs", "estimate", "checks", "show", "complaints"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
+        *("alpha", "calibrate_view", "calibrate_gate"),
         *("picked", "chosen", "label_studio", "export", "explained", "drift", "leaks", "writers"),
     },
     {"cli", "cli_people"},
