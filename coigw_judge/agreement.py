@@ -5,19 +5,17 @@ to be called a thousand times per interval, so every statistic also has a form h
 (how much weight each pair of values carries). Without weights the two are equal, and a test holds them to 1e-9.
 Intervals are percentiles over resampled records (never labels: two labels of one record are not two observations),
 with a fixed seed.
-Krippendorff's alpha is written out here, because no package takes weights; a test compares it with `krippendorff`.
 Not known here: records, rubrics, what a value means.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
-Level = Literal["nominal", "ordinal", "interval"]
 RESAMPLES = 1000
 _CELLS_AT_ONCE = 4_000_000
 _MOST_VALUES = 100
@@ -302,50 +300,3 @@ def f1(tables: Tables) -> Floats:
 def _mean(tables: Tables) -> Floats:
     rows = tables.weights.sum(axis=2)
     return _share((rows * tables.x).sum(axis=1), rows.sum(axis=1))
-
-
-# Krippendorff's alpha
-
-
-def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) -> Estimate:
-    """Krippendorff's alpha between annotators: rows of `values` are records, columns annotators, NaN what is missing.
-
-    `n` counts the records that at least two annotators labelled; the others say nothing about agreement.
-    """
-    given = (~np.isnan(values)).sum(axis=1)
-    kept = given >= 2
-    values, given = values[kept], given[kept].astype(np.float64)
-    if not len(values):
-        return Estimate(None, None, None, 0)
-    own = np.ones(len(values)) if weights is None else weights[kept] / weights[kept].mean()
-    distinct = np.unique(values[~np.isnan(values)])
-    counts = np.stack([(values == value).sum(axis=1) for value in distinct], axis=1).astype(np.float64)
-    point = _alpha(counts, given, distinct, level, own)
-    if not math.isfinite(point):
-        return Estimate(None, None, None, len(values))
-    random = np.random.default_rng(how.seed)
-    drawn = np.empty(how.resamples)
-    for number in range(how.resamples):
-        times = np.bincount(random.integers(0, len(values), len(values)), minlength=len(values))
-        drawn[number] = _alpha(counts, given, distinct, level, own * times)
-    return Estimate(point, *interval(drawn), len(values))
-
-
-def _alpha(counts: Floats, given: Floats, distinct: Floats, level: Level, weights: Floats) -> float:
-    """1 - observed / expected disagreement. counts: (records, values), how many gave which value."""
-    marginal = weights @ counts
-    apart = _apart(distinct, marginal, level)
-    seen = float(((weights / (given - 1))[:, None] * (counts @ apart) * counts).sum())
-    whole = float(marginal.sum())
-    expected = float(marginal @ apart @ marginal) / (whole - 1) if whole > 1 else 0.0
-    return 1 - seen / expected if expected > 0 else math.nan
-
-
-def _apart(distinct: Floats, marginal: Floats, level: Level) -> Floats:
-    """Squared distance of each value from each other one."""
-    if level == "nominal":
-        return 1.0 - np.eye(len(distinct))
-    if level == "interval":
-        return np.asarray((distinct[:, None] - distinct[None, :]) ** 2)
-    place = np.cumsum(marginal) - marginal / 2
-    return np.asarray((place[:, None] - place[None, :]) ** 2)

@@ -12,58 +12,21 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal
+from dataclasses import asdict, is_dataclass
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from coigw_judge import agreement, people_rows, regate
+from coigw_judge import agreement, alpha, calibrate_gate, people_rows
 from coigw_judge.agreement import Bootstrap, Floats
+from coigw_judge.calibrate_view import Options, View, judged
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
 from coigw_judge.labelled import Joined, Record, join, unknown_items
 from coigw_judge.labels import OVERALL, VERDICTS, Labels
 from coigw_judge.paths import open_filesystem, write_atomic
 
-Missing = Literal["excluded", "dropped"]
-DECIDED = ("kept", "review", "dropped")
-RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
 FILE = "calibration.json"
-_UNJUDGED = {
-    "pending": "pending: the judge was not asked yet",
-    "screened": "screened: settled before the judge",
-    "duplicate": "duplicate: another row stands for it",
-    "unreadable": "unreadable",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How to calibrate. `recall`: a further wanted recall; `accept_at`: a number that counts as accept."""
-
-    by: str = "genre"
-    round: int | None = None
-    recall: float | None = None
-    accept_at: float | None = None
-    missing: Missing = "excluded"
-    weighted: bool = True
-    how: Bootstrap = field(default_factory=Bootstrap)
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """The labelled records with all that the figures need. `scores` and `checks`: all items of the run."""
-
-    run: Run
-    scores: tuple[str, ...]
-    checks: tuple[str, ...]
-    records: tuple[Record, ...]
-    weights: Floats | None
-    options: Options
-
-    def weights_of(self, places: Sequence[int]) -> Floats | None:
-        return None if self.weights is None else self.weights[list(places)]
 
 
 def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
@@ -98,8 +61,8 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
         "decisions": dict(Counter(record.verdict["decision"] for record in view.records)),
         "rubrics": rubrics_note,
         "items": {item: _item(view, item, scales.get(item)) for item in labelled_items},
-        "gate": _gate(view),
-        "regate": _regate(view, over, require, {r.name: r.scale.max for r in rubrics}),
+        "gate": calibrate_gate.against_people(view),
+        "regate": calibrate_gate.for_recall(view, over, require, {r.name: r.scale.max for r in rubrics}),
     }
 
 
@@ -122,17 +85,17 @@ def _plain(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
-def _weighed(run: Run, joined: Joined, options: Options) -> tuple[_View, dict[str, int]]:
+def _weighed(run: Run, joined: Joined, options: Options) -> tuple[View, dict[str, int]]:
     """Records with their weights; where some have one, those without are left out, and that is counted."""
     scores, checks = tuple(run.items("score")), tuple(run.items("check"))
     with_weight = [record for record in joined.records if record.weight is not None]
     if not options.weighted or not with_weight:
-        return _View(run, scores, checks, joined.records, None, options), {}
+        return View(run, scores, checks, joined.records, None, options), {}
     weights = np.array([record.weight for record in with_weight], np.float64)
     alike = bool(np.ptp(weights) < 1e-12 * weights.max())
     without = len(joined.records) - len(with_weight)
     left_out = {"records without a weight, where others have one (--unweighted takes all)": without} if without else {}
-    return _View(run, scores, checks, tuple(with_weight), None if alike else weights, options), left_out
+    return View(run, scores, checks, tuple(with_weight), None if alike else weights, options), left_out
 
 
 def _ordered(joined: Joined, items: Iterable[str]) -> list[str]:
@@ -146,49 +109,10 @@ def _blind(records: Iterable[Record]) -> dict[str, int]:
     return {name: counts[name] for name in ("blind", "not_blind", "not_said")}
 
 
-# What the judge said of an item
-
-
-def judged(record: Record, item: str, scores: Sequence[str], checks: Sequence[str]) -> float | str:
-    """The judge's number for an item, or why there is none.
-
-    `scores` and `checks` are all that the run has. `overall` is the sum that the gate looks at. A rubric is the mean
-    over its dimensions; where it has only checks, 1 if all are true.
-    """
-    verdict = record.verdict
-    if item == OVERALL:
-        values = [verdict["total"]]
-    elif item in scores or item in checks:
-        values = [verdict[item]]
-    else:
-        own = [name for name in scores if name.startswith(f"{item}.")]
-        values = [verdict[name] for name in own or checks if name.startswith(f"{item}.")]
-    if not values or any(value is None for value in values):
-        return _why(verdict, "" if item == OVERALL else item.partition(".")[0])
-    if all(isinstance(value, bool) for value in values):
-        return float(all(values))
-    return math.fsum(values) / len(values)
-
-
-def _why(verdict: Mapping[str, Any], rubric: str) -> str:
-    decision = verdict["decision"]
-    if decision in _UNJUDGED:
-        return _UNJUDGED[decision]
-    if decision == "unscored" and (not rubric or rubric in (verdict["asked"] or ())):
-        return "unscored: the judge failed"
-    if rubric in (verdict["not_applicable"] or ()):
-        return "does not apply"
-    if rubric in (verdict["skipped"] or ()) or (not rubric and verdict["skipped"]):
-        return "not asked: the gate had decided (early exit)"
-    if not rubric:
-        return "no sum: not all scores are known"
-    return "unscored: the judge failed" if rubric in (verdict["asked"] or ()) else "not asked"
-
-
 # Items
 
 
-def _item(view: _View, item: str, scale: Sequence[float] | None) -> dict[str, Any]:
+def _item(view: View, item: str, scale: Sequence[float] | None) -> dict[str, Any]:
     said = [judged(record, item, view.scores, view.checks) for record in view.records]
     people = [record.number(item) for record in view.records]
     labelled = [n for n, record in enumerate(view.records) if item in record.people]
@@ -226,10 +150,10 @@ def _kappa(x: Floats, y: Floats, scale: Sequence[float] | None, weights: Floats 
     return agreement.kappa(x, y, np.array(scale, np.float64), weights, how)
 
 
-def _by(view: _View, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, dict[str, Any]]:
+def _by(view: View, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, dict[str, Any]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for at, n in enumerate(pairs):
-        groups[_group(view, n)].append(at)
+        groups[view.group_of(n)].append(at)
     found = {}
     for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
         weights = view.weights_of([pairs[at] for at in places])
@@ -240,11 +164,6 @@ def _by(view: _View, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, di
             **agreement.correlations(x[places], y[places], weights, view.options.how),
         }
     return found
-
-
-def _group(view: _View, n: int) -> str:
-    value = view.records[n].verdict[view.options.by]
-    return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _within(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -267,7 +186,7 @@ def _points(x: Floats, y: Floats, weights: Floats | None) -> list[list[float]]:
     ]
 
 
-def _between(view: _View, item: str) -> dict[str, Any]:
+def _between(view: View, item: str) -> dict[str, Any]:
     """Krippendorff's alpha of the annotators: numbers as intervals, decisions as accept > refine > remove."""
     found: dict[str, Any] = {}
     names = sorted({name for record in view.records for name in record.people.get(item, {})})
@@ -279,118 +198,20 @@ def _between(view: _View, item: str) -> dict[str, Any]:
                     place = float(VERDICTS.index(value)) if isinstance(value, str) else value
                     values[at, names.index(name)] = place
         if not np.isnan(values).all():
-            chosen: agreement.Level = "interval" if level == "interval" else "ordinal"
-            found[level] = agreement.alpha(values, chosen, view.weights, view.options.how)
+            chosen: alpha.Level = "interval" if level == "interval" else "ordinal"
+            found[level] = alpha.alpha(values, chosen, view.weights, view.options.how)
     return found
-
-
-# The gate
-
-
-def _gate(view: _View) -> dict[str, Any] | None:
-    """Precision, recall and F1 of the run's decisions against people's; None where nobody decided."""
-    votes = {n: vote for n, r in enumerate(view.records) if (vote := r.accepted(OVERALL, view.options.accept_at))}
-    if not votes:
-        return None
-    decision = {n: view.records[n].verdict["decision"] for n in votes}
-    counted = [n for n in votes if view.options.missing == "dropped" or decision[n] in DECIDED]
-    table: dict[str, dict[str, int]] = defaultdict(lambda: {"accepted": 0, "not_accepted": 0})
-    for n, (accept, _) in votes.items():
-        table[decision[n]]["accepted" if accept else "not_accepted"] += 1
-    groups: dict[str, list[int]] = defaultdict(list)
-    for n in counted:
-        groups[_group(view, n)].append(n)
-    return {
-        "decided_by_people": len(votes),
-        "ties_counted_as_not_accepted": sum(tied for _, tied in votes.values()),
-        "missing": view.options.missing,
-        "without_decision": dict(Counter(decision[n] for n in votes if decision[n] not in DECIDED)),
-        "decisions": dict(table),
-        "outside_labelled": sum(decision[n] not in ("kept", "review") for n in counted),
-        "kept": _hits(view, counted, votes, decision, ("kept",)),
-        "kept_or_review": _hits(view, counted, votes, decision, ("kept", "review")),
-        "by": {
-            name: _hits(view, places, votes, decision, ("kept",))
-            for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-        },
-    }
-
-
-def _hits(
-    view: _View,
-    places: Sequence[int],
-    votes: Mapping[int, tuple[bool, bool]],
-    decision: Mapping[int, str],
-    passing: tuple[str, ...],
-) -> dict[str, Any]:
-    passed = np.array([float(decision[n] in passing) for n in places])
-    accepted = np.array([float(votes[n][0]) for n in places])
-    found: dict[str, Any] = {"records": len(places), "accepted": int(accepted.sum())}
-    return found | agreement.hits(passed, accepted, view.weights_of(places), view.options.how)
-
-
-def _regate(
-    view: _View, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]
-) -> dict[str, Any] | None:
-    if not over:
-        return None
-    rule = _rule(view.run, over, require, tops)
-    table = pa.Table.from_pylist([record.verdict for record in view.records], schema=_schema(view.run, rule))
-    stands = regate.standing(table, rule)
-    votes = [record.accepted(OVERALL, view.options.accept_at) for record in view.records]
-    places = np.array([n for n, vote in enumerate(votes) if vote is not None and stands.known[n]], np.int64)
-    if not len(places):
-        return None
-    costs = regate.Costs()
-    for piece in people_rows.batches(view.run, rule.columns):
-        costs.add(regate.standing(piece, rule))
-    labelled = regate.Standing(stands.total[places], stands.least[places], stands.known[places])
-    accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])
-    weights = np.ones(len(places)) if view.weights is None else view.weights[places]
-    wanted = sorted({*RECALLS, *([] if view.options.recall is None else [view.options.recall])})
-    decisions = view.run.manifest["decisions"]
-    return {
-        "labelled": len(places),
-        "left_out_without_scores": sum(vote is not None for vote in votes) - len(places),
-        "rows": costs.rows,
-        "review": {"total": rule.review_total, "each": rule.review_each},
-        "now": decisions["kept"] + decisions["review"],
-        "wanted": view.options.recall,
-        "choices": regate.choose(labelled, accepted, weights, costs, rule, wanted, view.options.how),
-    }
-
-
-def _schema(run: Run, rule: regate.Rule) -> pa.Schema:
-    return pa.schema([(name, run.columns[name]) for name in dict.fromkeys(rule.columns)])
-
-
-def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]) -> regate.Rule:
-    gate = run.manifest["gate"]
-    each = gate["each"]
-    floors = [
-        each.get(name, each.get(name.partition(".")[0])) if isinstance(each, dict) else None if each is None else each
-        for name in over
-    ]
-    return regate.Rule(
-        over=tuple(over),
-        require=tuple(require),
-        total=gate["total"],
-        floors=tuple(floors),
-        tops=tuple(tops.get(name.partition(".")[0], 10.0) for name in over),
-        review_total=gate["review"]["total"],
-        review_each=gate["review"]["each"],
-    )
 
 
 # Annotators
 
 
-def _annotators(view: _View, joined: Joined) -> list[dict[str, Any]]:
+def _annotators(view: View, joined: Joined) -> list[dict[str, Any]]:
     """Of every annotator: how much, how strict, and how far from the others and from the judge (overall numbers)."""
     return [_annotator(view, name) for name in joined.annotators]
 
 
-def _annotator(view: _View, name: str) -> dict[str, Any]:
+def _annotator(view: View, name: str) -> dict[str, Any]:
     own = [record for record in view.records if any(name in given for given in record.people.values())]
     decisions = [str(v) for r in own if isinstance(v := r.people.get(OVERALL, {}).get(name), str)]
     agreed, shared = 0, 0

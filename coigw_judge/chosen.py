@@ -54,7 +54,7 @@ def best_of(run: Run, decisions: Sequence[str], column: str, most: int) -> Chose
     for table in people_rows.batches(run, _columns(column), _decided(decisions)):
         held.append(table.append_column("stratum", people_rows.group_of(table, column)))
         if sum(each.num_rows for each in held) > _PRUNE_AT:
-            held = [_first(pa.concat_tables(held), most, "total", "descending")]
+            held = [_first(pa.concat_tables(held), most, "total", "descending").drop_columns(["place"])]
     table = _first(pa.concat_tables(held), most, "total", "descending") if held else None
     return Chosen(_finished(run, [] if table is None else [table]), {})
 
@@ -73,7 +73,7 @@ def sample(run: Run, decisions: Sequence[str], by: Sequence[str], size: int, see
         for value in pc.value_counts(strata).to_pylist():
             counts[value["values"]] += value["counts"]
         if sum(each.num_rows for each in held) > _PRUNE_AT:
-            held = [_first(pa.concat_tables(held), size, "hash", "ascending")]
+            held = [_first(pa.concat_tables(held), size, "hash", "ascending").drop_columns(["place"])]
     sizes = allotted(counts, size)
     if not held:
         return Chosen(_finished(run, []), {})
@@ -124,7 +124,6 @@ def _joined(groups: Sequence[pa.Array], rows: int) -> pa.Array:
 def _first(table: pa.Table, most: int, by: str, direction: Any) -> pa.Table:
     """The first rows of every stratum, with their `place` in it."""
     order = [("stratum", "ascending"), (by, direction), ("row_id", "ascending")]
-    table = table.drop_columns(["place"]) if "place" in table.column_names else table
     table = table.take(pc.sort_indices(table, sort_keys=order))  # nulls last
     stratum = table["stratum"].combine_chunks().dictionary_encode()
     starts = dict(zip(*(each.to_pylist() for each in (pc.value_counts(stratum.indices).flatten())), strict=True))

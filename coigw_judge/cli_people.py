@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coigw_judge.agreement import Bootstrap
-    from coigw_judge.calibrate import Options
+    from coigw_judge.calibrate_view import Options
     from coigw_judge.export import Written
 
 OK, DIFFERENT = 0, 1
@@ -114,7 +114,7 @@ def _print(parts: "dict[str, tuple[object, str]]", *, as_json: bool) -> None:
 
 
 def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "Options":
-    from coigw_judge.calibrate import Options
+    from coigw_judge.calibrate_view import Options
 
     return Options(
         by=options.by,
@@ -206,6 +206,8 @@ def _decisions(options: argparse.Namespace) -> list[str]:
         raise FixJob("export: --sample draws from all rows; give it without --per and --accepted")
     if options.sample is not None and options.sample < 1:
         raise FixJob(f"--sample {options.sample}: give a number of at least 1")
+    if options.labels is not None and not options.accepted:
+        raise FixJob("export --labels: labels choose rows only with --accepted; add it, or leave them out")
     if options.accepted and options.labels is None:
         raise FixJob("export --accepted: give --labels FILE, what people said")
     if options.decision is None:
@@ -235,6 +237,8 @@ def _out(options: argparse.Namespace, name: str) -> str:
 def _told(done: "Written") -> int:
     for path, rows in done.files.items():
         print(f"{rows:,} rows in {path}")
+    if done.unsaid:
+        print(f"{done.unsaid:,} rows do not say whether they need special knowledge; 2 reviewers", file=sys.stderr)
     for reason, count in done.left_out.items():
         if count:
             print(f"left out: {count:,} rows {reason}", file=sys.stderr)

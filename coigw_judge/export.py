@@ -51,11 +51,15 @@ class Options:
 
 @dataclass(slots=True)
 class Written:
-    """Rows written per file, rows left out with the reason, and the fields that any written row has."""
+    """Rows written per file, rows left out with the reason, and the fields that any written row has.
+
+    `unsaid`: rows that do not say how many reviewers they need.
+    """
 
     files: dict[str, int] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
     fields: set[str] = field(default_factory=lambda: {"answer"})
+    unsaid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,7 @@ def _about(found: Found, chosen: Chosen, options: Options, run: Run) -> dict[str
     if options.special is not None:
         about["reviewers"] = _reviewers(found.verdict, options.special)
     if not options.blind:
-        about["judge"] = run.manifest["judge"]["model"]
+        about["judge_model"] = run.manifest["judge"]["model"]
     return about
 
 
@@ -214,6 +218,7 @@ def _stream(found: Iterable[Found], as_text: Callable[[Found], bytes], options: 
             done.files[path] = 0
         for each in found:
             count = 0 if options.special is None else _reviewers(each.verdict, options.special)
+            done.unsaid += options.special is not None and each.verdict[options.special[0]] is None
             before = (b"[\n" if not done.files[paths[count]] else b",\n") if array else b""
             files[count].write(before + (as_text(each).rstrip(b"\n") if array else as_text(each)))
             done.files[paths[count]] += 1

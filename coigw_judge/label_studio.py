@@ -105,7 +105,7 @@ def task(
     data["judge_decision"] = "\n".join([str(verdict["decision"]), *(verdict["reasons"] or ())])
     data["judge_reasons"] = _told(verdict["judge_reasons"], rubrics, verdict)
     data["analysis"] = _told(verdict["notes"], rubrics, {})
-    return {"data": data, "predictions": [prediction(verdict, rubrics, str(about.get("judge", "judge")), best)]}
+    return {"data": data, "predictions": [prediction(verdict, rubrics, str(about.get("judge_model", "judge")), best)]}
 
 
 def _told(texts: Mapping[str, str], rubrics: Sequence[Rubric], values: Mapping[str, Any]) -> str:

@@ -8,8 +8,9 @@ Not known here: why these rows are wanted.
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from coigw_judge import source
+from coigw_judge import encoding, source
 from coigw_judge.files import File, Row, Split
+from coigw_judge.text_rows import read_head
 
 Place = tuple[str, int]
 """A file as the job names it, and a position there, as a verdict has them."""
@@ -31,10 +32,18 @@ def rows(places: Sequence[Place], files: Sequence[File]) -> Iterator[tuple[Place
             yield from (((name, position), None) for position in wanted)
             continue
         pieces = source.split(file)
-        if file.format == "jsonl" and all(piece.stop > 0 and not piece.trouble for piece in pieces):
+        if _by_bytes(file, pieces):
             yield from _lines(pieces, wanted, file)
         else:
             yield from _passing(pieces, wanted, file)
+
+
+def _by_bytes(file: File, pieces: Sequence[Split]) -> bool:
+    """Whether a line of the file can be read from its byte offset alone: JSONL as it is, a byte or more per sign."""
+    if file.format != "jsonl" or any(piece.stop < 0 or piece.trouble for piece in pieces):
+        return False
+    coding, _ = encoding.marked(read_head(file.path)) or (file.encoding, 0)
+    return encoding.width(coding) == 1
 
 
 def _lines(pieces: Sequence[Split], wanted: Sequence[int], file: File) -> Iterator[tuple[Place, Row | None]]:

@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from coigw_judge import agreement
 from coigw_judge.agreement import Bootstrap, Floats, Tables
+from coigw_judge.alpha import alpha
 
 HOW = Bootstrap(resamples=200, seed=7)
 NONE = Bootstrap(resamples=0)
@@ -122,8 +123,10 @@ def test_alpha_is_that_of_the_package(level, missing):
     truth = random.integers(1, 6, (80, 1))
     values = np.clip(truth + random.integers(-1, 2, (80, 4)), 1, 6).astype(float)
     values[random.random(values.shape) < missing] = np.nan
-    found = agreement.alpha(values, level, None, HOW)
-    assert found.value == pytest.approx(krippendorff.alpha(reliability_data=values.T, level_of_measurement=level), abs=1e-9)
+    found = alpha(values, level, None, HOW)
+    assert found.value == pytest.approx(
+        krippendorff.alpha(reliability_data=values.T, level_of_measurement=level), abs=1e-9
+    )
     assert found.low < found.value < found.high
     assert found.n == ((~np.isnan(values)).sum(axis=1) >= 2).sum()
 
@@ -131,17 +134,17 @@ def test_alpha_is_that_of_the_package(level, missing):
 def test_alpha_with_weights_is_alpha_of_repeated_records():
     values = np.array([[1, 1, 2], [3, 3, 3], [2, np.nan, 1], [5, 4, 4], [1, 5, np.nan]])
     times = np.array([1, 2, 1, 3, 1])
-    weighted = agreement.alpha(values, "nominal", times.astype(float), NONE).value
+    weighted = alpha(values, "nominal", times.astype(float), NONE).value
     assert 0 < weighted < 1
     # Weights are scaled to a mean of 1, so only what hangs on the number of values (n - 1) differs.
-    repeated = agreement.alpha(np.repeat(values, times, axis=0), "nominal", None, NONE).value
+    repeated = alpha(np.repeat(values, times, axis=0), "nominal", None, NONE).value
     assert weighted == pytest.approx(repeated, abs=0.06)
-    assert weighted != agreement.alpha(values, "nominal", None, NONE).value
+    assert weighted != alpha(values, "nominal", None, NONE).value
 
 
 def test_alpha_without_a_shared_record_is_not_known():
-    assert agreement.alpha(np.array([[1, np.nan], [np.nan, 2]]), "interval", None, HOW).value is None
-    assert agreement.alpha(np.array([[3.0, 3.0], [3.0, 3.0]]), "interval", None, HOW).value is None
+    assert alpha(np.array([[1, np.nan], [np.nan, 2]]), "interval", None, HOW).value is None
+    assert alpha(np.array([[3.0, 3.0], [3.0, 3.0]]), "interval", None, HOW).value is None
 
 
 def test_intervals_cover_and_shrink_and_are_the_same_each_time():

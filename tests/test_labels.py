@@ -13,8 +13,24 @@ from coigw_judge.errors import FixSource
 from coigw_judge.labels import Label, Written, control_name, read
 
 ROWS: list[dict[str, Any]] = [
-    {"row_id": "a.jsonl:0", "annotator": "甲", "item": "overall", "value": "accept", "round": 1, "weight": 2.5, "blind": True},
-    {"row_id": "a.jsonl:0", "annotator": "甲", "item": "answer.quality", "value": 8.5, "round": 1, "weight": 2.5, "blind": True},
+    {
+        "row_id": "a.jsonl:0",
+        "annotator": "甲",
+        "item": "overall",
+        "value": "accept",
+        "round": 1,
+        "weight": 2.5,
+        "blind": True,
+    },
+    {
+        "row_id": "a.jsonl:0",
+        "annotator": "甲",
+        "item": "answer.quality",
+        "value": 8.5,
+        "round": 1,
+        "weight": 2.5,
+        "blind": True,
+    },
     {"id": "r2", "annotator": "乙", "item": "answer", "value": 7, "round": 2},
 ]
 EXPECTED = (
@@ -61,7 +77,18 @@ def test_parquet_holds_numbers_as_texts_beside_decisions(tmp_path):
     assert read(write(tmp_path / "l.parquet", rows)).labels == EXPECTED
 
 
-@pytest.mark.parametrize(("word", "value"), [("采用", "accept"), (" REFINE ", "refine"), ("剔除", "remove"), ("是", 1.0), ("false", 0.0), (True, 1.0), ("8", 8.0)])
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("采用", "accept"),
+        (" REFINE ", "refine"),
+        ("剔除", "remove"),
+        ("是", 1.0),
+        ("false", 0.0),
+        (True, 1.0),
+        ("8", 8.0),
+    ],
+)
 def test_words_for_decisions_and_truths(tmp_path, word, value):
     assert read(write(tmp_path / "l.jsonl", [{**ROWS[0], "value": word}])).labels[0].value == value
 
@@ -102,7 +129,9 @@ def test_label_studios_flat_exports_say_the_same(tmp_path, name):
     row = MIN if name == "min.json" else MIN | {"answer-quality": json.dumps(MIN["answer-quality"])}
     found = read(write(tmp_path / name, [row]))
     assert {(label.item, label.value) for label in found.labels} == READ
-    assert {(label.row, label.id, label.annotator) for label in found.labels} == {("a.jsonl:0", "r1", "3")}, "its id is the task's, not ours"
+    assert {(label.row, label.id, label.annotator) for label in found.labels} == {("a.jsonl:0", "r1", "3")}, (
+        "its id is the task's, not ours"
+    )
     assert found.texts == (Written("a.jsonl:0", "r1", "3", "thought", "另想"),)
 
 

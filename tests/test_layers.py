@@ -34,6 +34,7 @@ GROUPS = (
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
         *("terminal", "agreement", "labels", "labelled", "people_rows", "regate", "calibrate", "calibrate_text"),
+        *("alpha", "calibrate_view", "calibrate_gate"),
         *("picked", "chosen", "label_studio", "export", "explained", "drift", "leaks", "writers"),
     },
     {"cli", "cli_people", "front"},

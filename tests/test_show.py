@@ -16,7 +16,9 @@ OPENING = "「『（《“‘"
 TEXT = "他问：“这只表，为什么走得慢？”（修表匠没有回答。）《旧物》里写过，2022年的 Grand Seiko 也会慢……"
 
 
-@pytest.mark.parametrize(("text", "wide"), [("abc", 3), ("表走", 4), ("é́", 1), ("ｱ", 1), ("👩", 2), ("、a", 3), ("", 0)])
+@pytest.mark.parametrize(
+    ("text", "wide"), [("abc", 3), ("表走", 4), ("é́", 1), ("ｱ", 1), ("👩", 2), ("、a", 3), ("", 0)]
+)
 def test_width_is_what_a_terminal_gives(text, wide):
     assert cells(text) == wide
 
@@ -54,10 +56,18 @@ def test_columns_stand_below_each_other_whatever_the_width_of_characters():
 def run(tmp_path):
     inputs = triplets(6)
     verdicts = [
-        decided(scored(9, 9, 9, 8, 8, 8, judge_reasons={"answer.quality": "句句" * 60}, notes={"answer_analysis.theme": "旧"})),
+        decided(
+            scored(
+                9, 9, 9, 8, 8, 8, judge_reasons={"answer.quality": "句句" * 60}, notes={"answer_analysis.theme": "旧"}
+            )
+        ),
         decided(scored(9, 9, 9, 8, 8, 7, reasons=["thought.creativity 7 < 8"])),
-        scored(7, 9, decision="dropped", skipped=["query", "thought"], asked=["answer"], reasons=["answer.quality 7 < 8"]),
-        scored(9, 9, 9, 9, decision="unscored", asked=["answer", "query", "thought"], reasons=["thought unscored: refused"]),
+        scored(
+            7, 9, decision="dropped", skipped=["query", "thought"], asked=["answer"], reasons=["answer.quality 7 < 8"]
+        ),
+        scored(
+            9, 9, 9, 9, decision="unscored", asked=["answer", "query", "thought"], reasons=["thought unscored: refused"]
+        ),
         {"decision": "duplicate", "reasons": ["same texts as rows.jsonl:0"]},
         scored(9, 9, 9, 9, decision="dropped", not_applicable=["thought"], **{"removal.facts": False}),
     ]
@@ -86,7 +96,9 @@ def test_every_threshold_stands_beside_its_score(run):
 
 def test_floors_by_dimension_and_no_gate_at_all(tmp_path):
     rows = [decided(scored(9, 5, 9, 9, 9, 9))]
-    each = make_run(tmp_path, triplets(1), rows, name="a", gate={"each": {"answer": 6, "query.quality": 9.5}, "total": None})
+    each = make_run(
+        tmp_path, triplets(1), rows, name="a", gate={"each": {"answer": 6, "query.quality": 9.5}, "total": None}
+    )
     told = found(each, "t0")
     assert (told["answer.creativity"]["least"], told["answer.creativity"]["met"]) == (6, "fails")
     assert told["query.quality"]["met"] == "fails" and told["query.creativity"]["met"] == "no threshold"
@@ -106,11 +118,17 @@ def test_the_table_of_the_gate_is_aligned_with_chinese_titles(run):
     lines = show.as_text(show.find(run, "t0"), 100).splitlines()
     gate = lines[lines.index("== gate") + 1 :]
     gate = gate[: gate.index("")]
-    assert len(gate) == 10 and {cells(line[: line.index(" at least") if "at least" in line else line.index(" must")]) for line in gate} == {cells(gate[0][: gate[0].index(" at least")])}
+    assert len(gate) == 10 and {
+        cells(line[: line.index(" at least") if "at least" in line else line.index(" must")]) for line in gate
+    } == {cells(gate[0][: gate[0].index(" at least")])}
 
 
 def test_what_settled_a_row_is_said(run, capsys):
-    for row, said in (("t4", "Another row with the same texts"), ("t3", "the judge gave no score"), ("t5", "does not apply: thought")):
+    for row, said in (
+        ("t4", "Another row with the same texts"),
+        ("t3", "the judge gave no score"),
+        ("t5", "does not apply: thought"),
+    ):
         assert main(["show", run, row]) == 0
         assert said in capsys.readouterr().out.replace("\n    ", " ").replace("\n", " ")
 
@@ -120,7 +138,9 @@ def test_json_has_all_and_a_row_is_found_by_either_name(run, capsys):
     by_row = json.loads(capsys.readouterr().out)
     assert main(["show", run, "t0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == by_row
-    assert by_row["verdict"]["notes"] == {"answer_analysis.theme": "旧"} and by_row["texts"]["answer"].startswith("第0只表")
+    assert by_row["verdict"]["notes"] == {"answer_analysis.theme": "旧"} and by_row["texts"]["answer"].startswith(
+        "第0只表"
+    )
     assert {"item", "value", "least", "met", "why"} == set(by_row["gate"][0]) and not by_row["changed"]
 
 
