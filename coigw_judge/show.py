@@ -6,19 +6,15 @@ Not known here: anything about the other records.
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow.dataset as ds
 
-from coigw_judge import diff_rows, explained, people_rows, picked, source
+from coigw_judge import diff_rows, explained, people_rows, picked
 from coigw_judge import manifest as manifests
 from coigw_judge.diff_rows import Run
-from coigw_judge.errors import FixSource, FixStore
-from coigw_judge.job import Job
-from coigw_judge.paths import is_uri
-from coigw_judge.record import Record, Unreadable, record_digest, to_record
+from coigw_judge.errors import FixStore
+from coigw_judge.record import Record, record_digest
 from coigw_judge.spans import around
 from coigw_judge.store import Store
 from coigw_judge.terminal import cells as cells
@@ -51,7 +47,8 @@ def find(run: str, row: str) -> dict[str, Any]:
     """A row's verdict, texts, thresholds and raw replies. Raises FixStore where the run has no such row."""
     opened = diff_rows.open_run(run)
     verdict = _verdict(opened, row)
-    texts = _texts(opened.manifest, verdict)
+    place = (verdict["file"], verdict["position"])
+    texts = picked.records(opened.manifest, [place])[place]
     replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
     rubrics, _ = people_rows.known_rubrics(opened)
     return {
@@ -76,34 +73,9 @@ def _verdict(run: Run, row: str) -> dict[str, Any]:
     )
 
 
-def _texts(manifest: Mapping[str, Any], verdict: Mapping[str, Any]) -> Record | str:
-    """The record as the input has it now, or why it can not be had."""
-    job = Job.model_validate(manifest["configuration"])
-    patterns = _as_given(verdict["file"], job.input.paths) if is_uri(verdict["file"]) else [verdict["file"]]
-    try:
-        files = source.list_files(patterns, Path(manifest["job_file"]).parent, job.input.encoding)
-        ((_, raw),) = picked.rows([(verdict["file"], verdict["position"])], files)
-    except FixSource as error:
-        return str(error)
-    if raw is None:
-        return "the input no longer has this row"
-    if isinstance(raw, Unreadable):
-        return raw.reason
-    record = to_record(raw, job.input.columns)
-    return record if isinstance(record, Record) else record.reason
-
-
 def _changed(record: Record, verdict: Mapping[str, Any]) -> bool:
     judged = verdict.get("record")
     return judged is not None and record_digest(record.digests()).hex() != judged
-
-
-def _as_given(file: str, patterns: list[str]) -> list[str]:
-    """The URI of one file, with the parameters that the job gives for its bucket; nothing else is listed."""
-    scheme, _, path = file.partition("://")
-    near = f"{scheme}://{path.partition('/')[0]}"
-    query = next((pattern.partition("?")[2] for pattern in patterns if pattern.startswith(near)), "")
-    return [f"{scheme}://{quote(path)}{'?' + query if query else ''}"]
 
 
 def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:

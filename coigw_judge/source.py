@@ -12,7 +12,6 @@ Not known here: which columns matter (record.py), Ray.
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import zip_longest
 
 from coigw_judge import encoding
 from coigw_judge.errors import FixSource
@@ -130,28 +129,3 @@ def read(piece: Split, columns: list[str] | None = None) -> Iterator[tuple[int, 
         yield from read_csv(piece, columns)
     else:
         yield from read_jsonl(piece)
-
-
-def read_at(file: File, positions: Iterable[int]) -> Iterator[tuple[int, Row]]:
-    """The raw rows at some positions of a file; those that are gone are left out. Reads only splits that hold some."""
-    wanted = set(positions)
-    pieces = split(file)
-    for piece, after in zip_longest(pieces, pieces[1:]):
-        inside = {at for at in wanted if _may_hold(piece, after, at)}
-        for at, row in read(piece) if inside else ():
-            if at in inside:
-                yield at, row
-                inside.discard(at)
-                if not inside:
-                    break
-
-
-def _may_hold(piece: Split, after: Split | None, position: int) -> bool:
-    if piece.format == "parquet":
-        return position >= piece.first and (after is None or position < after.first)
-    return piece.stop <= 0 or piece.start <= position < piece.stop
-
-
-def read_one(name: str, position: int, files: list[File]) -> Row | None:
-    """The raw row at a position, for people who ask for it; None where it is gone."""
-    return next((row for file in files if file.name == name for _, row in read_at(file, [position])), None)

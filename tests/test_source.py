@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coigw_judge import source
+from coigw_judge import picked, source
 from coigw_judge.errors import FixSource
 from coigw_judge.record import Unreadable
 from coigw_judge.source import File, Row
@@ -493,11 +493,10 @@ def test_a_row_is_found_again_by_its_id(folder: Path, name: str, monkeypatch: py
         file = put(folder, name, b"id\n" + b"".join(b"%d\n" % row["id"] for row in ROWS))
     else:
         file = put(folder, name, jsonl(ROWS))
-    for position, row in rows(file)[::9]:
-        assert source.read_one(name, position, [file]) == row
-        assert source.row_id(name, position) == f"{name}:{position}"
-    assert source.read_one(name, 10**9, [file]) is None
-    assert source.read_one("other", 0, [file]) is None
+    wanted = {(name, position): row for position, row in rows(file)[::9]}
+    assert all(source.row_id(name, position) == f"{name}:{position}" for _, position in wanted)
+    places = [*wanted, (name, 10**9), ("other", 0)]
+    assert dict(picked.rows(places, [file])) == wanted | {(name, 10**9): None, ("other", 0): None}
 
 
 # Any bytes at all

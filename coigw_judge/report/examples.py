@@ -7,9 +7,8 @@ Not known here: HTML, what a decision rests on.
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from coigw_judge import source
+from coigw_judge import people_rows, picked
 from coigw_judge.diff_rows import Run
-from coigw_judge.errors import FixSource
-from coigw_judge.job import Job
-from coigw_judge.paths import is_uri
-from coigw_judge.record import Record, Unreadable, to_record
 from coigw_judge.report.shape import Shape
 from coigw_judge.report.tally import batches
 
@@ -71,16 +66,17 @@ def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]
     for kind, heap in heaps.items():
         for pick in sorted(heap, reverse=True):
             kinds.setdefault(pick.row_id, (kind, pick.worth))
-    verdicts = _verdicts(run, list(kinds))
-    texts = _texts(manifest, list(verdicts.values()))
+    verdicts = {row["row_id"]: row for row in people_rows.named(run, kinds, (), list(run.columns))}
+    places = {row_id: (row["file"], row["position"]) for row_id, row in verdicts.items()}
+    records = picked.records(manifest, places.values())
     shown = []
     for row_id, (kind, worth) in kinds.items():
-        found = texts[row_id]
+        found = records[places[row_id]]
         shown.append(
             Example(
                 kind=kind,
                 verdict=verdicts[row_id],
-                texts={} if isinstance(found, str) else found,
+                texts={} if isinstance(found, str) else dict(found.texts.items()),
                 missing=found if isinstance(found, str) else "",
                 lacks=-worth if kind == "near miss" else None,
             )
@@ -127,38 +123,3 @@ def _push(heap: list[_Pick], most: int, rows: Any, worth: Any, ids: pa.ChunkedAr
             heapq.heappush(heap, pick)
         elif heap[0] < pick:
             heapq.heapreplace(heap, pick)
-
-
-def _verdicts(run: Run, row_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The whole verdicts of some rows."""
-    wanted = pa.array(row_ids, pa.string())
-    found: dict[str, dict[str, Any]] = {}
-    for batch in batches(run, list(run.columns)):
-        for row in batch.filter(pc.is_in(batch["row_id"], value_set=wanted)).to_pylist():
-            found[row["row_id"]] = row | {name: dict(row.get(name) or []) for name in ("judge_reasons", "notes")}
-    return found
-
-
-def _texts(manifest: Mapping[str, Any], verdicts: Sequence[dict[str, Any]]) -> dict[str, dict[str, str] | str]:
-    """Per row id the texts of the record as the input has it now, or why they can not be had."""
-    job = Job.model_validate(manifest["configuration"])
-    base = Path(manifest["job_file"]).parent
-    by_file: dict[str, dict[int, str]] = {}
-    for verdict in verdicts:
-        by_file.setdefault(verdict["file"], {})[verdict["position"]] = verdict["row_id"]
-    found: dict[str, dict[str, str] | str] = {
-        row_id: "the input no longer has this row" for rows in by_file.values() for row_id in rows.values()
-    }
-    for name, rows in by_file.items():
-        try:
-            for file in source.list_files(job.input.paths if is_uri(name) else [name], base, job.input.encoding):
-                for position, raw in source.read_at(file, rows) if file.name == name else ():
-                    found[rows[position]] = _record_texts(raw, job.input.columns)
-        except FixSource as error:
-            found |= dict.fromkeys(rows.values(), str(error))
-    return found
-
-
-def _record_texts(raw: Any, columns: dict[str, str]) -> dict[str, str] | str:
-    record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
-    return dict(record.texts.items()) if isinstance(record, Record) else record.reason

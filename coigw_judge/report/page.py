@@ -41,7 +41,7 @@ def build(folder: str, by: Sequence[str] = ()) -> str:
     run = open_run(folder)
     for name in by:
         check_group((run, run), name)
-    shape = shape_of(run.manifest, run.items("score"), run.items("check"))
+    shape = shape_of(run)
     columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
     counted = tally.count(run, shape.dimensions, shape.checks, columns)
     shown = examples.choose(run, shape, run.manifest)

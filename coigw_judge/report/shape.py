@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from coigw_judge.diff_rows import Run
+from coigw_judge.people_rows import gate_items
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -25,27 +28,20 @@ class Shape:
     review_each: float
 
 
-def shape_of(manifest: Mapping[str, Any], scores: list[str], checks: list[str]) -> Shape:
-    """The shape of a run whose verdicts have these score and check columns."""
-    gate = manifest["gate"]
-    main = list(manifest["rubrics"])[: len(manifest["configuration"]["rubrics"])]
-    asked = [name for name in scores if name.partition(".")[0] in main]
-    over = asked if gate["over"] is None else _spelt(gate["over"], asked)
+def shape_of(run: Run) -> Shape:
+    """The shape of a run."""
+    gate = run.manifest["gate"]
+    over, require = gate_items(run)
     return Shape(
-        dimensions=tuple(scores),
-        checks=tuple(checks),
+        dimensions=tuple(run.items("score")),
+        checks=tuple(run.items("check")),
         over=tuple(over),
         each=_each(gate["each"], over),
-        require=tuple(_spelt(gate["require"], checks)),
+        require=tuple(require),
         total=gate["total"],
         review_total=gate["review"]["total"],
         review_each=gate["review"]["each"],
     )
-
-
-def _spelt(names: list[str], known: list[str]) -> list[str]:
-    """The columns that rubrics or `rubric.item` stand for."""
-    return [column for column in known if any(column == name or column.startswith(f"{name}.") for name in names)]
 
 
 def _each(each: Any, over: list[str]) -> dict[str, float]:
@@ -53,5 +49,5 @@ def _each(each: Any, over: list[str]) -> dict[str, float]:
         return {}
     if not isinstance(each, dict):
         return dict.fromkeys(over, float(each))
-    whole = {column: float(value) for name, value in each.items() for column in _spelt([name], over)}
+    whole = {column: float(value) for name, value in each.items() for column in over if column.startswith(f"{name}.")}
     return whole | {name: float(value) for name, value in each.items() if name in over}
