@@ -49,7 +49,7 @@ def test_misbehaving_servers_change_no_score_and_lose_no_row(write_job, tmp_path
     moods += [(200, {}, "<html>登录</html>"), (200, {}, '{"choices": []}'), (200, {}, '{"error": {"code": 500}}'), trouble(502)]
 
     def moody(got: Got) -> Act:
-        return completion(got) if got.trifle or chance.random() < 0.6 else chance.choice(moods)
+        return completion(got) if got.trifle or chance.random() < 0.75 else chance.choice(moods)
 
     mortal = start()
     died = threading.Event()

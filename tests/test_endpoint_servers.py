@@ -116,6 +116,22 @@ def test_a_free_place_goes_to_a_record_of_its_own_server():
     asyncio.run(scene())
 
 
+def test_what_failed_at_one_server_goes_to_another():
+    async def scene() -> None:
+        servers = Servers(["a", "b"], 4, 60, well)
+        home = await servers.take(1)
+        servers.release(home)
+        other = await servers.take(1, home)
+        assert other is not home
+        held = [await servers.take(1) for _ in range(3)]
+        assert held[0] is other, "and stays there"
+        while other.out < 4:
+            await servers.take(1, home)
+        assert await servers.take(1, other) is home
+
+    asyncio.run(scene())
+
+
 def test_who_waits_for_a_server_that_is_gone_is_served_in_turn():
     async def scene() -> None:
         servers = Servers(["a", "b"], 1, 60, well)

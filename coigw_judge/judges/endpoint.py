@@ -113,9 +113,10 @@ class EndpointJudge:
 
     async def _answered(self, request: Request, content: bytes, record: int) -> Reply:
         faults, first = 0, 0.0
+        server: Server | None = None
         while True:
             await self._within_rate(request)
-            server = await self._servers.take(record)
+            server = await self._servers.take(record, server)
             sent = time.monotonic()
             try:
                 outcome = await self._sent(server, request, content)

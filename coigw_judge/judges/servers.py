@@ -100,9 +100,12 @@ class Servers:
         """Somebody has an answer, or no hope of one."""
         self._asks -= 1
 
-    async def take(self, record: int) -> Server:
-        """A place at a server for a request about this record; give it back by `release`. Raises FixJudge."""
-        while (chosen := self._choose(record)) is None:
+    async def take(self, record: int, failed: Server | None = None) -> Server:
+        """A place at a server for a request about this record; give it back by `release`. Raises FixJudge.
+
+        `failed` is where the request was just in vain: another server is taken where one has room.
+        """
+        while (chosen := self._choose(record, failed)) is None:
             self._lose_patience()
             place: asyncio.Future[Server] = asyncio.get_running_loop().create_future()
             self._waiting[place] = record
@@ -118,14 +121,14 @@ class Servers:
                 return place.result()
         return self._given(chosen, record)
 
-    def _choose(self, record: int) -> Server | None:
+    def _choose(self, record: int, failed: Server | None) -> Server | None:
         now = time.monotonic()
         ready = [server for server in self._servers if server.has_room(now)]
         if not ready:
             return None
-        least = min(ready, key=lambda server: server.out)
+        least = min(ready, key=lambda server: (server is failed, server.out))
         home = self._homes.get(record)
-        return home if home in ready and home.out <= least.out + self._slack else least
+        return home if home is not failed and home in ready and home.out <= least.out + self._slack else least
 
     def _given(self, server: Server, record: int) -> Server:
         server.out += 1
