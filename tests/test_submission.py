@@ -22,6 +22,7 @@ import yaml
 from chaos import triplets
 from nodes import ROOT, Nodes, environment, kill_all, living, named, wait_for
 
+from coigw_judge import earlier, front
 from coigw_judge.cli import main
 from coigw_judge.fill import FLUSH_SECONDS
 from coigw_judge.job import load_job
@@ -311,3 +312,78 @@ def test_no_token_and_an_address_for_submissions_are_told_plainly(tmp_path: Path
         assert done.returncode == 2, done.stderr
         assert done.stderr.startswith("coigw-judge: ") and len(done.stderr.splitlines()) == 1
         assert all(word in done.stderr for word in words)
+
+
+# What a rescoring is set against
+
+
+@pytest.mark.usefixtures("ray_cluster")
+class TestRescoring:
+    """The script itself, on a local cluster."""
+
+    def rescore(self, job: Path, *more: str) -> int:
+        return front.rescore(str(ROOT / "jobs" / "rescore.py"), ["--job", str(job), *more])
+
+    def test_it_asks_what_changed_and_ends_with_the_diff(self, write_job: Any, tmp_path: Path, capsys: Any) -> None:
+        job = write_job(triplets(20), samples={"repeat": 1.0}, early_exit=False)
+        assert main(["run", str(job)]) == 0
+        (before,) = (tmp_path / "runs").iterdir()
+        count = len(asked(tmp_path))
+        capsys.readouterr()
+        assert self.rescore(job, "--set", "gate.each=6", "--set", "gate.total=36") == 0
+        told = capsys.readouterr().out
+        assert told.index("run folder: ") < told.index("Decisions of joined rows: A down, B across")
+        assert str(before) in told and len(asked(tmp_path)) == count, "another gate asks nothing"
+
+    def test_it_takes_the_newest_run_over_the_same_input(self, write_job: Any, tmp_path: Path, capsys: Any) -> None:
+        job = write_job(triplets(8))
+        other = tmp_path / "other.jsonl"
+        shutil.copy(tmp_path / "rows.jsonl", other)
+        for given in ([], [], ["--input", str(other)]):
+            assert main(["run", str(job), *given]) == 0
+        names = {path.name: json.loads((path / "manifest.json").read_text()) for path in (tmp_path / "runs").iterdir()}
+        fitting = [name for name, told in names.items() if told["configuration"]["input"]["paths"] == ["rows.jsonl"]]
+        assert len(fitting) == 2
+        loaded = load_job(job)
+        assert earlier.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
+        absolute = load_job(job, input_paths=[str(tmp_path / "rows.jsonl")])
+        assert earlier.run_over_same_input(absolute) == earlier.run_over_same_input(loaded), "the same file"
+        torn = tmp_path / "runs" / "test-29991231-235959-abcd"
+        torn.mkdir()
+        incomplete = tmp_path / "runs" / "test-29991231-235958-abcd"
+        shutil.copytree(tmp_path / "runs" / fitting[0], incomplete)
+        (incomplete / "manifest.json").write_text(json.dumps(names[fitting[0]] | {"complete": False}))
+        assert earlier.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
+
+    def test_without_an_earlier_run_nothing_is_asked(self, write_job: Any, tmp_path: Path, capsys: Any) -> None:
+        job = write_job(triplets(4))
+        assert self.rescore(job) == 2
+        told = capsys.readouterr().err
+        assert "holds no complete run over" in told and "--against" in told and not asked(tmp_path)
+        assert self.rescore(job, "--against", str(tmp_path / "nowhere")) == 2
+        assert "nowhere: is no run folder" in capsys.readouterr().err and not asked(tmp_path)
+
+
+def newest(names: list[str]) -> str:
+    """By the second in which they began, as their names say; of one second any that sorts last."""
+    return max(names, key=lambda name: name.rsplit("-", 3)[1:])
+
+
+@pytest.mark.parametrize("name", ["prefilter", "pairs", "triplets", "rescore"])
+def test_every_script_has_its_job_and_takes_the_options_of_run(name: str, capsys: Any) -> None:
+    assert load_job(ROOT / "jobs" / f"{name}.yaml").config.name == name
+    script = str(ROOT / "jobs" / f"{name}.py")
+    done = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True, cwd="/", env={"PATH": os.defpath}, timeout=120)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    of_run = {word for word in capsys.readouterr().out.split() if word.startswith("--")}
+    assert of_run and all(option in done.stdout for option in of_run)
+
+
+def test_an_exit_code_other_than_0_stands_in_the_manifest(write_job: Any, tmp_path: Path, ray_cluster: None) -> None:
+    judge = {"engine": "scripted_judge:ScriptedJudge", "options": {"fail": {"thought": "length"}}, "retries": 0}
+    job = write_job(triplets(5), judge=judge, early_exit=False)
+    assert main(["run", str(job)]) == 1
+    (path,) = (tmp_path / "runs").glob("*/manifest.json")
+    assert json.loads(path.read_text())["exit_code"] == 1
