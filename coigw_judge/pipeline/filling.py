@@ -182,7 +182,9 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     least, most = order.replicas
     calls = blocks_at_once(order.judge, order.care, order.block_rows)
     waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0
-    ray.data.DataContext.get_current().autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context = ray.data.DataContext.get_current()
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context.memory_usage_poll_interval_s = None  # a thread for every block that an actor works on
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
