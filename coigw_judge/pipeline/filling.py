@@ -169,7 +169,8 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
     - One batch per task, a whole block: with several, a slow consumer stopped the actor's event loop. Its size is
-      stated, for Ray Data takes no actors with GPUs otherwise.
+      stated, for Ray Data takes no actors with GPUs otherwise; so the few rows that end a split are put to the next
+      split's, and thousands of small files do not become thousands of small blocks.
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
