@@ -100,10 +100,12 @@ def _run(folder: Path, name: str, replicas: int, cpus: int, judge: dict[str, Any
     command = [sys.executable, __file__, "inside", str(place / "job.yaml"), str(place / "figures.json"), str(cpus)]
     with (place / "log").open("wb") as log:
         process = psutil.Popen(command, stdout=log, stderr=log, env=_environment())
-        memory = _watch(process)
+        memory, processors = _watch(process)
     if process.returncode:
         raise SystemExit((place / "log").read_text(encoding="utf-8", errors="replace")[-4000:])
-    return {**json.loads((place / "figures.json").read_text()), "memory": memory}
+    found = json.loads((place / "figures.json").read_text())
+    per_record = {kind: 1000 * seconds / found["asked"] for kind, seconds in processors.items()}
+    return {**found, "memory": memory, "processor_ms_per_record": per_record}
 
 
 def _inside(job: str, figures: str, cpus: str) -> int:
@@ -135,21 +137,22 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def _watch(process: psutil.Popen) -> list[dict[str, float]]:
-    """Resident MiB of the driver and of its largest judge actor, and Ray's own processes, until the process ends."""
+def _watch(process: psutil.Popen) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Until the process ends: resident MiB of the driver, of its largest judge actor and of the largest other process;
+    and the processor seconds that each kind had, which a crowded machine makes no larger."""
     samples: list[dict[str, float]] = []
+    seconds: dict[int, tuple[str, float]] = {}
 
     def sample() -> None:
         found = {"at": time.time(), "driver": 0.0, "actor": 0.0, "others": 0.0}
         with suppress(psutil.NoSuchProcess):
-            found["driver"] = process.memory_info().rss / _MIB
-            for child in process.children(recursive=True):
+            for each in [process, *process.children(recursive=True)]:
                 with suppress(psutil.NoSuchProcess, IndexError):
-                    resident, title = child.memory_info().rss / _MIB, child.cmdline()[0]
-                    if "JudgeActor" in title:
-                        found["actor"] = max(found["actor"], resident)
-                    else:
-                        found["others"] = max(found["others"], resident)
+                    kind = "actor" if "JudgeActor" in each.cmdline()[0] else "others"
+                    kind = "driver" if each.pid == process.pid else kind
+                    found[kind] = max(found[kind], each.memory_info().rss / _MIB)
+                    times = each.cpu_times()
+                    seconds[each.pid] = (kind, times.user + times.system)
         samples.append(found)
 
     thread = threading.Thread(target=process.wait)
@@ -157,7 +160,8 @@ def _watch(process: psutil.Popen) -> list[dict[str, float]]:
     while thread.is_alive():
         sample()
         thread.join(_SAMPLE_SECONDS)
-    return samples
+    kinds = ("driver", "actor", "others")
+    return samples, {kind: sum(used for of, used in seconds.values() if of == kind) for kind in kinds}
 
 
 # Parts
@@ -167,14 +171,16 @@ def _free(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The same records through more and more replicas."""
     _write(folder / "input", _short(options.records or 20_000))
     counts = [options.replicas] if options.replicas else [1, 2, 4]
-    print("| replicas | records/s | fill s | start-up s | scan s |\n| ---: | ---: | ---: | ---: | ---: |")
+    print("| replicas | records/s | fill s | scan s | ms of processor per record: driver, actors, others |")
+    print("| ---: | ---: | ---: | ---: | ---: |")
     found = []
     for count in counts:
         run = _run(folder, f"free-{count}", count, options.cpus, {"concurrency": 256})
         run.pop("memory")
         rate = run["asked"] / (run["seconds"] - run["startup"])
         found.append({"replicas": count, "records_per_s": rate, **run})
-        cells = f"{rate:,.0f} | {run['seconds']:.1f} | {run['startup']:.1f} | {run['scan']:.1f}"
+        used = ", ".join(f"{value:.2f}" for value in run["processor_ms_per_record"].values())
+        cells = f"{rate:,.0f} | {run['seconds']:.1f} | {run['scan']:.1f} | {used}"
         print(f"| {count} | {cells} |", flush=True)
     return {"runs": found}
 
@@ -185,7 +191,8 @@ def _long(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     run = _run(folder, "long", options.replicas or 2, options.cpus, {"concurrency": 256})
     memory = [each for each in run.pop("memory") if run["begun"] + run["startup"] <= each["at"] <= run["ended"]]
     rate = run["asked"] / (run["seconds"] - run["startup"])
-    print(f"{run['asked']:,.0f} records in {run['seconds']:.0f} s: {rate:,.0f} records/s; scan {run['scan']:.0f} s\n")
+    print(f"{run['asked']:,.0f} records in {run['seconds']:.0f} s: {rate:,.0f} records/s; scan {run['scan']:.0f} s")
+    print(f"ms of processor per record: {run['processor_ms_per_record']}\n")
     print("| part of the fill | driver MiB | largest actor MiB | largest other MiB |\n| --- | ---: | ---: | ---: |")
     table = []
     for number in range(5):

@@ -273,7 +273,6 @@ class Filler:
             await asyncio.sleep(self._flush_seconds / 100)  # blocks that ended together share one part
             self._hungry.clear()
             await self.flush()
-            self._flush_where_hungry()
 
     async def finish(self) -> None:
         """Ask nothing more from now on, and write what was answered."""

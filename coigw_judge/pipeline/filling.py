@@ -170,7 +170,8 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     """Splits -> records -> blocks of a few rows -> the actor pool.
 
     - One batch per task, a whole block: with several, a slow consumer stopped the actor's event loop. Its size is
-      stated, for Ray Data takes no actors with GPUs otherwise.
+      stated, for Ray Data takes no actors with GPUs otherwise; so the few rows that end a split are put to the next
+      split's, and thousands of small files do not become thousands of small blocks.
     - As many blocks at once as hold about three times the rows that the engine runs: a block waits for its
       slowest row. A semaphore in Filler admits requests.
     - `max_restarts=-1`, construction retried, errored blocks tolerated: a lost node costs time, never the job.
@@ -183,7 +184,9 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     least, most = order.replicas
     calls = blocks_at_once(order.judge, order.care, order.block_rows)
     waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0
-    ray.data.DataContext.get_current().autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context = ray.data.DataContext.get_current()
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    context.memory_usage_poll_interval_s = None  # a thread for every block that an actor works on
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
     dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
