@@ -13,7 +13,7 @@ Not known here: Ray, rubrics, judges.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,19 +21,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coigw_judge import spans
+from coigw_judge import links, screened, spans
 from coigw_judge.errors import CountsDiffer, FixSource
 from coigw_judge.hashing import digest as digest_of
 from coigw_judge.hashing import fingerprint
-from coigw_judge.job import Job, Screen
+from coigw_judge.job import Job
 from coigw_judge.paths import open_atomic, write_atomic
-from coigw_judge.record import Record, Unreadable, record_digest, to_record
+from coigw_judge.record import Record, Unreadable, record_digest, to_label, to_record
 from coigw_judge.rubric import FIELDS
+from coigw_judge.screened import Names
+from coigw_judge.screens import ENGAGEMENT, NAMES, Looked, Screens
+from coigw_judge.screens.config import Screen
 from coigw_judge.source import File, Split, read
 from coigw_judge.spans import DIGEST, Numbers, Span
 from coigw_judge.store import Store
 
-FORMAT = 2
+FORMAT = 3
 SCHEMA = pa.schema(
     [
         ("home", DIGEST),
@@ -45,20 +48,25 @@ SCHEMA = pa.schema(
         *((field, DIGEST) for field in FIELDS),
         ("genre", pa.string()),
         ("flags", pa.list_(pa.string())),
+        ("screens", pa.list_(pa.string())),
         ("suspected", pa.string()),
+        ("published", pa.date32()),
+        ("ttr", pa.float32()),
+        ("mattr", pa.float32()),
         ("chars", pa.int64()),
         ("unreadable", pa.string()),
         ("screened", pa.string()),
+        ("screened_by", pa.string()),
     ]
 )
 """A scanned row: its split and number there, digests of record and fields (null: absent), or why it is no record.
 
-`suspected` is what in it addresses the judge; `screened` says why the job's screens drop it.
+`suspected` is what in it addresses the judge; `screens` a sentence for each screen that it hits, `screened` that of the
+screen which drops it, `screened_by`; `published` its own day, not that of an earlier copy.
 """
 
 _REASONS = 3
-SUSPECTED = "injection_suspected"
-"""The flag of a record that addresses its judge."""
+_META = ("published_at", *ENGAGEMENT)
 
 ROWS_PER_FILE = 1_000_000
 
@@ -75,7 +83,10 @@ class Troubled:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have."""
+    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have.
+
+    `screens` has for every screen that hit how many rows it `dropped` (a row counts once, for the first) and `flagged`.
+    """
 
     digest: str
     splits: tuple[Split, ...]
@@ -85,6 +96,7 @@ class Scan:
     unreadable: int
     screened: int
     duplicates: int
+    screens: dict[str, dict[str, int]]
     troubled: tuple[Troubled, ...] = ()
 
     @property
@@ -98,10 +110,11 @@ class Scan:
         return sum(count for kind, count in self.kinds.items() if wanted <= set(kind.split("+")))
 
 
-def scan_digest(job: Job, files: list[File]) -> str:
+def scan_digest(job: Job, files: list[File], excluded: Sequence[File] = ()) -> str:
     """What a scan depends on."""
-    listed = [[f.path, f.name, f.size, f.mtime_ns] for f in files]
-    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, job.screen.model_dump()])
+    listed = [[[f.path, f.name, f.size, f.mtime_ns] for f in some] for some in (files, excluded)]
+    screen = job.screen.model_dump(mode="json")
+    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, screen])
 
 
 def load(store: Store, digest: str) -> Scan | None:
@@ -119,71 +132,93 @@ def load(store: Store, digest: str) -> Scan | None:
 def scan_split(
     store: Store, work: str, number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
 ) -> dict[str, Any]:
-    """Scan one split and write its rows into the folder `work`.
+    """Scan one split and write its rows into the folder `work`, and where rows are compared what they are known by.
 
-    Returns counts: rows, kinds, unreadable, screened, and `reasons`, the commonest why rows are unreadable.
+    Returns counts: rows, kinds, unreadable, keys, and `reasons`, the commonest why rows are unreadable.
     """
-    wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
+    cluster = screen.cluster_column
+    wanted = [columns.get(name, name) for name in ("id", "genre", *_META, *FIELDS)] + ([cluster] if cluster else [])
     kinds: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
     reasons: Counter[str] = Counter()
-    count = screened = 0
+    rows: list[dict[str, Any]] = []
+    screens, keys = Screens(screen), links.Keys(screen) if screen.links else None
+    count = 0
     path = f"{work}/{number:05d}.parquet"
     with open_atomic(store.filesystem, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for position, raw in read(piece, wanted):
             if limit is not None and count >= limit:
                 break
+            row: dict[str, Any] = {"split": number, "row": count, "position": position}
             record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
-            row = {"split": number, "row": count, "position": position} | _row(record, screen)
-            row.setdefault("home", digest_of([piece.name.encode("utf-8", "surrogateescape"), str(position).encode()]))
+            if isinstance(record, Unreadable):
+                name = piece.name.encode("utf-8", "surrogateescape")
+                row |= {"id": record.id, "unreadable": record.reason, "home": digest_of([name, str(position).encode()])}
+                reasons[record.reason] += 1
+            else:
+                assert not isinstance(raw, Unreadable)
+                row |= _row(record, screens.look(record, raw, columns), screens)
+                kinds["+".join(record.texts)] += 1
+                if keys is not None:
+                    keys.add(record, screened.known_by(row), to_label(raw.get(cluster)) if cluster else None)
             rows.append(row)
             count += 1
-            if isinstance(record, Record):
-                kinds["+".join(record.texts)] += 1
-                screened += row["screened"] is not None
-            else:
-                reasons[record.reason] += 1
             if len(rows) >= 10_000:
                 writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
                 rows.clear()
         writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    counts = {"number": number, "rows": count, "kinds": dict(kinds), "screened": screened}
+    counts = {
+        "number": number,
+        "rows": count,
+        "kinds": dict(kinds),
+        "keys": 0 if keys is None else keys.write(store, work, number),
+    }
     return counts | {"unreadable": reasons.total(), "reasons": dict(reasons.most_common(_REASONS))}
 
 
-def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
-    if isinstance(record, Unreadable):
-        return {"id": record.id, "unreadable": record.reason}
-    digests, suspected = record.digests(), record.suspected()
+def _row(record: Record, looked: Looked, screens: Screens) -> dict[str, Any]:
+    digests = record.digests()
     return {
         "home": digests["answer"],
         "id": record.id,
         "record": record_digest(digests),
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
-        "flags": [] if suspected is None else [SUSPECTED],
-        "suspected": suspected,
+        **screened.columns(looked.findings, looked.suspected, screens),
+        "suspected": looked.suspected,
+        "published": looked.published,
+        "ttr": looked.ttr,
+        "mattr": looked.mattr,
         "chars": record.chars,
-        "screened": f"addresses the judge: {suspected}" if suspected and screen.injection == "drop" else None,
     }
 
 
-def file_groups(rows: list[int]) -> list[range]:
-    """Which splits (numbers) are gathered into one file of rows: neighbours, about ROWS_PER_FILE rows in all."""
+def file_groups(rows: list[int], most: int | None = None) -> list[range]:
+    """Which splits (numbers) are gathered into one file of rows: neighbours, ROWS_PER_FILE rows (or `most`) in all."""
+    most = ROWS_PER_FILE if most is None else most
     groups, start, size = [], 0, 0
     for number, count in enumerate(rows):
         size += count
-        if size >= ROWS_PER_FILE or number == len(rows) - 1:
+        if size >= most or number == len(rows) - 1:
             groups.append(range(start, number + 1))
             start, size = number + 1, 0
     return groups
 
 
-def gather(store: Store, digest: str, number: int, work: str, splits: Iterable[int]) -> None:
-    """Put the rows of some splits, which scan_split wrote into `work`, into one file, in order of `home`."""
+def gather(
+    store: Store, digest: str, number: int, work: str, splits: Sequence[int], screen: Screen, names: Names | None
+) -> dict[str, int]:
+    """Put the rows of some splits, which scan_split wrote into `work`, into one file, in order of `home`.
+
+    `names` says how what links.py found is called, where rows were compared. Returns `<screen>.dropped` and `.flagged`.
+    """
     tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in splits]
+    table = pa.concat_tables(tables)
+    screens = Screens(screen)
+    if names is not None:
+        table = screened.told(table, links.told(store, work, splits), screens, names)
     with spans.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
-        file.append(spans.sort(pa.concat_tables(tables), "home"))
+        file.append(spans.sort(table, "home"))
+    return screened.hits(table, screens)
 
 
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
@@ -194,9 +229,14 @@ def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int
 
 
 def finish(
-    store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], files: int, duplicates: int
+    store: Store,
+    digest: str,
+    splits: list[Split],
+    counts: list[dict[str, Any]],
+    gathered: list[dict[str, int]],
+    duplicates: int,
 ) -> Scan:
-    """Write scan.json. `counts` are scan_split's, in any order; `files` is how many files `gather` made."""
+    """Write scan.json. `counts` are scan_split's, in any order; `gathered` are gather's, one per file of rows."""
     ordered = sorted(counts, key=lambda count: int(count["number"]))
     kinds: Counter[str] = Counter()
     for count in ordered:
@@ -205,20 +245,29 @@ def finish(
         digest=digest,
         splits=tuple(splits),
         rows=tuple(int(count["rows"]) for count in ordered),
-        files=files,
+        files=len(gathered),
         kinds=dict(kinds),
         unreadable=sum(int(count["unreadable"]) for count in ordered),
-        screened=sum(int(count["screened"]) for count in ordered),
+        screened=sum(n for each in gathered for name, n in each.items() if name.endswith(".dropped")),
         duplicates=duplicates,
+        screens=_by_screen(gathered),
         troubled=_troubled_files(splits, ordered),
     )
     described: dict[str, Any] = {"splits": [piece.as_dict() for piece in splits], "rows": list(scan.rows)}
-    for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates"):
+    for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates", "screens"):
         described[name] = getattr(scan, name)
     described["troubled"] = [asdict(file) for file in scan.troubled]
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)
     return scan
+
+
+def _by_screen(gathered: list[dict[str, int]]) -> dict[str, dict[str, int]]:
+    total: Counter[str] = Counter()
+    for each in gathered:
+        total.update(each)
+    hit = [name for name in NAMES if total[f"{name}.dropped"] or total[f"{name}.flagged"]]
+    return {name: {what: total[f"{name}.{what}"] for what in ("dropped", "flagged")} for name in hit}
 
 
 def _troubled_files(splits: list[Split], counts: list[dict[str, Any]]) -> tuple[Troubled, ...]:

@@ -11,14 +11,18 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("errors", "hashing", "paths", "spans", "index", "rubric", "record"),
+        *("errors", "hashing", "paths", "spans", "index", "genres", "rubric", "record"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
         *("injection", "injection_rules", "injection_chinese", "injection_english"),
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
-    {"gate", "card", "plan"},
     {
-        *("job", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("gate", "card", "plan"),
+        *("screens", "screens.characters", "screens.config", "screens.dates", "screens.diversity", "screens.encoding"),
+        *("screens.engagement", "screens.lines", "screens.repetition", "screens.sketch"),
+    },
+    {
+        *("job", "facts", "store", "writer", "known", "compaction", "scan", "screened", "links", "asks", "fill"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.endpoint", "judges.presets", "judges.vllm", "judges.watched"),
     },

@@ -13,16 +13,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coigw_judge import compaction, errors, source, spans, verdict
+from coigw_judge import compaction, errors, links, source, spans, verdict
 from coigw_judge import scan as scanning
 from coigw_judge import sweep as sweeping
 from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.facts import DECIDING_COLUMNS
-from coigw_judge.job import LoadedJob, Screen
+from coigw_judge.job import LoadedJob
 from coigw_judge.paths import list_files, open_atomic, open_filesystem
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
+from coigw_judge.screened import Names
+from coigw_judge.screens.config import Screen
 from coigw_judge.source import Split
 from coigw_judge.store import Part, Store
 
@@ -30,14 +32,16 @@ from coigw_judge.store import Part, Store
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
     files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
-    digest = scanning.scan_digest(job.config, files)
+    excluded = _excluded(job)
+    digest = scanning.scan_digest(job.config, files, excluded)
     found = scanning.load(store, digest)
     if found is not None:
         return found
     check_columns(job, files)
     work = store.path("work", f"scan-{secrets.token_hex(4)}")
     try:
-        return _scan(job.config.limit, job.config.input.columns, job.config.screen, store, digest, work, files)
+        config = job.config
+        return _scan(config.limit, config.input.columns, config.screen, store, digest, work, files, excluded)
     finally:
         store.clear(work)
 
@@ -50,6 +54,7 @@ def _scan(
     digest: str,
     work: str,
     files: list[source.File],
+    excluded: list[source.File],
 ) -> Scan:
     splits = [piece for file in files for piece in source.split(file)]
     _check_any_readable(splits)
@@ -68,9 +73,13 @@ def _scan(
         counts = _cut(counts, limit, lambda n, rows: scan_one({"number": n, "limit": rows, **splits[n].as_dict()}))
         splits = splits[: len(counts)]
     groups = scanning.file_groups([count["rows"] for count in counts])
-    run_tasks(
+    names: Names | None = None
+    if screen.links:
+        _link(screen, columns, store, work, counts, excluded)
+        names = Names(tuple(piece.name for piece in splits), tuple(file.name for file in excluded))
+    gathered = run_tasks(
         [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
-        lambda item: scanning.gather(Store(store.root), digest, item["number"], work, item["splits"]),
+        lambda item: scanning.gather(Store(store.root), digest, item["number"], work, item["splits"], screen, names),
     )
     buckets = max(1, -(-sum(count["rows"] for count in counts) // ROWS_PER_BUCKET))
     duplicates = run_tasks(
@@ -79,7 +88,47 @@ def _scan(
             Store(store.root), digest, len(groups), spans.span(item["bucket"], buckets)
         ),
     )
-    return scanning.finish(store, digest, splits, counts, len(groups), sum(duplicates))
+    return scanning.finish(store, digest, splits, counts, gathered, sum(duplicates))
+
+
+def _excluded(job: LoadedJob) -> list[source.File]:
+    """The files of `screen.exclude`. Raises FixSource."""
+    exclude = job.config.screen.exclude
+    return source.list_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
+
+
+def _link(
+    screen: Screen,
+    columns: dict[str, str],
+    store: Store,
+    work: str,
+    counts: list[dict[str, Any]],
+    excluded: list[source.File],
+) -> None:
+    """Find which rows are copies, of each other and of excluded texts, and write what they are told into `work`."""
+    pieces = [(place, piece) for place, file in enumerate(excluded) for piece in source.split(file)]
+    first = len(counts)
+
+    def exclude_one(item: dict[str, Any]) -> list[int]:
+        place, piece = pieces[item["number"] - first]
+        keys = links.excluded_keys(Store(store.root), work, item["number"], piece, place, columns, screen)
+        return [item["number"], keys]
+
+    sizes = [count["keys"] for count in counts]
+    sizes += [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
+    groups = scanning.file_groups(sizes, links.KEYS_PER_FILE)
+    run_tasks(
+        [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
+        lambda item: links.gather(Store(store.root), work, item["number"], item["splits"]),
+    )
+    buckets = max(1, -(-sum(sizes) // links.KEYS_PER_BUCKET))
+    run_tasks(
+        [{"bucket": n} for n in range(buckets)],
+        lambda item: links.find(
+            Store(store.root), work, item["bucket"], len(groups), spans.span(item["bucket"], buckets)
+        ),
+    )
+    links.resolve(store, work, screen)
 
 
 def _check_any_readable(splits: list[Split]) -> None:
