@@ -119,13 +119,16 @@ def excluded_keys(
     for _, raw in read(piece):
         if isinstance(raw, Unreadable):
             continue
-        record = to_record(raw, columns)
-        if isinstance(record, Record):
-            keys.add(record, row)
-            continue
-        query = to_record({"answer": raw.get(columns.get("query", "query"))}, {})
-        if isinstance(query, Record):
-            keys.add_query(query.digests()["answer"], row)
+        for names in (columns, {}):  # an evaluation set need not have the input's columns
+            record = to_record(raw, names)
+            query = to_record({"answer": raw.get(names.get("query", "query"))}, {})
+            if isinstance(record, Record):
+                keys.add(record, row)
+            elif isinstance(query, Record):
+                keys.add_query(query.digests()["answer"], row)
+            else:
+                continue
+            break
     return keys.write(store, work, number)
 
 

@@ -115,7 +115,9 @@ def _link(
         return [item["number"], keys]
 
     sizes = [count["keys"] for count in counts]
-    sizes += [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
+    found = [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
+    _check_excluded(excluded, pieces, found)
+    sizes += found
     groups = scanning.file_groups(sizes, links.KEYS_PER_FILE)
     run_tasks(
         [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
@@ -129,6 +131,16 @@ def _link(
         ),
     )
     links.resolve(store, work, screen)
+
+
+def _check_excluded(excluded: list[source.File], pieces: list[tuple[int, Split]], found: list[int]) -> None:
+    """Refuse a file that excludes nothing: it would be taken for one that did."""
+    holding = {place for (place, _), keys in zip(pieces, found, strict=True) if keys}
+    for place, file in enumerate(excluded):
+        if place not in holding:
+            raise FixInput(
+                f"{file.name}: screen.exclude: no row has a text in answer or query; rename its columns, or leave it out"
+            )
 
 
 def _check_any_readable(splits: list[Split]) -> None:
@@ -168,6 +180,10 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
         names.update(source.column_names(file) or ())
     if not names:
         return
+    cluster = job.config.screen.cluster_column
+    if cluster and cluster not in names:
+        hint = errors.nearest(cluster, names)
+        raise FixInput(f"{job.path}: screen.cluster_column: {files[0].name} has no column {cluster}{hint}")
     wanted = {"answer": job.config.input.columns.get("answer", "answer"), **job.config.input.columns}
     for ours, theirs in wanted.items():
         if theirs not in names:

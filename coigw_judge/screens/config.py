@@ -110,7 +110,7 @@ def _exclude(raw: object) -> object:
 
 Limit = Annotated[Rule | None, _rule(None, "flag", needs_value=True)]
 Encoding = Annotated[Rule, _rule(0.01, "drop")]
-Chinese = Annotated[Rule, _rule(0.5, "flag")]
+Chinese = Annotated[Rule, _rule(0.4, "flag")]
 Boilerplate = Annotated[Rule, _rule(0.1, "flag")]
 Repetition = Annotated[Rule, _rule(0.3, "flag")]
 NearDuplicate = Annotated[Rule, _rule(None, "flag")]
@@ -133,7 +133,7 @@ class Screen(_Strict):
     min_chars: Limit = Field(default=None, description="characters of the answer, blanks aside")
     max_chars: Limit = Field(default=None, description="characters of the answer, blanks aside")
     chinese: Chinese = Field(
-        default=Rule(value=0.5, action="flag"),
+        default=Rule(value=0.4, action="flag"),
         description="the least share of Chinese characters among the answer's letters",
     )
     boilerplate: Boilerplate = Field(
