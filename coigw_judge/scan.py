@@ -159,7 +159,7 @@ def scan_split(
                 row |= _row(record, screens.look(record, raw, columns), screens)
                 kinds["+".join(record.texts)] += 1
                 if keys is not None:
-                    keys.add(record, screened.known_by(row), to_label(raw.get(cluster)) if cluster else None)
+                    keys.add(record, screened.known_by(row, screens), to_label(raw.get(cluster)) if cluster else None)
             rows.append(row)
             count += 1
             if len(rows) >= 10_000:

@@ -35,9 +35,10 @@ def columns(findings: Iterable[Finding], suspected: str | None, screens: Screens
     return settled
 
 
-def known_by(row: dict[str, Any]) -> dict[str, Any]:
+def known_by(row: dict[str, Any], screens: Screens) -> dict[str, Any]:
     """A row for links.Keys. What the date screen says is the same for all copies, so it does not set a row back."""
-    dropped = row["screened_by"] not in (None, *_BY_COPIES)
+    own = {as_finding(sentence).screen for sentence in row["screens"]}.difference(_BY_COPIES)
+    dropped = any(map(screens.drops, own))
     return {
         "row": links.number(row["split"], row["row"], dropped),
         "position": row["position"],

@@ -139,7 +139,7 @@ def _check_excluded(excluded: list[source.File], pieces: list[tuple[int, Split]]
     for place, file in enumerate(excluded):
         if place not in holding:
             raise FixInput(
-                f"{file.name}: screen.exclude: no row has a text in answer or query; rename its columns, or leave it out"
+                f"{file.name}: screen.exclude: no row has a text in answer or query; rename columns or leave it out"
             )
 
 

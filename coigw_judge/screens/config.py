@@ -19,7 +19,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from coigw_judge import genres
 from coigw_judge.errors import nearest
 
-Action = Literal["drop", "flag", "off"]
+
+def _off(value: object) -> object:
+    """YAML reads `off` as false."""
+    return "off" if value is False else value
+
+
+Action = Annotated[Literal["drop", "flag", "off"], BeforeValidator(_off)]
 
 EXEMPT: dict[str, tuple[str, ...]] = {
     "min_chars": ("标语", "广告文案", "诗歌", "搞笑文学", "社交媒体"),
@@ -85,10 +91,8 @@ def _rule(value: float | None, action: Action, *, needs_value: bool = False) -> 
             raw = {"value": raw, "action": action}
         elif isinstance(raw, str):
             raw = {"value": value, "action": raw}
-        if isinstance(raw, dict):
-            raw["action"] = "off" if raw["action"] is False else raw["action"]
-            if needs_value and raw["action"] != "off" and raw["value"] is None:
-                raise ValueError("write a number, or {value: a number, action: drop}")
+        if isinstance(raw, dict) and needs_value and _off(raw["action"]) != "off" and raw["value"] is None:
+            raise ValueError("write a number, or {value: a number, action: drop}")
         return raw
 
     return BeforeValidator(read)
@@ -103,9 +107,8 @@ def _date_rule(raw: object) -> object:
 
 
 def _exclude(raw: object) -> object:
-    if isinstance(raw, str):
-        return {"paths": [raw]}
-    return {"paths": raw} if isinstance(raw, list | tuple) else raw
+    raw = {"paths": raw} if isinstance(raw, str | list | tuple) else raw
+    return {**raw, "paths": [raw["paths"]]} if isinstance(raw, dict) and isinstance(raw.get("paths"), str) else raw
 
 
 Limit = Annotated[Rule | None, _rule(None, "flag", needs_value=True)]
