@@ -9,6 +9,7 @@ Not known here: the texts' language; letters of others count as words as jieba c
 
 from collections.abc import Sequence
 
+import numpy as np
 import rjieba
 
 WINDOW = 50
@@ -35,12 +36,10 @@ def mattr(found: Sequence[str], window: int = WINDOW) -> float | None:
     if last_start < 0:
         return None
     before: dict[str, int] = {}
-    types = 0
+    earlier = []
     for at, word in enumerate(found):
-        first, oldest = before.get(word, -1) + 1, at - window + 1
-        first = first if first > oldest else oldest
-        last = at if at < last_start else last_start
-        if last >= first:
-            types += last - first + 1
+        earlier.append(before.get(word, -1))
         before[word] = at
-    return types / ((last_start + 1) * window)
+    places = np.arange(len(found))
+    starts = np.minimum(places, last_start) - np.maximum(earlier, places - window)
+    return int(starts[starts > 0].sum()) / ((last_start + 1) * window)
