@@ -77,7 +77,7 @@ def parts(articles: int) -> dict[str, float]:
     records = [_record(text) for text in texts(articles, CHARS, 9)]
     answers = [record.texts["answer"] for record in records]
     known = [characters(text) for text in answers]
-    split = [words(text[:1000]) for text in answers]
+    split = [words(text[:500]) for text in answers]
     words("暖身")
     timed: dict[str, Callable[[int], object]] = {
         "digests": lambda n: records[n].digests(),
@@ -86,7 +86,7 @@ def parts(articles: int) -> dict[str, float]:
         "encoding": lambda n: damage(answers[n], known[n]),
         "boilerplate": lambda n: boilerplate(answers[n]),
         "repetition": lambda n: repeated(answers[n], known[n]),
-        "words, first 1000": lambda n: words(answers[n][:1000]),
+        "words, first 500": lambda n: words(answers[n][:500]),
         "words, all": lambda n: words(answers[n]),
         "ttr and mattr": lambda n: (ttr(split[n]), mattr(split[n])),
     }
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--articles", type=int, default=4000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--near", action="store_true", help="near duplicates too: sketches and their keys")
-    parser.add_argument("--diversity", default="1000", help="characters to segment; all, or 0")
+    parser.add_argument("--diversity", default="500", help="characters to segment; all, or 0")
     options = parser.parse_args()
     diversity = True if options.diversity == "all" else int(options.diversity)
     near = {"near_duplicate": "flag"} if options.near else {}

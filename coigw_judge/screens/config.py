@@ -161,7 +161,7 @@ class Screen(_Strict):
         default=None, description="files whose texts must not come again"
     )
     diversity: bool | int = Field(
-        default=1000, ge=0, description="segment so many characters for ttr and mattr; true: all, false: none"
+        default=500, ge=0, description="segment so many characters for ttr and mattr; true: all, false: none"
     )
     exempt: dict[str, tuple[str, ...]] = Field(
         default={}, description="screen: genres and categories that it leaves alone; replaces that screen's defaults"
