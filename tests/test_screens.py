@@ -59,7 +59,7 @@ def misread(text: str, written: str, read: str) -> str:
         PROSE[:60] + "\ufffd\ufffd\ufffd\ufffd" + PROSE[60:],
         "".join(c if n % 3 else "\ue5d2" for n, c in enumerate(PROSE)),
         PROSE.encode("ascii", "replace").decode(),
-        PROSE + "\x00\x01\x02\x03\x04\x05",
+        "".join(c + "\x00" for c in PROSE),
         "\ufffd",
     ],
     ids=["latin-1", "cp1252", "gbk-as-latin-1", "utf-8-as-gbk", "gbk-as-utf-8", "utf-16", "kun-jin-kao", "replaced", "font", "lost", "control", "alone"],
@@ -82,6 +82,7 @@ def test_broken_encoding_is_dropped(answer: str) -> None:
         "ωǒ稀饭伱，莪們①起ラ吧，卟偠赱。",
         "𠮷野家与𡈼字，㐂、㗊、䶮都是字。" + PROSE,
         "\tfirst\r\n\u3000\u3000第二行\u2028第三行\x0c\x85" + PROSE,
+        "\x08".join(PROSE[n : n + 9] for n in range(0, 180, 9)),
         "銆字和鐨字各一个，都是生僻字。" + PROSE * 3,
     ],
 )
@@ -144,7 +145,7 @@ def test_boilerplate_is_a_share_of_lines_and_long_lines_are_stories() -> None:
     assert "boilerplate" not in findings(paragraph)
     lines = "\n".join([*(PROSE[n : n + 20] for n in range(0, 180, 10)), "点击阅读原文"])
     assert "boilerplate" not in findings(lines), "1 of 17 lines"
-    assert findings(lines, boilerplate=0.05)["boilerplate"] == "boilerplate: 1 of 17 lines, such as 点击阅读原文"
+    assert findings(lines, boilerplate=0.05)["boilerplate"] == "1 of 17 lines are a site's or an advertiser's, such as 点击阅读原文"
 
 
 def test_repetition_is_the_share_that_stood_before() -> None:

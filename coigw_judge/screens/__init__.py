@@ -157,7 +157,9 @@ class Screens:
         if (value := self._on("boilerplate", genre)) is not None:
             hits, lines, shown = boilerplate(answer)
             if hits and hits >= value * lines:
-                yield Finding("boilerplate", f"boilerplate: {hits} of {lines} lines, such as {_short(shown)}")
+                yield Finding(
+                    "boilerplate", f"{hits} of {lines} lines are a site's or an advertiser's, such as {_short(shown)}"
+                )
         if (value := self._on("repetition", genre)) is not None:
             share, shown = repeated(answer, found) if found.visible >= _SHORTEST_REPETITION else (0.0, "")
             if share and share >= value:

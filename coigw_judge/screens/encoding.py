@@ -1,9 +1,9 @@
 """Damage by encoding: how much of a text was decoded as what it is not, or lost on the way.
 
-Counted are: characters that no text holds (U+FFFD, control characters, lone surrogates); private use where it is a
-tenth of a text (pages that hide text in fonts of their own; less are emoji, or rare characters of classics); 锟斤拷
-twice in a row; UTF-8 read as Latin-1 (`ä½œè€…`); GBK read as Latin-1 (`ÄãºÃ£¬`); UTF-8 read as GBK (`浣犲ソ锛`);
-texts that are mostly `?`.
+Counted are: characters that no text holds (U+FFFD, U+0080 to U+009F, lone surrogates); ASCII's control characters
+where they are a fifth of a text (UTF-16 read as something else; fewer do no harm); private use where it is a tenth
+(pages that hide text in fonts of their own; less are emoji, or rare characters of classics); 锟斤拷 twice in a row;
+UTF-8 read as Latin-1 (`ä½œè€…`); GBK read as Latin-1 (`ÄãºÃ£¬`); UTF-8 read as GBK (`浣犲ソ锛`); texts mostly of `?`.
 One 锟斤拷 is not: people joke about it, in a genre that is collected here.
 Not known here: which share is too much (config.py). Damage that leaves other sound Chinese characters (Big5 read as
 GBK) is not seen.
@@ -29,16 +29,18 @@ _FEW = 0.3
 
 _LATIN1_LETTERS = (0xA1, 0xFF)
 _PRIVATE_SHARE = 0.1
+_CONTROL_SHARE = 0.2
 
 
 def damage(text: str, found: Characters) -> tuple[float, str]:
     """The share of a text's characters that are damaged, and what some of it looks like."""
-    total = found.visible + found.counts[BROKEN]
+    total = found.visible
     if not total:
         return 0.0, ""
     runs = [*_runs(text, found)]
     private = found.counts[PRIVATE] if found.counts[PRIVATE] > _PRIVATE_SHARE * total else 0
-    broken = found.counts[BROKEN] + private
+    control = int(((found.kinds == BROKEN) & (found.codes < 0x80)).sum()) if found.counts[BROKEN] else 0
+    broken = found.counts[BROKEN] + private - (control if control < _CONTROL_SHARE * total else 0)
     count = broken + sum(size for size, _ in runs)
     share = min(1.0, count / total)
     if not count or (count < _FEWEST and share < _FEW):
