@@ -66,6 +66,12 @@ def spread(spec: Lengths, count: int, chance: random.Random) -> list[int]:
     return found
 
 
+def texts(count: int, length: int, seed: int) -> list[str]:
+    """`count` texts of the same length."""
+    words = _Words(random.Random(SEED + seed))
+    return [words.text(length) for _ in range(count)]
+
+
 class _Words:
     """Draws words of Chinese by frequency."""
 

@@ -122,8 +122,12 @@ def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
 
 
 def _first_with_same_texts(rows: pa.Table) -> Numbers:
-    """For each row, in input order, the first with its texts; rows that are no records have homes of their own."""
-    order, new = spans.runs(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])))  # equal ones in input order
+    """For each row, in input order, the first with its texts; rows that are no records have homes of their own.
+
+    A row that a screen drops stands in for another only where all are dropped: likes, say, are not in the texts.
+    """
+    screened = pc.is_valid(rows["screened"]).to_numpy()
+    order, new = spans.runs(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])), screened)  # else in input order
     first = np.empty(len(order), np.int64)
     first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
     return first

@@ -248,6 +248,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 def _scanned(stage: "object") -> str:
     from coigw_judge import complaints
+    from coigw_judge.manifest import screen_lines
     from coigw_judge.runs import Stage
 
     assert isinstance(stage, Stage)
@@ -258,7 +259,7 @@ def _scanned(stage: "object") -> str:
     screened = f", {scan.screened:,} screened" if scan.screened else ""
     settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
     said = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
-    return "\n".join([said, *complaints.of_scan(scan)])
+    return "\n".join([said, *screen_lines(scan.screens), *complaints.of_scan(scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:

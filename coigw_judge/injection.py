@@ -135,13 +135,15 @@ _STEPS: tuple[tuple[re.Pattern[str], Edit, str | None], ...] = (
     (_SPELT, _closed_up, None),
 )
 """What is taken out of a folded text, in order; a constant replacement is quicker than a function."""
+_BEGINS = {_ENTITY: re.compile("&"), _GAP: re.compile(r"[^\w\s。、,;:!?…—\-\"'()《》<>\[\]{}【】〔〕]|[ \t_|.\-]")}
+"""A character that a step needs: where there is none, one quick look is enough."""
 
 
 def _views(text: str) -> list[str]:
     """The folded text, and the text after each step."""
     views = [text.translate(_FOLDED)]
     for pattern, edit, constant in _STEPS:
-        skip = pattern is _ENTITY and "&" not in views[-1]
+        skip = pattern in _BEGINS and not _BEGINS[pattern].search(views[-1])
         views.append(views[-1] if skip else pattern.sub(edit if constant is None else constant, views[-1]))
     return views
 

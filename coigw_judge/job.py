@@ -23,6 +23,7 @@ from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
+from coigw_judge.screens.config import Screen
 
 Decided = Literal["kept", "dropped", "review", "pending", "unscored", "screened", "duplicate", "unreadable"]
 DECISIONS: tuple[Decided, ...] = (
@@ -232,13 +233,6 @@ class JudgeConfig(_Strict):
         if self.engine == "vllm" and self.context is not None:
             raise ValueError("context is an endpoint's or your own judge's; for vLLM say engine_args.max_model_len")
         return self
-
-
-class Screen(_Strict):
-    """What is settled before the judge."""
-
-    duplicate: Literal["drop", "flag"] = Field(default="drop", description="a later row with the very same texts")
-    injection: Literal["flag", "drop"] = Field(default="flag", description="a record that addresses the judge")
 
 
 class Samples(_Strict):

@@ -52,6 +52,13 @@ def build(
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
         "failures": _under(counts, "failed."),
         "flags": _under(counts, "flag."),
+        "screens": _screens(scan, counts),
+        "genres": {
+            "categories": _under(counts, "category."),
+            "unknown": _under(counts, "genre."),
+            "unknown_beyond": counts["genres.rest"],
+            "none": counts["genres.none"],
+        },
         "tokens": {
             "prompt": int(tally.get("tokens.prompt", 0)),
             "prompt_cached": int(tally.get("tokens.cached", 0)),
@@ -72,6 +79,12 @@ def build(
         "versions": _versions(),
         "complete": complete,
     }
+
+
+def _screens(scan: Scan, counts: Counter[str]) -> dict[str, dict[str, int]]:
+    """Per screen, rows dropped, each counted once, and rows flagged."""
+    duplicate = {"dropped": counts["decision.duplicate"], "flagged": counts["flag.duplicate"]}
+    return dict(scan.screens) | ({"duplicate": duplicate} if any(duplicate.values()) else {})
 
 
 def _under(counts: Counter[str], prefix: str) -> dict[str, int]:
@@ -138,7 +151,8 @@ def summary(manifest: Mapping[str, Any], folder: str) -> str:
     lines.append(f"judge: {judge['model']} ({judge['engine']})")
     if judge["meaningless"]:
         lines.append(f"  ! {MEANINGLESS}")
-    lines += ["", *_decision_lines(manifest), "", *_gate_lines(manifest), *_cost_lines(manifest), ""]
+    lines += ["", *_decision_lines(manifest), "", *screen_lines(manifest["screens"])]
+    lines += [*_gate_lines(manifest), *_cost_lines(manifest), ""]
     lines.append(f"run folder: {folder}")
     return "\n".join(lines)
 
@@ -148,6 +162,16 @@ def _decision_lines(manifest: Mapping[str, Any]) -> list[str]:
     shown = [(name, n) for name, n in manifest["decisions"].items() if n]
     most = max((n for _, n in shown), default=1)
     return [f"  {name:<10} {n:>9,}  {n / total:>6.1%}  {'█' * max(1, round(24 * n / most))}" for name, n in shown]
+
+
+def screen_lines(screens: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What the screens did: a line for those that drop, one for those that flag."""
+    lines = []
+    for what in ("dropped", "flagged"):
+        hit = [f"{name} {counts[what]:,}" for name, counts in screens.items() if counts[what]]
+        if hit:
+            lines.append(f"screens {what}: {'; '.join(hit)}")
+    return lines
 
 
 def _gate_lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ Not known here: texts (digests are enough), judges, stores.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
@@ -51,7 +51,6 @@ class Plan:
     early_exit: bool = True
     floor: float | None = None
     repeat: float = 0.0
-    categories: Mapping[str, str] = field(default_factory=dict)
     head_tail: HeadTail | None = None
 
     def next(self, subject: Subject, facts: Facts) -> list[Need]:
@@ -147,7 +146,7 @@ class Plan:
 
     def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""
-        return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre, self.categories.get(genre or ""))
+        return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre)
 
 
 def applies(rubric: Rubric, subject: Subject) -> bool:

@@ -74,7 +74,7 @@ def record_digest(digests: Mapping[FieldName, bytes]) -> bytes:
 
 def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Unreadable:
     """Read a raw row. `columns` maps our names to the input's; a name it lacks stands for itself."""
-    identity = _label(row.get(columns.get("id", "id")))
+    identity = to_label(row.get(columns.get("id", "id")))
     texts: dict[FieldName, str] = {}
     for name in FIELDS:
         value = row.get(columns.get(name, name))
@@ -88,10 +88,10 @@ def to_record(row: Mapping[str, Any], columns: Mapping[str, str]) -> Record | Un
             texts[name] = value
     if "answer" not in texts:
         return Unreadable("answer is missing or blank", identity)
-    return Record(texts, identity, _label(row.get(columns.get("genre", "genre"))))
+    return Record(texts, identity, to_label(row.get(columns.get("genre", "genre"))))
 
 
-def _label(value: object) -> str | None:
+def to_label(value: object) -> str | None:
     """A scalar as text, else None: an odd id must not cost the row."""
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal, date, UUID)):
         return None

@@ -8,12 +8,14 @@ Not known here: how the prompt is worded (prompt.py), what a score is good for (
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from coigw_judge import genres
 from coigw_judge.errors import FixRubric, nearest
 from coigw_judge.hashing import fingerprint
 
@@ -94,10 +96,15 @@ class Check(Item):
 
 
 class Choice(Item):
-    """A question with a closed list of answers."""
+    """A question with a closed list of answers; `options: taxonomy` stands for the genres (genres.py)."""
 
     question: Text
     options: tuple[Text, ...] = Field(min_length=2)
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _taxonomy(cls, value: object) -> object:
+        return genres.options() if value == "taxonomy" else value
 
 
 class Note(Item):
@@ -150,12 +157,20 @@ class Rubric(_Strict):
         """The fields shown, required and optional, in prompt order."""
         return tuple(f for f in FIELDS if f in self.reads or f in self.reads_if_present)
 
-    def guidance(self, genre: str | None, category: str | None = None) -> str | None:
-        """The extra guidance for a genre, else for its category, else None."""
-        for name in (genre, category):
-            if name is not None and name in self.by_genre:
-                return self.by_genre[name]
-        return None
+    def guidance(self, genre: str | None) -> str | None:
+        """The extra guidance for a genre, else for what it is a kind of, up to its category; else None.
+
+        Genres are recognised by any of their names, here and in `by_genre`; unknown ones by the name as given.
+        """
+        if genre is None or not self.by_genre:
+            return None
+        if genre in self.by_genre:
+            return self.by_genre[genre]
+        return next((self._guidance[name] for name in genres.ladder(genre) if name in self._guidance), None)
+
+    @cached_property
+    def _guidance(self) -> dict[str, str]:
+        return {genres.standing_for(name): text for name, text in self.by_genre.items()}
 
     def fingerprint(self) -> str:
         """Hash of all that the rubric file says except `by_genre`, which each request's key carries itself."""

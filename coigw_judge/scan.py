@@ -14,28 +14,32 @@ Not known here: Ray, rubrics, judges.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from coigw_judge import spans
+from coigw_judge import links, screened, spans
 from coigw_judge.errors import CountsDiffer, FixSource
 from coigw_judge.hashing import digest as digest_of
 from coigw_judge.hashing import fingerprint
-from coigw_judge.job import Job, Screen
+from coigw_judge.job import Job
 from coigw_judge.paths import open_atomic, write_atomic
-from coigw_judge.record import Record, Unreadable, record_digest, to_record
+from coigw_judge.record import Record, Unreadable, record_digest, to_label, to_record
 from coigw_judge.rubric import FIELDS
+from coigw_judge.screened import Names
+from coigw_judge.screens import ENGAGEMENT, NAMES, Looked, Screens
+from coigw_judge.screens.config import Screen
 from coigw_judge.source import File, Split, read, row_id
 from coigw_judge.spans import DIGEST, Numbers, Span
 from coigw_judge.store import Store
 
-FORMAT = 3
+FORMAT = 4
 SCHEMA = pa.schema(
     [
         ("home", DIGEST),
@@ -47,20 +51,27 @@ SCHEMA = pa.schema(
         *((field, DIGEST) for field in FIELDS),
         ("genre", pa.string()),
         ("flags", pa.list_(pa.string())),
+        ("screens", pa.list_(pa.string())),
         ("suspected", pa.string()),
+        ("published", pa.date32()),
+        *((name, pa.string()) for name in ("source", "region")),
+        ("ttr", pa.float32()),
+        ("mattr", pa.float32()),
         ("chars", pa.int64()),
         ("unreadable", pa.string()),
         ("screened", pa.string()),
+        ("screened_by", pa.string()),
     ]
 )
 """A scanned row: its split and number there, digests of record and fields (null: absent), or why it is no record.
 
-`suspected` is what in it addresses the judge; `screened` says why the job's screens drop it.
+`suspected` is what in it addresses the judge; `screens` a sentence for each screen that it hits, `screened` that of the
+screen which drops it, `screened_by`; `published` its own day, not that of an earlier copy.
 """
 
 _REASONS = 3
-SUSPECTED = "injection_suspected"
-"""The flag of a record that addresses its judge."""
+_LABELS = ("source", "region")
+_META = ("published_at", *_LABELS, *ENGAGEMENT)
 
 ROWS_PER_FILE = 1_000_000
 _SPLITS = "splits.parquet"
@@ -78,7 +89,10 @@ class Troubled:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have."""
+    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have.
+
+    `screens` has for every screen that hit how many rows it `dropped` (a row counts once, for the first) and `flagged`.
+    """
 
     digest: str
     splits: tuple[Split, ...]
@@ -88,6 +102,7 @@ class Scan:
     unreadable: int
     screened: int
     duplicates: int
+    screens: dict[str, dict[str, int]]
     troubled: tuple[Troubled, ...] = ()
 
     @property
@@ -101,10 +116,11 @@ class Scan:
         return sum(count for kind, count in self.kinds.items() if wanted <= set(kind.split("+")))
 
 
-def scan_digest(job: Job, files: list[File]) -> str:
+def scan_digest(job: Job, files: list[File], excluded: Sequence[File] = ()) -> str:
     """What a scan depends on."""
-    listed = [[f.path, f.name, f.size, f.mtime_ns] for f in files]
-    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, job.screen.model_dump()])
+    listed = [[[f.path, f.name, f.size, f.mtime_ns] for f in some] for some in (files, excluded)]
+    screen = job.screen.model_dump(mode="json")
+    return fingerprint([FORMAT, listed, job.input.model_dump(exclude={"paths"}), job.limit, screen])
 
 
 def load(store: Store, digest: str) -> Scan | None:
@@ -131,16 +147,17 @@ def scan_splits(
     limit: int | None,
     screen: Screen,
 ) -> dict[str, Any]:
-    """Scan some neighbouring splits, up to `limit` rows, and write the rows into one file of the folder `work`.
+    """Scan some neighbouring splits, up to `limit` rows, and write the rows into one file of the folder `work`; where
+    rows are compared also what they are known by.
 
     `pieces` are the splits with their numbers; `number` is the file's. Returns counts: `rows` of each split, kinds,
-    unreadable, screened, and `reasons`: of splits that have some, the commonest why rows are unreadable.
+    unreadable, keys, and `reasons`: of splits that have some, the commonest why rows are unreadable.
     """
     kinds: Counter[str] = Counter()
     rows: list[int] = []
     reasons: dict[str, Counter[str]] = {}
     held: list[dict[str, Any]] = []
-    screened = 0
+    look = _Look(columns, screen)
     path = f"{work}/{number:05d}.parquet"
     with open_atomic(store.filesystem, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for split, piece in pieces:
@@ -148,72 +165,102 @@ def scan_splits(
             if left is not None and left <= 0:
                 break
             rows.append(0)
-            for record, row in _rows_of(split, piece, columns, left, screen):
+            for record, row in look.rows(split, piece, left):
                 held.append(row)
                 rows[-1] += 1
                 if isinstance(record, Record):
                     kinds["+".join(record.texts)] += 1
-                    screened += row["screened"] is not None
                 else:
                     reasons.setdefault(str(split), Counter())[record.reason] += 1
                 if len(held) >= 10_000:
                     writer.write_table(pa.Table.from_pylist(held, schema=SCHEMA))
                     held.clear()
         writer.write_table(pa.Table.from_pylist(held, schema=SCHEMA))
-    counts = {"number": number, "rows": rows, "kinds": dict(kinds), "screened": screened}
-    unreadable = sum(why.total() for why in reasons.values())
+    counts = {"number": number, "rows": rows, "kinds": dict(kinds)}
     return counts | {
-        "unreadable": unreadable,
+        "keys": 0 if look.keys is None else look.keys.write(store, work, number),
+        "unreadable": sum(why.total() for why in reasons.values()),
         "reasons": {split: dict(why.most_common(_REASONS)) for split, why in reasons.items()},
     }
 
 
-def _rows_of(
-    number: int, piece: Split, columns: dict[str, str], limit: int | None, screen: Screen
-) -> Iterator[tuple[Record | Unreadable, dict[str, Any]]]:
-    """The records of a split, and the rows in which a scan keeps them."""
-    wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
-    name = piece.name.encode("utf-8", "surrogateescape")
-    for count, (position, raw) in enumerate(islice(read(piece, wanted), limit)):
-        record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
-        row = {"split": number, "row": count, "position": position} | _row(record, screen)
-        row.setdefault("home", digest_of([name, str(position).encode()]))
-        yield record, row
+class _Look:
+    """Looks at the rows of splits: what a scan keeps of each, and in `keys` what it can be recognised by."""
+
+    def __init__(self, columns: dict[str, str], screen: Screen) -> None:
+        self._columns = columns
+        self._cluster = screen.cluster_column
+        self._screens = Screens(screen)
+        self.keys = links.Keys(screen) if screen.links else None
+
+    def rows(
+        self, number: int, piece: Split, limit: int | None
+    ) -> Iterator[tuple[Record | Unreadable, dict[str, Any]]]:
+        """The records of a split, and the rows in which a scan keeps them."""
+        wanted = [self._columns.get(name, name) for name in ("id", "genre", *_META, *FIELDS)]
+        wanted += [self._cluster] if self._cluster else []
+        for count, (position, raw) in enumerate(islice(read(piece, wanted), limit)):
+            record = raw if isinstance(raw, Unreadable) else to_record(raw, self._columns)
+            row: dict[str, Any] = {"split": number, "row": count, "position": position}
+            if isinstance(raw, Unreadable) or isinstance(record, Unreadable):
+                name = piece.name.encode("utf-8", "surrogateescape")
+                row |= {"id": record.id, "home": digest_of([name, str(position).encode()])}
+                row |= {"unreadable": record.reason} if isinstance(record, Unreadable) else {}
+            else:
+                row |= _row(record, self._screens.look(record, raw, self._columns), self._screens)
+                row |= {name: to_label(raw.get(self._columns.get(name, name))) for name in _LABELS}
+                if self.keys is not None:
+                    cluster = to_label(raw.get(self._cluster)) if self._cluster else None
+                    self.keys.add(record, screened.known_by(row, self._screens), cluster)
+            yield record, row
 
 
-def _row(record: Record | Unreadable, screen: Screen) -> dict[str, Any]:
-    if isinstance(record, Unreadable):
-        return {"id": record.id, "unreadable": record.reason}
-    digests, suspected = record.digests(), record.suspected()
+def _row(record: Record, looked: Looked, screens: Screens) -> dict[str, Any]:
+    digests = record.digests()
     return {
         "home": digests["answer"],
         "id": record.id,
         "record": record_digest(digests),
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
-        "flags": [] if suspected is None else [SUSPECTED],
-        "suspected": suspected,
+        **screened.columns(looked.findings, looked.suspected, screens),
+        "suspected": looked.suspected,
+        "published": looked.published,
+        "ttr": looked.ttr,
+        "mattr": looked.mattr,
         "chars": record.chars,
-        "screened": f"addresses the judge: {suspected}" if suspected and screen.injection == "drop" else None,
     }
 
 
-def file_groups(rows: list[int]) -> list[range]:
-    """Which tasks' rows (numbers) are gathered into one file: neighbours, about ROWS_PER_FILE rows in all."""
+def file_groups(rows: list[int], most: int | None = None) -> list[range]:
+    """Which tasks' rows (numbers) are gathered into one file: neighbours, ROWS_PER_FILE rows (or `most`) in all."""
+    most = ROWS_PER_FILE if most is None else most
     groups, start, size = [], 0, 0
     for number, count in enumerate(rows):
         size += count
-        if size >= ROWS_PER_FILE or number == len(rows) - 1:
+        if size >= most or number == len(rows) - 1:
             groups.append(range(start, number + 1))
             start, size = number + 1, 0
     return groups
 
 
-def gather(store: Store, digest: str, number: int, work: str, tasks: Iterable[int]) -> None:
-    """Put the rows that some tasks wrote into `work` into one file, in order of `home`."""
+def gather(
+    store: Store, digest: str, number: int, work: str, tasks: Iterable[int], screen: Screen, names: Names | None
+) -> dict[str, int]:
+    """Put the rows that some tasks wrote into `work` into one file, in order of `home`.
+
+    `names` says how what links.py found is called, where rows were compared. Returns `<screen>.dropped` and `.flagged`.
+    """
     tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in tasks]
+    table = pa.concat_tables(tables)
+    screens = Screens(screen)
+    if names is not None and table.num_rows:
+        numbers = pc.min_max(table["split"]).as_py()
+        splits = range(numbers["min"], numbers["max"] + 1)
+        table = screened.told(table, links.told(store, work, splits), screens, names)
     with spans.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
-        file.append(spans.sort(pa.concat_tables(tables), "home"))
+        file.append(spans.sort(table, "home"))
+    return screened.hits(table, screens)
 
 
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
@@ -224,9 +271,14 @@ def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int
 
 
 def finish(
-    store: Store, digest: str, splits: list[Split], counts: list[dict[str, Any]], files: int, duplicates: int
+    store: Store,
+    digest: str,
+    splits: list[Split],
+    counts: list[dict[str, Any]],
+    gathered: list[dict[str, int]],
+    duplicates: int,
 ) -> Scan:
-    """Write what is known of a scan. `counts` are scan_splits', in any order; `files` is how many `gather` made."""
+    """Write what is known of a scan. `counts` are scan_splits', in any order; `gathered` are gather's, one per file."""
     ordered = sorted(counts, key=lambda count: int(count["number"]))
     kinds: Counter[str] = Counter()
     for count in ordered:
@@ -235,17 +287,17 @@ def finish(
         digest=digest,
         splits=tuple(splits),
         rows=tuple(int(rows) for count in ordered for rows in count["rows"]),
-        files=files,
+        files=len(gathered),
         kinds=dict(kinds),
         unreadable=sum(int(count["unreadable"]) for count in ordered),
-        screened=sum(int(count["screened"]) for count in ordered),
+        screened=sum(n for each in gathered for name, n in each.items() if name.endswith(".dropped")),
         duplicates=duplicates,
+        screens=_by_screen(gathered),
         troubled=_troubled_files(splits, ordered),
     )
     _write_splits(store, scan)
-    described = {
-        name: getattr(scan, name) for name in ("digest", "files", "kinds", "unreadable", "screened", "duplicates")
-    }
+    told = ("digest", "files", "kinds", "unreadable", "screened", "duplicates", "screens")
+    described = {name: getattr(scan, name) for name in told}
     described["troubled"] = [asdict(file) for file in scan.troubled]
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)
@@ -260,6 +312,14 @@ def _write_splits(store: Store, scan: Scan) -> None:
     columns["rows"] = pa.array(scan.rows, pa.int64())
     with open_atomic(store.filesystem, store.path("scans", scan.digest, _SPLITS)) as file:
         pq.write_table(pa.table(columns), file, compression="zstd")
+
+
+def _by_screen(gathered: list[dict[str, int]]) -> dict[str, dict[str, int]]:
+    total: Counter[str] = Counter()
+    for each in gathered:
+        total.update(each)
+    hit = [name for name in NAMES if total[f"{name}.dropped"] or total[f"{name}.flagged"]]
+    return {name: {what: total[f"{name}.{what}"] for what in ("dropped", "flagged")} for name in hit}
 
 
 def _troubled_files(splits: list[Split], counts: list[dict[str, Any]]) -> tuple[Troubled, ...]:

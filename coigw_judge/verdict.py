@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import spans
+from coigw_judge import genres, spans
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Decision, Gate
@@ -36,6 +36,9 @@ OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
 
 VERDICT_COLUMNS = ("reasons", "notes", "flags")
 """Of facts, what a verdict shows beside what decides."""
+
+_UNKNOWN_GENRES = 100
+"""Genres that the taxonomy does not know are counted by name, as many per bucket; what lies beyond, together."""
 
 _ROW_GROUP = 4096
 """Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
@@ -67,8 +70,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
             asks[f"{rubric}.spared"] += each.count * (fact is None and not each.open)
     needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
-    genres = buckets.numbered(found.genres)[wanted]
-    one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], genres])
+    named = buckets.numbered(found.genres)[wanted]
+    one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], named])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
@@ -90,7 +93,9 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     """The columns of verdicts/*.parquet for a plan's rubrics (CONTRACT, A run folder).
 
     Beside those: `file`, `position`, `chars`; `record`, the digest of the texts in hex; `suspected`, what in the record
-    addresses the judge; `repeat_decision` and `repeat_scores`, what a second sample alone gives where one was asked.
+    addresses the judge; `repeat_decision` and `repeat_scores`, what a second sample alone gives where one was asked;
+    `category` of the genre, where the taxonomy knows it; `screens`, a sentence for each screen that hit, also where it
+    only flags; `published`, the day; `ttr` and `mattr`, lexical diversity.
     """
     rubrics = (*plan.rubrics, *plan.then)
     scores = [(f"{r.name}.{d.key}", pa.float64()) for r in rubrics for d in r.dimensions]
@@ -102,6 +107,9 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     after += [(name, _STRINGS) for name in ("asked", "skipped", "not_applicable", "flags")]
     after += [("file", pa.string()), ("position", pa.int64()), ("chars", pa.int64()), ("record", pa.string())]
     after += [("suspected", pa.string()), ("repeat_decision", pa.string()), ("repeat_scores", _NUMBERS)]
+    after += [("category", pa.string()), ("screens", _STRINGS), ("published", pa.date32())]
+    after += [("source", pa.string()), ("region", pa.string())]
+    after += [("ttr", pa.float32()), ("mattr", pa.float32())]
     return pa.schema([*before, *scores, *checks, *choices, *after])
 
 
@@ -109,7 +117,8 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`.
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `category.<category>`,
+    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`.
     """
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(view.plan)
@@ -122,14 +131,28 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     for name, column in (("decision", table["decision"]), ("flag", table["flags"].combine_chunks().flatten())):
         for value in pc.value_counts(column).to_pylist():
             counts[f"{name}.{value['values']}"] += value["counts"]
+    counts.update(_count_genres(table))
     return dict(counts)
+
+
+def _count_genres(table: pa.Table) -> Counter[str]:
+    """Rows per category, and the commonest genres that the taxonomy does not know, as they are."""
+    counts: Counter[str] = Counter()
+    unknown = table["genre"].filter(pc.is_null(table["category"])).drop_null()
+    for value in pc.value_counts(table["category"].drop_null()).to_pylist():
+        counts[f"category.{value['values']}"] = value["counts"]
+    named = Counter({value["values"]: value["counts"] for value in pc.value_counts(unknown).to_pylist()})
+    for name, rows in named.most_common(_UNKNOWN_GENRES):
+        counts[f"genre.{name}"] = rows
+    rest = named.total() - sum(rows for _, rows in named.most_common(_UNKNOWN_GENRES))
+    return counts + Counter({"genres.rest": rest, "genres.none": table["genre"].null_count})
 
 
 def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     """What does not rest on facts."""
     rows = found.rows
     names = pa.array([piece.name for piece in view.scan.splits], pa.string())
-    duplicate = found.first != np.arange(rows.num_rows)
+    duplicate = (found.first != np.arange(rows.num_rows)) & pc.is_null(rows["screened"]).to_numpy()
     return {
         "row_id": _row_ids(view, rows),
         "id": rows["id"],
@@ -137,7 +160,7 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
         "position": rows["position"],
         "chars": rows["chars"],
         "record": spans.as_hex(rows["record"]),
-        "suspected": rows["suspected"],
+        **{name: rows[name] for name in ("suspected", "screens", "published", "source", "region", "ttr", "mattr")},
         "flags": _flags(view, found, duplicate),
     }
 
@@ -186,6 +209,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
         columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
     columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
     columns["genre"] = spread.rows(found.genres)
+    columns["category"] = _categories(columns["genre"])
     for rubric in (*view.plan.rubrics, *view.plan.then):
         at = found.fact_of[rubric.name, 0]
         for kind_name, items in (
@@ -200,6 +224,13 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
     columns["notes"] = spread.maps(found.facts["notes"], asked)
     return columns
+
+
+def _categories(names: pa.Array) -> pa.Array:
+    """The category of every genre, in Chinese; null where the taxonomy does not know it."""
+    encoded = pc.dictionary_encode(names)
+    known = [genres.category(name) for name in encoded.dictionary.to_pylist()]
+    return pa.array([each and each.zh for each in known], pa.string()).take(encoded.indices)
 
 
 _PER_PATTERN: Mapping[str, pa.DataType] = {

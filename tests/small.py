@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from coigw_judge import source
+from coigw_judge import links, source
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import digest
-from coigw_judge.job import Screen
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.scan import Scan, count_duplicates, file_groups, finish, gather, scan_splits
+from coigw_judge.screened import Names
+from coigw_judge.screens.config import Screen
 from coigw_judge.spans import ALL
 from coigw_judge.store import Store
 
@@ -90,10 +91,15 @@ def scan_rows(
     how = (columns or {}, limit, screen or Screen())
     counts = [scan_splits(store, work, n, [(n, piece)], *how) for n, piece in enumerate(pieces)]
     groups = file_groups([sum(count["rows"]) for count in counts])
-    for number, group in enumerate(groups):
-        gather(store, "d", number, work, group)
+    found = None
+    if how[2].links:
+        links.gather(store, work, 0, range(len(pieces)))
+        links.find(store, work, 0, 1, ALL)
+        links.resolve(store, work, how[2])
+        found = Names(tuple(piece.name for piece in pieces), ())
+    gathered = [gather(store, "d", number, work, group, how[2], found) for number, group in enumerate(groups)]
     duplicates = count_duplicates(store, "d", len(groups), ALL)
-    return store, finish(store, "d", pieces, counts[::-1], len(groups), duplicates)
+    return store, finish(store, "d", pieces, counts[::-1], gathered, duplicates)
 
 
 def stable(text: str) -> bytes:

@@ -24,6 +24,7 @@ from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
 from coigw_judge.job import EstimateConfig, JudgeConfig, load_job
 from coigw_judge.judges import Reply
+from coigw_judge.judges.layout import gpus_planned
 from coigw_judge.judges.vllm import make_encoder
 from coigw_judge.known import Known
 from coigw_judge.manifest import planned_and_made
@@ -261,7 +262,7 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
     ],
 )
 def test_a_model_that_spans_gpus_is_planned_so_also_where_there_are_none(write_job, judge, gpus):
-    assert runs.gpus_planned(load_job(write_job([], judge=judge))) == gpus
+    assert gpus_planned(load_job(write_job([], judge=judge)).config.judge) == gpus
 
 
 def test_a_given_rate_adds_prefill_and_decode():

@@ -345,7 +345,7 @@ def test_naughty_strings_in_every_field_come_out_as_they_went_in(
         {name: f"{text}{n}" if name == "answer" else text for name in FIELDS} | {text or "empty": "as a key"}
         for n, text in enumerate(strings)
     ]
-    job = write_job(rows, write=["all"], early_exit=False)
+    job = write_job(rows, write=["all"], early_exit=False, screen={"encoding": "off"})
     assert main(["run", str(job), "--format", form]) == 0
     found = sorted(verdicts(tmp_path), key=lambda row: row["position"])
     assert len(found) == len(rows)

@@ -11,14 +11,19 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "rubric", "record"),
+        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "genres", "rubric", "record"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
         *("injection", "injection_rules", "injection_chinese", "injection_english"),
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
-    {"gate", "card", "plan"},
+    {
+        *("gate", "card", "plan"),
+        *("screens", "screens.characters", "screens.config", "screens.dates", "screens.diversity", "screens.encoding"),
+        *("screens.engagement", "screens.lines", "screens.repetition", "screens.sketch"),
+    },
     {
         *("job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("screened", "links"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks"),

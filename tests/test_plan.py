@@ -248,7 +248,7 @@ def test_the_judges_genre_guides_nobody_where_it_is_not_asked_first() -> None:
 
 def test_the_category_guides_where_the_genre_is_not_named() -> None:
     guided = rubric("g", dimensions=("x",), by_genre={"搞笑文学": "看包袱"})
-    some = plan(guided, categories={"谐音梗": "搞笑文学"})
+    some = plan(guided)
     assert some.next(subject(genre="谐音梗"), {})[0].guidance == "看包袱"
     assert some.next(subject(genre="诗歌"), {})[0].guidance is None
 

@@ -15,11 +15,11 @@ from coigw_judge.bucket import View
 from coigw_judge.facts import DECIDING_COLUMNS, Fact
 from coigw_judge.gate import Gate
 from coigw_judge.headtail import HeadTail
-from coigw_judge.job import Screen
 from coigw_judge.known import Known
 from coigw_judge.plan import Plan, Subject
 from coigw_judge.record import Record, record_digest, to_record
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.screens.config import Screen
 from coigw_judge.store import Store
 from coigw_judge.verdict import decide_bucket, survey, verdict_schema
 from coigw_judge.writer import Writer

@@ -14,16 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from coigw_judge import compaction, errors, source, spans, verdict
+from coigw_judge import compaction, errors, links, source, spans, verdict
 from coigw_judge import scan as scanning
 from coigw_judge import sweep as sweeping
 from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.facts import DECIDING_COLUMNS
-from coigw_judge.job import LoadedJob, Screen
+from coigw_judge.job import LoadedJob
 from coigw_judge.paths import list_files, open_atomic
 from coigw_judge.pipeline.cluster import run_tasks
 from coigw_judge.scan import Scan
+from coigw_judge.screened import Names
+from coigw_judge.screens.config import Screen
 from coigw_judge.source import Split
 from coigw_judge.store import Part, Store
 
@@ -31,14 +33,16 @@ from coigw_judge.store import Part, Store
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
     files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
-    digest = scanning.scan_digest(job.config, files)
+    excluded = _excluded(job)
+    digest = scanning.scan_digest(job.config, files, excluded)
     found = scanning.load(store, digest)
     if found is not None:
         return found
     check_columns(job, files)
     work = store.path("work", f"scan-{secrets.token_hex(4)}")
     try:
-        return _scan(job.config.limit, job.config.input.columns, job.config.screen, store, digest, work, files)
+        config = job.config
+        return _scan(config.limit, config.input.columns, config.screen, store, digest, work, files, excluded)
     finally:
         store.clear(work)
 
@@ -51,6 +55,7 @@ def _scan(
     digest: str,
     work: str,
     files: list[source.File],
+    excluded: list[source.File],
 ) -> Scan:
     splits = source.split_all(files)
     _check_any_readable(splits)
@@ -75,16 +80,72 @@ def _scan(
         counts = _cut(counts, limit, lambda number, rows: scan_share(item(number, rows)))
         splits = splits[: sum(len(count["rows"]) for count in counts)]
     groups = scanning.file_groups([sum(count["rows"]) for count in counts])
-    run_tasks(
+    names: Names | None = None
+    if screen.links:
+        _link(screen, columns, store, work, counts, excluded)
+        names = Names(tuple(piece.name for piece in splits), tuple(file.name for file in excluded))
+    gathered = run_tasks(
         [{"number": n, "tasks": list(group)} for n, group in enumerate(groups)],
-        lambda item: scanning.gather(Store(root), digest, item["number"], work, item["tasks"]),
+        lambda item: scanning.gather(Store(root), digest, item["number"], work, item["tasks"], screen, names),
     )
     buckets = max(1, -(-_rows(counts) // ROWS_PER_BUCKET))
     duplicates = run_tasks(
         [{"bucket": n} for n in range(buckets)],
         lambda item: scanning.count_duplicates(Store(root), digest, len(groups), spans.span(item["bucket"], buckets)),
     )
-    return scanning.finish(store, digest, splits, counts, len(groups), sum(duplicates))
+    return scanning.finish(store, digest, splits, counts, gathered, sum(duplicates))
+
+
+def _excluded(job: LoadedJob) -> list[source.File]:
+    """The files of `screen.exclude`. Raises FixSource."""
+    exclude = job.config.screen.exclude
+    return source.list_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
+
+
+def _link(
+    screen: Screen,
+    columns: dict[str, str],
+    store: Store,
+    work: str,
+    counts: list[dict[str, Any]],
+    excluded: list[source.File],
+) -> None:
+    """Find which rows are copies, of each other and of excluded texts, and write what they are told into `work`."""
+    pieces = [(place, piece) for place, file in enumerate(excluded) for piece in source.split(file)]
+    first = len(counts)
+
+    def exclude_one(item: dict[str, Any]) -> list[int]:
+        place, piece = pieces[item["number"] - first]
+        keys = links.excluded_keys(Store(store.root), work, item["number"], piece, place, columns, screen)
+        return [item["number"], keys]
+
+    sizes = [count["keys"] for count in counts]
+    found = [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
+    _check_excluded(excluded, pieces, found)
+    sizes += found
+    groups = scanning.file_groups(sizes, links.KEYS_PER_FILE)
+    run_tasks(
+        [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
+        lambda item: links.gather(Store(store.root), work, item["number"], item["splits"]),
+    )
+    buckets = max(1, -(-sum(sizes) // links.KEYS_PER_BUCKET))
+    run_tasks(
+        [{"bucket": n} for n in range(buckets)],
+        lambda item: links.find(
+            Store(store.root), work, item["bucket"], len(groups), spans.span(item["bucket"], buckets)
+        ),
+    )
+    links.resolve(store, work, screen)
+
+
+def _check_excluded(excluded: list[source.File], pieces: list[tuple[int, Split]], found: list[int]) -> None:
+    """Refuse a file that excludes nothing: it would be taken for one that did."""
+    holding = {place for (place, _), keys in zip(pieces, found, strict=True) if keys}
+    for place, file in enumerate(excluded):
+        if place not in holding:
+            raise FixInput(
+                f"{file.name}: screen.exclude: no row has a text in answer or query; rename columns or leave it out"
+            )
 
 
 def _rows(counts: list[dict[str, Any]]) -> int:
@@ -128,6 +189,10 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
         names.update(source.column_names(file) or ())
     if not names:
         return
+    cluster = job.config.screen.cluster_column
+    if cluster and cluster not in names:
+        hint = errors.nearest(cluster, names)
+        raise FixInput(f"{job.path}: screen.cluster_column: {files[0].name} has no column {cluster}{hint}")
     wanted = {"answer": job.config.input.columns.get("answer", "answer"), **job.config.input.columns}
     for ours, theirs in wanted.items():
         if theirs not in names:
