@@ -8,6 +8,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -103,7 +104,16 @@ def _check_applies(job: LoadedJob, scan: Scan) -> None:
 
 
 def fill(stage: Stage, say: Say) -> None:
-    """Ask what is open, in rounds: each takes what failed blocks left, with the care that the one before calls for."""
+    """Ask what is open. Nothing but facts stays behind, interrupted or not. Raises FixJudge, FixStore."""
+    try:
+        _rounds(stage, say)
+    finally:
+        with suppress(OSError):  # `store verify` tells of what could not be removed
+            filling.clear_work(stage.store, stage.run)
+
+
+def _rounds(stage: Stage, say: Say) -> None:
+    """Each takes what failed blocks left, with the care that the one before calls for."""
     started = time.monotonic()
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
@@ -148,7 +158,6 @@ def fill(stage: Stage, say: Say) -> None:
             meter.end()
         stage.seconds["startup"] += tally.pop("startup", 0.0)
         stage.tally.update(tally)
-    filling.clear_work(stage.store, stage.run)
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
     _keep_rate(stage)
     event(_log, logging.INFO, "filled", **_filled(stage.tally), seconds=round(stage.seconds["fill"], 3))

@@ -81,6 +81,8 @@ def test_an_interrupt_flushes_says_how_to_go_on_and_leaves_nothing_behind(tmp_pa
     assert left_of(session_of(driver.process.pid)) == []
     assert len(chaos.facts(tmp_path / "facts")) >= len(asked(tmp_path)) - concurrency, "what was answered is in the store"
     assert list((tmp_path / "facts" / "tokens").iterdir()) == []
+    assert list((tmp_path / "facts" / "work").iterdir()) == []
+
 
 def test_a_thread_that_ray_left_behind_prints_no_traceback_when_it_finds_ray_gone():
     code = (

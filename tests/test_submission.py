@@ -64,7 +64,7 @@ class Cluster:
 
     def end(self, job: str) -> dict[str, Any]:
         """Wait for it; what Ray says of it."""
-        wait_for(lambda: self.status(job)["status"] in ENDED, f"{job} ends", 500)
+        wait_for(lambda: self.status(job)["status"] in ENDED, f"{job} ends", 900)
         return self.status(job)
 
     def log(self, job: str) -> str:
