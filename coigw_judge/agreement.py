@@ -23,10 +23,16 @@ _MOST_VALUES = 100
 _LEAST_DEFINED = 0.5
 """Of the resamples a statistic must be defined on (not all values alike), else it has no interval."""
 
+LEAST_RECORDS = 8
+"""Fewer records have no interval: resamples of three records say nothing about a fourth."""
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A statistic over `n` records and its 95 % interval; None where it is not defined (all values alike, no pair)."""
+    """A statistic over `n` records and its 95 % interval.
+
+    None where it is not defined (all values alike, no pair); no interval for fewer than LEAST_RECORDS.
+    """
 
     value: float | None
     low: float | None
@@ -145,6 +151,8 @@ def estimate(
         point = float(statistic(table(x, y, weights, values))[0]) if len(x) else math.nan
     if not math.isfinite(point):
         return Estimate(None, None, None, len(x))
+    if len(x) < LEAST_RECORDS:
+        return Estimate(point, None, None, len(x))
     if values is None:
         x, y = _coarse(x), _coarse(y)
     drawn = np.concatenate([statistic(each) for each in resampled(x, y, weights, how, values)] or [np.empty(0)])

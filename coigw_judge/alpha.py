@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from coigw_judge.agreement import Bootstrap, Estimate, Floats, interval
+from coigw_judge.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, interval
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -30,6 +30,8 @@ def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) 
     point = _alpha(counts, given, distinct, level, own)
     if not math.isfinite(point):
         return Estimate(None, None, None, len(values))
+    if len(values) < LEAST_RECORDS:
+        return Estimate(point, None, None, len(values))
     random = np.random.default_rng(how.seed)
     drawn = np.empty(how.resamples)
     for number in range(how.resamples):

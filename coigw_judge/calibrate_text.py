@@ -79,7 +79,8 @@ def _items(found: Mapping[str, Any]) -> list[str]:
     rows = [["item", "n", "Spearman", "Kendall", "Pearson"]]
     more = [["item", "kappa (quadratic)", "AUC for accept", "ceiling: alpha of people", "within groups: Spearman"]]
     for item, told in found["items"].items():
-        rows.append([item, f"{told['compared']:,}", *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
+        numbers = f"{told['compared']:,}" if told["compared"] else "-"
+        rows.append([item, numbers, *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
         within = told.get("within", {}).get("spearman")
         more.append(
             [

@@ -170,3 +170,10 @@ def test_many_values_are_merged_for_intervals_and_not_for_the_figure():
     found = agreement.correlations(x, y, None, Bootstrap(100))["spearman"]
     assert found.value == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
     assert found.low < found.value < found.high and found.high - found.low < 0.1
+
+
+def test_a_handful_of_records_has_a_figure_and_no_interval():
+    x, y = np.array([1.0, 2, 4, 7]), np.array([2.0, 2, 5, 6])
+    found = agreement.correlations(x, y, None, HOW)["pearson"]
+    assert found.value == pytest.approx(stats.pearsonr(x, y).statistic) and found.low is found.high is None
+    assert alpha(np.array([[1, 1], [2, 3], [3, 3]]), "interval", None, HOW).low is None
