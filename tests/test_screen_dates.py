@@ -64,7 +64,7 @@ def test_what_is_not_clear_counts_as_old(value: Any, day: date) -> None:
     assert published(value) == day
 
 
-@given(st.dates(date(1971, 1, 1), date(2100, 12, 31)), st.sampled_from(["{:%Y-%m-%d}", "{:%Y/%m/%d %H:%M}", "{:%Y%m%d}", "{0.year}年{0.month}月{0.day}日", "{:%d %B %Y}", "{:%b %d, %Y}", "来自 {:%Y.%m.%d}"]))  # fmt: skip
+@given(st.dates(date(1971, 1, 1), date(2099, 12, 31)), st.sampled_from(["{:%Y-%m-%d}", "{:%Y/%m/%d %H:%M}", "{:%Y%m%d}", "{0.year}年{0.month}月{0.day}日", "{:%d %B %Y}", "{:%b %d, %Y}", "来自 {:%Y.%m.%d}"]))  # fmt: skip
 def test_every_day_is_read_in_every_form(day: date, form: str) -> None:
     assert published(form.format(datetime(day.year, day.month, day.day, 8, 30))) == day
 
@@ -81,7 +81,7 @@ def test_unix_time_is_told_by_its_size(moment: datetime, unit: int, as_text: boo
 @given(st.text(st.characters(codec=None, categories=None), max_size=60) | st.integers() | st.floats() | st.none() | st.binary(max_size=9))
 def test_nothing_breaks_the_reader(value: Any) -> None:
     found = published(value)
-    assert found is None or 1971 <= found.year <= 2100
+    assert found is None or 1971 <= found.year <= 2099
 
 
 @pytest.mark.parametrize(

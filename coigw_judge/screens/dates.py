@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from math import isfinite
 
-_FIRST_YEAR, _LAST_YEAR = 1971, 2100
+_FIRST_YEAR, _LAST_YEAR = 1971, 2099
 _LONGEST = 200
 """Characters of a text in which a date is looked for."""
 
@@ -72,7 +72,7 @@ def _plausible(day: date | None) -> date | None:
 
 def _number(value: float) -> date | None:
     """20230501, a year, or Unix time, told apart by size."""
-    if value == int(value) and (_FIRST_YEAR <= value <= _LAST_YEAR or 19710101 <= value <= 21001231):
+    if value == int(value) and (_FIRST_YEAR <= value <= _LAST_YEAR or 19710101 <= value <= 20991231):
         return _written(f"{int(value)}")
     for unit in (1.0, 1e3, 1e6, 1e9):
         seconds = value / unit
