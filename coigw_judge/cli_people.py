@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from coigw_judge.agreement import Bootstrap
-    from coigw_judge.calibrate_view import Options
-    from coigw_judge.export import Written
+    from coigw_judge.people.agreement import Bootstrap
+    from coigw_judge.people.calibrate_view import Options
+    from coigw_judge.people.export import Written
 
 OK, DIFFERENT = 0, 1
 
@@ -72,10 +72,12 @@ def _fraction(text: str) -> float:
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    from coigw_judge import calibrate, calibrate_text, diff_rows, drift, writers
-    from coigw_judge import labels as labelling
-    from coigw_judge.agreement import Bootstrap
+    from coigw_judge import diff_rows
     from coigw_judge.errors import FixJob
+    from coigw_judge.people import annotators as writers
+    from coigw_judge.people import calibrate, calibrate_text, drift
+    from coigw_judge.people import labels as labelling
+    from coigw_judge.people.agreement import Bootstrap
 
     if options.labels is None and options.golden is None and not options.annotators:
         raise FixJob("calibrate: give --labels FILE, --golden REFERENCE, --annotators, or several of them")
@@ -104,7 +106,7 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _print(parts: "dict[str, tuple[object, str]]", *, as_json: bool) -> None:
-    from coigw_judge import calibrate
+    from coigw_judge.people import calibrate
 
     if not as_json:
         print("\n\n".join(text for _, text in parts.values()), flush=True)
@@ -114,7 +116,7 @@ def _print(parts: "dict[str, tuple[object, str]]", *, as_json: bool) -> None:
 
 
 def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "Options":
-    from coigw_judge.calibrate_view import Options
+    from coigw_judge.people.calibrate_view import Options
 
     return Options(
         by=options.by,
@@ -173,7 +175,8 @@ def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _export(options: argparse.Namespace) -> int:
-    from coigw_judge import chosen, diff_rows, export, labelled, labels
+    from coigw_judge import diff_rows
+    from coigw_judge.people import chosen, export, labelled, labels
 
     run = diff_rows.open_run(options.run)
     decisions = _decisions(options)
@@ -199,8 +202,8 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _decisions(options: argparse.Namespace) -> list[str]:
-    from coigw_judge.chosen import READABLE
     from coigw_judge.errors import FixJob, nearest
+    from coigw_judge.people.chosen import READABLE
 
     if options.sample is not None and (options.per is not None or options.accepted):
         raise FixJob("export: --sample draws from all rows; give it without --per and --accepted")

@@ -1,19 +1,22 @@
 """`coigw-judge plan`: the dry run. No judge is started and no fact is written.
 
 An input that was scanned, or that is small enough to be scanned at once, is counted exactly; a larger one is sampled.
-Not known here: how numbers come about (estimate.py), how they are printed (estimate_text.py).
+Not known here: how numbers come about (estimate.py), how they are printed (estimate/text.py).
 """
 
 import json
 from contextlib import suppress
 from typing import Any
 
-from coigw_judge import estimate, estimate_sample, estimate_text, estimate_time, runs, source
+from coigw_judge import estimate, runs, source
 from coigw_judge import scan as scanning
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.errors import FixJudge
-from coigw_judge.estimate_states import Inquiry
-from coigw_judge.estimate_tokens import as_shown, instruments
+from coigw_judge.estimate import sample as estimate_sample
+from coigw_judge.estimate import text as estimate_text
+from coigw_judge.estimate import time as estimate_time
+from coigw_judge.estimate.states import Inquiry
+from coigw_judge.estimate.tokens import as_shown, instruments
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.layout import gpus_planned

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coigw_judge import people_rows
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from coigw_judge import estimate, estimate_sample, estimate_time, logs, written
+from coigw_judge import estimate, logs, written
 from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
-from coigw_judge.estimate_states import Counts, Inquiry, may_look_up
+from coigw_judge.estimate import sample as estimate_sample
+from coigw_judge.estimate import time as estimate_time
+from coigw_judge.estimate.states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of

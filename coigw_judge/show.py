@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from coigw_judge import diff_rows, explained, people_rows, picked
+from coigw_judge import diff_rows, explained, picked
 from coigw_judge import manifest as manifests
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixStore
 from coigw_judge.record import Record, record_digest

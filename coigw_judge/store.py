@@ -5,7 +5,7 @@
     <store>/compactions/<id>.json      which compacted parts there are and what they replace; written last
     <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
     <store>/scans/<digest>/            what scan found (scan.py writes and reads it)
-    <store>/rates/<run>.json           what a fill took, for the next plan (estimate_time.py)
+    <store>/rates/<run>.json           what a fill took, for the next plan (estimate/time.py)
     <store>/work/<run>/                what only one run needs, for as long as it lasts
 
 Every file is written beside and renamed, so a reader never sees half of one; nothing is ever changed. A part that

@@ -12,9 +12,9 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats
 from sklearn import metrics
 
-from coigw_judge import agreement
-from coigw_judge.agreement import Bootstrap, Floats, Tables
-from coigw_judge.alpha import alpha
+from coigw_judge.people import agreement
+from coigw_judge.people.agreement import Bootstrap, Floats, Tables
+from coigw_judge.people.alpha import alpha
 
 HOW = Bootstrap(resamples=200, seed=7)
 NONE = Bootstrap(resamples=0)

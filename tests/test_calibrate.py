@@ -9,11 +9,12 @@ import pytest
 from people import OVER, decided, make_run, scored, triplets, write_labels
 from scipy import stats
 
-from coigw_judge import calibrate, diff_rows, leaks, regate
-from coigw_judge.agreement import Bootstrap
-from coigw_judge.calibrate_view import Options
+from coigw_judge import diff_rows
 from coigw_judge.cli import main
-from coigw_judge.labels import read
+from coigw_judge.people import calibrate, leaks, regate
+from coigw_judge.people.agreement import Bootstrap
+from coigw_judge.people.calibrate_view import Options
+from coigw_judge.people.labels import read
 from coigw_judge.terminal import cells
 
 QUICK = ["--resamples", "50"]
@@ -89,7 +90,7 @@ def test_missing_scores_are_counted_by_cause_and_never_low(tmp_path):
 
 
 def calibrate_text(run: str, labels: str) -> str:
-    from coigw_judge import calibrate_text as texts
+    from coigw_judge.people import calibrate_text as texts
 
     found = calibrate.report(diff_rows.open_run(run), read(labels), Options(how=Bootstrap(20)))
     return texts.as_text(found)

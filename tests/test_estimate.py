@@ -14,11 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import plan, rubric
 
-from coigw_judge import estimate, estimate_disk, estimate_facts, estimate_text, estimate_time, runs
+from coigw_judge import estimate, runs
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixJob, FixStore
-from coigw_judge.estimate_facts import Seen
-from coigw_judge.estimate_tokens import PrefixCache
+from coigw_judge.estimate import disk as estimate_disk
+from coigw_judge.estimate import facts as estimate_facts
+from coigw_judge.estimate import text as estimate_text
+from coigw_judge.estimate import time as estimate_time
+from coigw_judge.estimate.facts import Seen
+from coigw_judge.estimate.tokens import PrefixCache
 from coigw_judge.facts import SCHEMA
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
@@ -72,7 +76,7 @@ def test_the_cache_holds_whole_blocks_of_what_was_sent_before(sent, block):
 
 
 def test_a_cache_forgets_what_was_not_used_for_long(monkeypatch):
-    monkeypatch.setattr("coigw_judge.estimate_tokens._GENERATION", 50)
+    monkeypatch.setattr("coigw_judge.estimate.tokens._GENERATION", 50)
     cache, used = PrefixCache(1), [1] * 20
     for n in range(40):
         assert cache.ask([*used, 100 + n, 1]) == (20 if n else 0), "what is used all the time stays"

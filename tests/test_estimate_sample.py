@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from small import scan_rows
 
-from coigw_judge import estimate_sample, source
-from coigw_judge.estimate_sample import Sample, of_files, of_scan
+from coigw_judge import source
+from coigw_judge.estimate import sample as estimate_sample
+from coigw_judge.estimate.sample import Sample, of_files, of_scan
 
 
 def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:

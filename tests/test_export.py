@@ -13,9 +13,10 @@ import pytest
 from label_studio_sdk.label_interface import LabelInterface
 from people import decided, make_run, scored, triplets, write_labels
 
-from coigw_judge import chosen, diff_rows, picked, source
+from coigw_judge import diff_rows, picked, source
 from coigw_judge.cli import main
-from coigw_judge.labels import read
+from coigw_judge.people import chosen
+from coigw_judge.people.labels import read
 
 SCORES = np.clip(np.round(np.random.default_rng(4).normal(8.3, 1, (120, 6))), 0, 10)
 QUICK = ["--resamples", "20"]
@@ -116,7 +117,7 @@ def test_a_sample_does_not_hang_on_how_verdicts_are_cut(run, monkeypatch):
     opened = diff_rows.open_run(run)
     whole = chosen.sample(opened, chosen.READABLE, ["decision", "genre"], 40, 3)
     monkeypatch.setattr(chosen, "_PRUNE_AT", 10)
-    monkeypatch.setattr("coigw_judge.people_rows._ROWS_PER_BATCH", 7)
+    monkeypatch.setattr("coigw_judge.verdict_rows._ROWS_PER_BATCH", 7)
     piecewise = chosen.sample(opened, chosen.READABLE, ["decision", "genre"], 40, 3)
     assert piecewise.rows.sort_by("row_id").equals(whole.rows.sort_by("row_id")) and piecewise.strata == whole.strata
 

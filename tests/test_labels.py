@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coigw_judge.errors import FixSource
-from coigw_judge.labels import Label, Written, control_name, read
+from coigw_judge.people.labels import Label, Written, control_name, read
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from coigw_judge import people_rows, picked
+from coigw_judge import picked
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.report.shape import Shape
 from coigw_judge.report.tally import batches

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coigw_judge.diff_rows import Run
-from coigw_judge.people_rows import gate_items
+from coigw_judge.verdict_rows import gate_items
 
 
 @dataclass(frozen=True, slots=True)

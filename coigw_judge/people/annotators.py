@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from coigw_judge import leaks, source
+from coigw_judge import source
 from coigw_judge.diff_rows import Run
-from coigw_judge.export import files_of
-from coigw_judge.labels import Written
+from coigw_judge.people import leaks
+from coigw_judge.people.export import files_of
+from coigw_judge.people.labels import Written
 from coigw_judge.record import Record, to_record
 
 _EXAMPLES = 20

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from coigw_judge import estimate_disk as disk
-from coigw_judge.estimate_facts import look
-from coigw_judge.estimate_figures import Asked, Estimate
-from coigw_judge.estimate_sample import packed_bytes
-from coigw_judge.estimate_states import Counts, Inquiry, State, states_of
-from coigw_judge.estimate_time import Rates
-from coigw_judge.estimate_tokens import as_shown, block_tokens, instruments, interval, weigh
+from coigw_judge.estimate import disk
+from coigw_judge.estimate.facts import look
+from coigw_judge.estimate.figures import Asked, Estimate
+from coigw_judge.estimate.sample import packed_bytes
+from coigw_judge.estimate.states import Counts, Inquiry, State, states_of
+from coigw_judge.estimate.time import Rates
+from coigw_judge.estimate.tokens import as_shown, block_tokens, instruments, interval, weigh
 from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.judges import Yardstick
 from coigw_judge.judges.layout import replicas

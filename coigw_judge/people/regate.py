@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.agreement import Bootstrap, Floats
+from coigw_judge.people.agreement import Bootstrap, Floats
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200

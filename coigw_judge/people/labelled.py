@@ -13,10 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from coigw_judge import people_rows
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource, FixStore, nearest
-from coigw_judge.labels import OVERALL, Label, Labels
+from coigw_judge.people.labels import OVERALL, Label, Labels
 
 SAMPLES = "samples"
 """The folder of a run in which `export --sample` leaves the weights of its rows."""

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from coigw_judge.labels import OVERALL, WRITTEN, control_name
+from coigw_judge.people.labels import OVERALL, WRITTEN, control_name
 from coigw_judge.record import Record
 from coigw_judge.rubric import FieldName, Rubric
 

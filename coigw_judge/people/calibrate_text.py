@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coigw_judge import manifest as manifests
-from coigw_judge.agreement import Estimate
-from coigw_judge.drift import Drift
+from coigw_judge.people.agreement import Estimate
+from coigw_judge.people.drift import Drift
 from coigw_judge.terminal import columns, one_line, sentence
 
 WIDTH = 100

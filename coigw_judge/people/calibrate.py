@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from coigw_judge import agreement, alpha, calibrate_gate, people_rows
-from coigw_judge.agreement import Bootstrap, Floats
-from coigw_judge.calibrate_view import Options, View, judged
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
-from coigw_judge.labelled import Joined, Record, join, unknown_items
-from coigw_judge.labels import OVERALL, VERDICTS, Labels
 from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.people import agreement, alpha, calibrate_gate
+from coigw_judge.people.agreement import Bootstrap, Floats
+from coigw_judge.people.calibrate_view import Options, View, judged
+from coigw_judge.people.labelled import Joined, Record, join, unknown_items
+from coigw_judge.people.labels import OVERALL, VERDICTS, Labels
 
 FILE = "calibration.json"
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from coigw_judge.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, interval
+from coigw_judge.people.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, interval
 
 Level = Literal["nominal", "ordinal", "interval"]
 

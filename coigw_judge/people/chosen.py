@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from coigw_judge import diff_rows, people_rows
+from coigw_judge import diff_rows
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixJob
 from coigw_judge.job import DECISIONS
-from coigw_judge.labelled import SAMPLES
 from coigw_judge.paths import open_atomic
+from coigw_judge.people.labelled import SAMPLES
 
 READABLE = tuple(name for name in DECISIONS if name not in ("unreadable", "duplicate"))
 """Decisions that a sample is drawn from: an unreadable row has no text, a duplicate stands in another row already."""

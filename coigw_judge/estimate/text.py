@@ -6,8 +6,8 @@ Not known here: how anything was estimated.
 from collections.abc import Iterator, Sequence
 from unicodedata import east_asian_width
 
-from coigw_judge.estimate_figures import Asked, Estimate
-from coigw_judge.estimate_time import LEAST_SECONDS
+from coigw_judge.estimate.figures import Asked, Estimate
+from coigw_judge.estimate.time import LEAST_SECONDS
 from coigw_judge.progress import clock
 from coigw_judge.rubric import REASON_CHARS
 

@@ -4,7 +4,7 @@ A prefix cache holds whole blocks of tokens (vllm: 16 on GPUs, 32 in our CPU set
 the block's end. A request finds its longest run of cached blocks from the beginning; its last token is computed in any
 case. Here the cache never forgets what was asked in the neighbourhood: that is what an engine gets whose KV cache holds
 the records at work, when a record's requests are adjacent.
-Not known here: which requests records wait for (estimate_states.py), how many there are in all.
+Not known here: which requests records wait for (states.py), how many there are in all.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +16,8 @@ import xxhash
 
 from coigw_judge.asks import head_tail, reserve
 from coigw_judge.errors import FixJudge
-from coigw_judge.estimate_figures import Asked
-from coigw_judge.estimate_states import Inquiry, State
+from coigw_judge.estimate.figures import Asked
+from coigw_judge.estimate.states import Inquiry, State
 from coigw_judge.fill import Recipe
 from coigw_judge.headtail import fit, too_long
 from coigw_judge.job import LoadedJob

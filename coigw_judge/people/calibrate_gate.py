@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coigw_judge import agreement, people_rows, regate
-from coigw_judge.calibrate_view import View
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.explained import floor
-from coigw_judge.labels import OVERALL
+from coigw_judge.people import agreement, regate
+from coigw_judge.people.calibrate_view import View
+from coigw_judge.people.labels import OVERALL
 
 DECIDED = ("kept", "review", "dropped")
 RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)

@@ -16,14 +16,16 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from coigw_judge import label_studio, people_rows, picked, source
-from coigw_judge.chosen import Chosen
+from coigw_judge import picked, source
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixJob
 from coigw_judge.files import File, Row
 from coigw_judge.job import Job
-from coigw_judge.labelled import Joined
 from coigw_judge.paths import is_uri, open_atomic, open_filesystem
+from coigw_judge.people import label_studio
+from coigw_judge.people.chosen import Chosen
+from coigw_judge.people.labelled import Joined
 from coigw_judge.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.rubric import Rubric
 from coigw_judge.written import json_line

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.asks import Planned
-from coigw_judge.estimate_facts import Seen
-from coigw_judge.estimate_sample import Sample
-from coigw_judge.estimate_time import Rates
+from coigw_judge.estimate.facts import Seen
+from coigw_judge.estimate.sample import Sample
+from coigw_judge.estimate.time import Rates
 from coigw_judge.facts import DECIDING_COLUMNS, earliest, of_pairs, outcomes
 from coigw_judge.job import LoadedJob
 from coigw_judge.plan import Plan, Subject, applies

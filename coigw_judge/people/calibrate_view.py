@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from coigw_judge.agreement import Bootstrap, Floats
 from coigw_judge.diff_rows import Run
-from coigw_judge.labelled import Record
-from coigw_judge.labels import OVERALL
+from coigw_judge.people.agreement import Bootstrap, Floats
+from coigw_judge.people.labelled import Record
+from coigw_judge.people.labels import OVERALL
 
 Missing = Literal["excluded", "dropped"]
 _UNJUDGED = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coigw_judge.estimate_disk import Room
+from coigw_judge.estimate.disk import Room
 from coigw_judge.rubric import Reasons
 
 

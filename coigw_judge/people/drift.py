@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as ds
 
-from coigw_judge import agreement, diff_rows, labels, people_rows
-from coigw_judge.agreement import Bootstrap, Estimate
+from coigw_judge import diff_rows
+from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
 from coigw_judge.paths import open_filesystem
+from coigw_judge.people import agreement, labels
+from coigw_judge.people.agreement import Bootstrap, Estimate
 
 BOUND = 0.5
 """How far a mean, or single scores beyond noise, may move, in points of the scale."""
