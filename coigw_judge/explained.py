@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
 
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]
@@ -35,7 +35,7 @@ def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
     if verdict["decision"] in SETTLED:
         return []
     gate = run.manifest["gate"]
-    over, require = people_rows.gate_items(run)
+    over, require = verdict_rows.gate_items(run)
     found = [_score(name, gate, verdict) for name in over]
     if over:
         found.append(_total(over, gate, verdict))

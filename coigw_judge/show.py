@@ -10,9 +10,8 @@ from typing import Any
 
 import pyarrow.dataset as ds
 
-from coigw_judge import diff_rows, explained, picked
+from coigw_judge import diff_rows, explained, picked, verdict_rows
 from coigw_judge import manifest as manifests
-from coigw_judge import verdict_rows as people_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixStore
 from coigw_judge.record import Record, record_digest
@@ -51,7 +50,7 @@ def find(run: str, row: str) -> dict[str, Any]:
     place = (verdict["file"], verdict["position"])
     texts = picked.records(opened.manifest, [place])[place]
     replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
-    rubrics, _ = people_rows.known_rubrics(opened)
+    rubrics, _ = verdict_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
         "gate": [asdict(test) for test in explained.tests(opened, verdict)],
@@ -66,7 +65,7 @@ def find(run: str, row: str) -> dict[str, Any]:
 
 def _verdict(run: Run, row: str) -> dict[str, Any]:
     for column in ("row_id", "id"):
-        found = people_rows.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
+        found = verdict_rows.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
         if found:
             return found[0]
     raise FixStore(

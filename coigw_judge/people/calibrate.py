@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
 from coigw_judge.paths import open_filesystem, write_atomic
@@ -32,13 +32,13 @@ FILE = "calibration.json"
 
 def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
-    people_rows.check_column(run, options.by, "--by")
+    verdict_rows.check_column(run, options.by, "--by")
     items = [*run.items("score"), *run.items("check")]
-    over, require = people_rows.gate_items(run)
+    over, require = verdict_rows.gate_items(run)
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
     joined = join(run, labels, columns, options.round)
     view, unweighted = _weighed(run, joined, options)
-    rubrics, rubrics_note = people_rows.known_rubrics(run)
+    rubrics, rubrics_note = verdict_rows.known_rubrics(run)
     scales = {f"{r.name}.{d.key}": r.scale.values() for r in rubrics for d in r.dimensions}
     scales |= {name: [0, 1] for name in run.items("check")}
     gave = unknown_items(joined, [*items, *run.items("choice"), *(name.partition(".")[0] for name in items)])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.explained import floor
 from coigw_judge.people import agreement, regate
@@ -81,7 +81,7 @@ def for_recall(
     if not len(places):
         return None
     costs = regate.Costs()
-    for piece in people_rows.batches(view.run, rule.columns):
+    for piece in verdict_rows.batches(view.run, rule.columns):
         costs.add(regate.standing(piece, rule))
     labelled = regate.Standing(stands.total[places], stands.least[places], stands.known[places])
     accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])

@@ -17,8 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from coigw_judge import diff_rows
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import diff_rows, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixJob
 from coigw_judge.job import DECISIONS
@@ -44,16 +43,16 @@ class Chosen:
 
 def of_decisions(run: Run, decisions: Sequence[str]) -> Chosen:
     """All rows of these decisions."""
-    tables = list(people_rows.batches(run, _COLUMNS, _decided(decisions)))
+    tables = list(verdict_rows.batches(run, _COLUMNS, _decided(decisions)))
     return Chosen(_finished(run, tables), {})
 
 
 def best_of(run: Run, decisions: Sequence[str], column: str, most: int) -> Chosen:
     """The `most` rows with the highest sums of every value of a column; a row without a sum comes last."""
-    people_rows.check_column(run, column, "--per")
+    verdict_rows.check_column(run, column, "--per")
     held: list[pa.Table] = []
-    for table in people_rows.batches(run, _columns(column), _decided(decisions)):
-        held.append(table.append_column("stratum", people_rows.group_of(table, column)))
+    for table in verdict_rows.batches(run, _columns(column), _decided(decisions)):
+        held.append(table.append_column("stratum", verdict_rows.group_of(table, column)))
         if sum(each.num_rows for each in held) > _PRUNE_AT:
             held = [_first(pa.concat_tables(held), most, "total", "descending").drop_columns(["place"])]
     table = _first(pa.concat_tables(held), most, "total", "descending") if held else None
@@ -63,11 +62,11 @@ def best_of(run: Run, decisions: Sequence[str], column: str, most: int) -> Chose
 def sample(run: Run, decisions: Sequence[str], by: Sequence[str], size: int, seed: int) -> Chosen:
     """Draw `size` rows, evenly over the strata that the columns `by` make. Raises FixJob where strata are more."""
     for column in by:
-        people_rows.check_column(run, column, "--stratify")
+        verdict_rows.check_column(run, column, "--stratify")
     held: list[pa.Table] = []
     counts: Counter[str] = Counter()
-    for table in people_rows.batches(run, _columns(*by), _decided(decisions)):
-        strata = _joined([people_rows.group_of(table, column) for column in by], table.num_rows)
+    for table in verdict_rows.batches(run, _columns(*by), _decided(decisions)):
+        strata = _joined([verdict_rows.group_of(table, column) for column in by], table.num_rows)
         keys = pc.binary_join_element_wise(str(seed), table["row_id"].combine_chunks(), ":").cast(pa.large_string())
         hashes = pa.array(diff_rows.bucket_of(keys, _HASHES))
         held.append(table.append_column("stratum", strata).append_column("hash", hashes))

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as ds
 
-from coigw_judge import diff_rows
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import diff_rows, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource
 from coigw_judge.paths import open_filesystem
@@ -104,7 +103,7 @@ def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, st
     own = [name for name in scores if name in run.columns]
     record = ["record"] if "record" in run.columns else []
     golden, texts = {}, {}
-    for table in people_rows.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
+    for table in verdict_rows.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
         for row in table.to_pylist():
             known = {name: row[name] for name in own if row[name] is not None}
             if known:
@@ -116,7 +115,7 @@ def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, st
 
 def _rows(run: Run, golden: Golden, scores: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
     columns = [name for name in ("row_id", "id", "record", "decision") if name in run.columns] + list(scores)
-    named = people_rows.named(
+    named = verdict_rows.named(
         run, [v for kind, v in golden if kind == "row_id"], [v for kind, v in golden if kind == "id"], columns
     )
     found = {}
@@ -132,8 +131,8 @@ def _noise(run: Run, scores: Iterable[str]) -> dict[str, float]:
     if "repeat_scores" not in run.columns:
         return {}
     changes: dict[str, list[float]] = defaultdict(list)
-    for table in people_rows.batches(run, ["repeat_scores", *scores], ds.field("repeat_scores").is_valid()):
-        for row in people_rows.as_rows(table):
+    for table in verdict_rows.batches(run, ["repeat_scores", *scores], ds.field("repeat_scores").is_valid()):
+        for row in verdict_rows.as_rows(table):
             for item, again in row["repeat_scores"].items():
                 if row.get(item) is not None:
                     changes[item].append(abs(row[item] - again))

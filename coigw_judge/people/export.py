@@ -16,8 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from coigw_judge import picked, source
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import picked, source, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixJob
 from coigw_judge.files import File, Row
@@ -76,9 +75,9 @@ class Found:
 
 def write(run: Run, chosen: Chosen, options: Options) -> Written:
     """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
-    rubrics: tuple[Rubric, ...] = people_rows.rubrics_of(run) if options.to == "label-studio" else ()
+    rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
     tops = {rubric.name: rubric.scale.max for rubric in rubrics}
-    best = sum(tops.get(name.partition(".")[0], 0.0) for name in people_rows.gate_items(run)[0])
+    best = sum(tops.get(name.partition(".")[0], 0.0) for name in verdict_rows.gate_items(run)[0])
     done = Written()
 
     def as_text(found: Found) -> bytes:
@@ -120,7 +119,7 @@ def special_column(run: Run, told: str) -> tuple[str, str]:
             f"--split reviewers: the verdicts of {run.folder} have no {column}, which says whether a record needs "
             "special knowledge; name rubric answer_analysis in the job (rubrics, then), or give --special COLUMN=VALUE"
         )
-    people_rows.check_column(run, column, "--special")
+    verdict_rows.check_column(run, column, "--special")
     return column, value or "true"
 
 
@@ -168,7 +167,7 @@ def _verdicts(run: Run, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
     where = ds.field("file").isin(pa.array(sorted({row["file"] for row in rows}), pa.string()))
     where = where & (ds.field("position") >= min(positions)) & (ds.field("position") <= max(positions))
     where = where & ds.field("row_id").isin(pa.array([row["row_id"] for row in rows], pa.string()))
-    return {row["row_id"]: row for row in people_rows.rows(run, columns, where)}
+    return {row["row_id"]: row for row in verdict_rows.rows(run, columns, where)}
 
 
 def _columns(run: Run, options: Options) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixSource, FixStore, nearest
 from coigw_judge.people.labels import OVERALL, Label, Labels
@@ -109,7 +109,7 @@ def _verdicts(
     wanted = list(dict.fromkeys(["row_id", "id", *columns]))
     by_row: dict[str, dict[str, Any]] = {}
     by_id: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in people_rows.named(run, row_ids, ids, wanted):
+    for row in verdict_rows.named(run, row_ids, ids, wanted):
         by_row[row["row_id"]] = row
         if row["id"] is not None:
             by_id[row["id"]].append(row)

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from coigw_judge import picked
-from coigw_judge import verdict_rows as people_rows
+from coigw_judge import picked, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.report.shape import Shape
 from coigw_judge.report.tally import batches
@@ -67,7 +66,7 @@ def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]
     for kind, heap in heaps.items():
         for pick in sorted(heap, reverse=True):
             kinds.setdefault(pick.row_id, (kind, pick.worth))
-    verdicts = {row["row_id"]: row for row in people_rows.named(run, kinds, (), list(run.columns))}
+    verdicts = {row["row_id"]: row for row in verdict_rows.named(run, kinds, (), list(run.columns))}
     places = {row_id: (row["file"], row["position"]) for row_id, row in verdicts.items()}
     records = picked.records(manifest, places.values())
     shown = []
