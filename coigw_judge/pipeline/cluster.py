@@ -145,13 +145,8 @@ def _without_lines(*words: str) -> Iterator[None]:
 def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """Run `task` over items as a Ray Data graph, one task per item; a single one runs here, without Ray.
 
-<<<<<<< HEAD
     Items and results are JSON values; results come in any order. A CoigwError of a task is raised here, and an OSError
     as FixStore.
-=======
-    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here,
-    and an OSError as FixStore.
->>>>>>> storage
     """
 
     def guarded(row: dict[str, Any]) -> dict[str, str]:
