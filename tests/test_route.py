@@ -207,7 +207,7 @@ def test_a_judge_that_dies_on_everything_ends_the_job_with_its_last_words(write_
 def test_a_long_article_is_shown_by_its_ends_and_flagged_and_only_it_is_asked_again(write_job, tmp_path, capsys):
     judge = {"engine": "scripted_judge:ScriptedJudge", "context": 8000, "options": {"log": str(tmp_path / "asks.log")}}
     long = {**triplets(1)[0], "id": "long", "answer": "巷口的修表匠说，这只表走得慢。" * 3000}
-    job = write_job([*triplets(4), long], judge=judge, early_exit=False, long_text="head_tail")
+    job = write_job([*triplets(4), long], judge=judge, early_exit=False, long_text="head_tail", screen={"repetition": "off"})
     assert main(["run", str(job), "--set", "long_text=reject"]) == 0
     assert len(asks(tmp_path)) == 15 and not any(row["flags"] for row in verdicts(tmp_path))
     assert main(["plan", str(job)]) == 0
