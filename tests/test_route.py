@@ -8,7 +8,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from coigw_judge import runs
 from coigw_judge.cli import main
+from coigw_judge.errors import FixSource
+from coigw_judge.job import load_job
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -251,6 +254,15 @@ def test_a_failure_that_is_asked_again_and_fails_again_is_asked_once(write_job, 
         assert main(["run", str(job), *(["--retry-unscored"] if run else [])]) == 0
         assert len(asks(tmp_path)) == 18 + 6 * run
         assert manifest(tmp_path)["decisions"]["unscored"] + manifest(tmp_path)["decisions"]["dropped"] == 6
+
+
+def test_input_that_is_gone_when_it_is_read_again_is_said(write_job, tmp_path, ray_cluster):
+    job = write_job(triplets(6), input={"paths": ["rows.jsonl", "more.jsonl"]})
+    (tmp_path / "more.jsonl").write_text((tmp_path / "rows.jsonl").read_text().replace("第", "又第"))
+    stage = runs.begin(load_job(job), for_fill=True)
+    with pytest.raises(FixSource, match=r"more\.jsonl.*the rest was judged"):
+        runs.fill(stage, lambda _: (tmp_path / "more.jsonl").unlink(missing_ok=True))
+    assert len(asks(tmp_path)) == 18
 
 
 def test_the_same_text_under_another_genre_is_another_question(write_job, tmp_path, capsys):

@@ -9,6 +9,7 @@ disk.py      bytes
 make.py      all of it put together; figures.py holds the result, text.py prints it
 """
 
+from coigw_judge.estimate.figures import Estimate as Estimate
 from coigw_judge.estimate.make import RUN_SAMPLE as RUN_SAMPLE
 from coigw_judge.estimate.make import SAMPLE_RECORDS as SAMPLE_RECORDS
 from coigw_judge.estimate.make import make as make

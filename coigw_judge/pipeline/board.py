@@ -75,6 +75,15 @@ class Board:
         self._blamed: Counter[bytes] = Counter()
         self._begun: dict[bytes, tuple[str, int]] = {}
         self._over = False
+        self._unread: dict[str, int] = {}
+
+    def unread(self, why: str, splits: int) -> None:
+        """Some splits could not be read a second time, for this reason."""
+        self._unread[why] = self._unread.get(why, 0) + splits
+
+    def all_unread(self) -> dict[str, int]:
+        """How many splits could not be read, by reason."""
+        return self._unread
 
     def arrive(self, actor: str) -> Welcome:
         """A process of this actor starts. One that was here before and left no last words was killed."""

@@ -21,7 +21,7 @@ from ray.data._internal.execution import streaming_executor_state
 
 from coigw_judge import errors, source
 from coigw_judge import scan as scanning
-from coigw_judge.errors import FixJudge
+from coigw_judge.errors import FixInput, FixJudge, FixSource
 from coigw_judge.fill import Recipe
 from coigw_judge.job import JudgeConfig
 from coigw_judge.judges import requests_at_once
@@ -100,6 +100,7 @@ def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
     begun = moment(CLOCK_SKEW_SECONDS)
     try:
         _beside(_judged_blocks(order, token, begun, board)).result()
+        _check_all_read(board)
     except (ray.exceptions.RayError, RuntimeError) as error:
         words = ray.get(board.words.remote()) or [" ".join(str(error).split())[-400:]]
         raise FixJudge(f"the judge could not be kept running: {words[-1]}") from error
@@ -114,6 +115,14 @@ def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
         board.finish.remote()
     show(look)
     return look.total
+
+
+def _check_all_read(board: Any) -> None:
+    """Raise FixSource where input that was scanned can no longer be read; everything else was judged."""
+    unread: dict[str, int] = ray.get(board.all_unread.remote())
+    if unread:
+        why = next(iter(unread))
+        raise FixSource(f"{why}; the rest was judged and is in the store ({sum(unread.values())} splits are not)")
 
 
 def _beside(blocks: Any) -> "Future[None]":
@@ -188,7 +197,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     context.memory_usage_poll_interval_s = None  # a thread for every block that an actor works on
     dataset = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
-    dataset = dataset.map_batches(_read_records(order), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+    dataset = dataset.map_batches(_read_records(order, board), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
     dataset = dataset.repartition(target_num_rows_per_block=order.block_rows)
     with warnings.catch_warnings():
         # Ray 2.60 takes these two only as extra arguments, and says that 2.64 will have another way.
@@ -231,8 +240,11 @@ def waiting_blocks(calls: int, blocks_each: float) -> int:
     return max(1, min(calls, int(blocks_each / 4)))
 
 
-def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
-    """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory."""
+def _read_records(order: FillOrder, board: Any) -> Callable[[pa.Table], Iterator[pa.Table]]:
+    """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory.
+
+    Input that can not be read is told to the board: as an errored block it would only leave its rows pending.
+    """
     schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
@@ -240,11 +252,14 @@ def _read_records(order: FillOrder) -> Callable[[pa.Table], Iterator[pa.Table]]:
         rows: list[dict[str, Any]] = []
         for numbers in batch["numbers"].to_pylist():
             for number, wanted in _open_rows(store, order.open_rows, numbers).items():
-                for _, record in scanning.records(order.scan, number, order.columns, wanted):
-                    rows.append({"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())})
-                    if len(rows) == 4 * order.block_rows:
-                        yield pa.Table.from_pylist(rows, schema=schema)
-                        rows = []
+                try:
+                    for _, record in scanning.records(order.scan, number, order.columns, wanted):
+                        rows.append({"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())})
+                        if len(rows) == 4 * order.block_rows:
+                            yield pa.Table.from_pylist(rows, schema=schema)
+                            rows = []
+                except FixInput as error:
+                    ray.get(board.unread.remote(str(error), 1))
         yield pa.Table.from_pylist(rows, schema=schema)
 
     return read
