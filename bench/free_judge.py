@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from coigw_judge.ask import Ask
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from coigw_judge import load_rubric
 from coigw_judge.ask import Ask
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 from coigw_judge.judges.endpoint import EndpointJudge
 from coigw_judge.prompt import load_template

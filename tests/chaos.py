@@ -25,7 +25,7 @@ import yaml
 from nodes import Nodes, environment, kill_all, left_of, living, named, wait_for
 
 from coigw_judge.fill import FLUSH_SECONDS
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once
 from coigw_judge.store import Store
 

@@ -19,7 +19,7 @@ import ray
 from scripted_judge import ScriptedJudge
 
 from coigw_judge.ask import Ask
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 
 _PATIENCE = 150

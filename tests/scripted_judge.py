@@ -25,7 +25,7 @@ from typing import Any
 import coigw_judge
 from coigw_judge.ask import Ask
 from coigw_judge.errors import JudgeUnavailable
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 
 

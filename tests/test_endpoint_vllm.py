@@ -21,7 +21,7 @@ from coigw_judge import load_rubric
 from coigw_judge.cli import main
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill import read_reply
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import embedded, encoder_of
 from coigw_judge.judges.control import FLAG
 from coigw_judge.judges.endpoint import EndpointJudge

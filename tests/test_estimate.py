@@ -26,7 +26,8 @@ from coigw_judge.estimate.tokens import PrefixCache
 from coigw_judge.facts import SCHEMA
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
-from coigw_judge.job import EstimateConfig, JudgeConfig, load_job
+from coigw_judge.job import EstimateConfig, load_job
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 from coigw_judge.judges.layout import gpus_planned
 from coigw_judge.judges.vllm import make_encoder

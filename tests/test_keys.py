@@ -16,7 +16,8 @@ from coigw_judge.ask import request_key
 from coigw_judge.asks import ask_fingerprint
 from coigw_judge.hashing import digest, fingerprint
 from coigw_judge.headtail import HeadTail
-from coigw_judge.job import JudgeConfig, load_job
+from coigw_judge.job import load_job
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Identity, identify
 from coigw_judge.judges.vllm import NEUTRAL_ARGS, engine_arguments
 from coigw_judge.record import Record, record_digest

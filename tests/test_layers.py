@@ -22,7 +22,7 @@ GROUPS = (
         *("screens.engagement", "screens.lines", "screens.repetition", "screens.sketch"),
     },
     {
-        *("job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
+        *("judge_config", "job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("screened", "links"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from coigw_judge.errors import FixJob
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import layout
 from coigw_judge.judges.layout import Layout, check_shape, gpus_per_replica, layouts, shape_of, why_not
 from coigw_judge.judges.vllm import NEUTRAL_ARGS, engine_arguments

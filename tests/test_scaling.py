@@ -20,7 +20,8 @@ from coigw_judge.errors import FixJob
 from coigw_judge.facts import SCHEMA
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
-from coigw_judge.job import JudgeConfig, load_job
+from coigw_judge.job import load_job
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply, cores, requests_at_once
 from coigw_judge.judges.ranks import Ranks
 from coigw_judge.known import Known

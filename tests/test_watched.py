@@ -7,7 +7,7 @@ import pytest
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, JudgeUnavailable
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Judge, Reply, open_judge
 from coigw_judge.judges.watched import Watched
 from coigw_judge.prompt import Prompt

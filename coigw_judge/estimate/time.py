@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from coigw_judge.errors import FixJob, FixStore
-from coigw_judge.job import EstimateConfig, JudgeConfig
+from coigw_judge.job import EstimateConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.paths import list_files, write_atomic
 from coigw_judge.store import Store
 

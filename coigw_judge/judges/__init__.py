@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJob, FixJudge
 from coigw_judge.hashing import fingerprint
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.reply import Cause
 from coigw_judge.tokens import Encoder
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coigw_judge.ask import Ask
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply, control
 from coigw_judge.judges.presets import sampling
 

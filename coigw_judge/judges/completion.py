@@ -9,7 +9,7 @@ Not known here: which server, what happens when it fails.
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 from coigw_judge.judges.chat import Request, finished, reply_budget, seed
 from coigw_judge.judges.model_files import model_files

@@ -27,7 +27,7 @@ from pydantic import SecretStr
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply, chat, probes, requests_at_once
 from coigw_judge.judges.chat import Chat, Request
 from coigw_judge.judges.completion import Completion, check_count

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coigw_judge.errors import FixJob
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges.presets import tensor_parallel
 
 _PIPELINE = "pipeline_parallel_size"

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from coigw_judge.errors import FixJudge, nearest
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import chat
 
 HOPELESS: Mapping[int, str] = {

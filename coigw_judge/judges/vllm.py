@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
 from coigw_judge.hashing import fingerprint
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
 from coigw_judge.judges.model_files import model_files

@@ -23,7 +23,7 @@ from coigw_judge import errors, source
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixInput, FixJudge, FixSource
 from coigw_judge.fill import Recipe
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import requests_at_once
 from coigw_judge.judges.layout import replicas
 from coigw_judge.pipeline.board import TRIES, Look, Snapshot, open_board

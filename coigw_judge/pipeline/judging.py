@@ -24,7 +24,7 @@ from coigw_judge.errors import CoigwError, FixInput, FixJudge, FixStore, JudgeUn
 from coigw_judge.facts import DECIDING_COLUMNS
 from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
 from coigw_judge.hashing import digest
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import cores, open_judge
 from coigw_judge.known import Known
 from coigw_judge.logs import event

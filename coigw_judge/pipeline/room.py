@@ -19,7 +19,7 @@ import ray
 from ray.autoscaler.sdk import request_resources
 
 from coigw_judge.errors import FixJob
-from coigw_judge.job import JudgeConfig
+from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges.layout import gpus_per_replica, on_cpu, replicas
 
 _LOOK_SECONDS = 2.0
