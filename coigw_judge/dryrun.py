@@ -51,7 +51,7 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
 def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     store = Store(job.store)
     files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
-    scanned = scanning.load(store, scanning.scan_digest(job.config, files))
+    scanned = scanning.load(store, scanning.scan_digest(job.config, files, passes.excluded_files(job)))
     if scanned is not None or sum(file.size for file in files) <= SCANNED_AT_ONCE:
         stage = runs.begin(job, for_fill=False)
         stage.planned = _planned(job, store)
@@ -62,6 +62,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     return Inquiry(
         job=job,
         store=store,
+        parts=store.parts(),
         planned=planned,
         sample=estimate_sample.of_files(files, columns, most, job.config.limit),
         counts=None,

@@ -192,9 +192,11 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
     counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
+    parts = stage.store.parts()
     return Inquiry(
         job=stage.job,
         store=stage.store,
+        parts=parts,
         planned=stage.planned,
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
         counts=Counts(*counts),
@@ -202,7 +204,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         gpus=gpus_planned(stage.job.config.judge),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
-        look_up=most > estimate.RUN_SAMPLE or may_look_up(stage.store),
+        look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
     )
 
 

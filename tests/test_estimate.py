@@ -237,7 +237,7 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
     job = load_job(path)
     stage = runs.begin(job, for_fill=True)
     store = Store(job.store)
-    seen = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "short")
+    seen = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short")
     table = store.read(("rubric", "generated_tokens", "prompt_tokens"))
     for name in ("answer", "query", "thought"):
         mine = table.filter(pa.compute.equal(table["rubric"], name)).to_pylist()
@@ -246,10 +246,10 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
         assert seen.spent[name].prompt == pytest.approx(sum(row["prompt_tokens"] for row in mine) / 30)
     sizes = sum(part.size for part in store.parts())
     assert seen.bytes_each == pytest.approx(sizes / 90)
-    assert estimate_facts.look(store, stage.planned.plan, (("other", "judge"),), "short").records == 0
-    others = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "none")
+    assert estimate_facts.look(store, store.parts(), stage.planned.plan, (("other", "judge"),), "short").records == 0
+    others = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "none")
     assert others.records == 30 and others.spent == {}, "other reasons, other lengths; the same shares"
-    some = estimate_facts.look(store, stage.planned.plan, stage.planned.pairs, "short", most=30)
+    some = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short", most=30)
     assert 0 < some.records < 30, "a span of homes, and in it records whole"
     assert len({each.facts for each in some.spent.values()}) == 1
 

@@ -72,10 +72,10 @@ def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monke
             scanning.scan_splits(store, work, n, [(s, pieces[s]) for s in share], {}, limit, Screen())
             for n, share in enumerate(shares)
         ]
-        scanning.gather(store, digest, 0, work, range(len(shares)))
+        gathered = [scanning.gather(store, digest, 0, work, range(len(shares)), Screen(), None)]
         duplicates = scanning.count_duplicates(store, digest, 1, ALL)
         seen = sum(len(count["rows"]) for count in counts)
-        return scanning.finish(store, digest, pieces[:seen], counts[::-1], 1, duplicates)
+        return scanning.finish(store, digest, pieces[:seen], counts[::-1], gathered, duplicates)
 
     shares = source.together(enumerate(pieces))
     assert 1 < len(shares) < len(pieces) and [n for share in shares for n in share] == list(range(len(pieces)))

@@ -84,10 +84,15 @@ class Seen:
 
 
 def look(
-    store: Store, plan: Plan, pairs: tuple[tuple[str, str], ...], reasons: Reasons, most: int = FACTS_READ
+    store: Store,
+    listed: Sequence[Part],
+    plan: Plan,
+    pairs: tuple[tuple[str, str], ...],
+    reasons: Reasons,
+    most: int = FACTS_READ,
 ) -> Seen:
-    """Read about `most` facts of a store's (rubric, judge) pairs. Lengths are of those asked for such `reasons`."""
-    parts = _bounded(store.parts())
+    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`."""
+    parts = _bounded(listed)
     if not parts:
         return Seen()
     size = sum(part.size for part in parts)

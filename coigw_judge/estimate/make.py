@@ -41,7 +41,7 @@ RUN_SAMPLE = 400
 def make(inquiry: Inquiry) -> Estimate:
     """Work it out. Raises FixStore for a store that can not be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
-    inquiry.seen = seen = look(inquiry.store, plan, inquiry.planned.pairs, job.config.reasons)
+    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, inquiry.planned.pairs, job.config.reasons)
     measure, encoder, why_not = instruments(job)
     shown, long = as_shown(job, sample.records, measure)
     found, counted = states_of(inquiry, shown)

@@ -19,7 +19,7 @@ from coigw_judge.job import LoadedJob
 from coigw_judge.plan import Plan, Subject, applies
 from coigw_judge.record import Record, record_digest
 from coigw_judge.reply import Scored, Unscored
-from coigw_judge.store import Store
+from coigw_judge.store import Part, Store
 
 _LOOKED_UP = 1 << 30
 """Bytes of facts up to which a run looks its sampled records up in the store; the dry run does always."""
@@ -39,10 +39,14 @@ class Counts:
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
-    """What an estimate is made from. `counts` None: the sample tells them, because there is no scan."""
+    """What an estimate is made from. `counts` None: the sample tells them, because there is no scan.
+
+    `parts` are the store's, listed once.
+    """
 
     job: LoadedJob
     store: Store
+    parts: Sequence[Part]
     planned: Planned
     sample: Sample
     counts: Counts | None
@@ -125,7 +129,7 @@ def _look_up(inquiry: Inquiry, keys: set[bytes]) -> Facts:
     store, wanted = inquiry.store, pa.array(sorted(keys), pa.binary(16))
     pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in inquiry.planned.pairs)
     found = []
-    for part in store.parts():
+    for part in inquiry.parts:
         try:
             table = of_pairs(store.read_part(part, DECIDING_COLUMNS, pairs), pairs)
         except FileNotFoundError:
@@ -134,6 +138,6 @@ def _look_up(inquiry: Inquiry, keys: set[bytes]) -> Facts:
     return outcomes(earliest(pa.concat_tables(found).combine_chunks())) if found else {}
 
 
-def may_look_up(store: Store) -> bool:
+def may_look_up(parts: Sequence[Part]) -> bool:
     """Whether a store is so small that looking up sampled records costs a run little."""
-    return sum(part.size for part in store.parts()) <= _LOOKED_UP
+    return sum(part.size for part in parts) <= _LOOKED_UP

@@ -33,7 +33,7 @@ from coigw_judge.store import Part, Store
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
     files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
-    excluded = _excluded(job)
+    excluded = excluded_files(job)
     digest = scanning.scan_digest(job.config, files, excluded)
     found = scanning.load(store, digest)
     if found is not None:
@@ -96,7 +96,7 @@ def _scan(
     return scanning.finish(store, digest, splits, counts, gathered, sum(duplicates))
 
 
-def _excluded(job: LoadedJob) -> list[source.File]:
+def excluded_files(job: LoadedJob) -> list[source.File]:
     """The files of `screen.exclude`. Raises FixSource."""
     exclude = job.config.screen.exclude
     return source.list_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
