@@ -136,7 +136,8 @@ def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_
     rows = [{"id": "long", "answer": long, "query": "写等待"}, {"id": "short", "answer": "雨停了。", "query": "写雨"}]
     judge = {"engine": "vllm", "model": "embedded", "timeout": 300, "engine_args": {"max_model_len": 6144}}
     gate = {"each": 0}
-    job = write_job(rows, rubrics=["usability", "answer"], gate=gate, judge=judge, long_text="head_tail")
+    more = {"long_text": "head_tail", "screen": {"repetition": "off"}}
+    job = write_job(rows, rubrics=["usability", "answer"], gate=gate, judge=judge, **more)
     assert main(["run", str(job)]) == 0
     (run,) = (tmp_path / "runs").iterdir()
     found = {row["id"]: row for row in pq.read_table(run / "verdicts").to_pylist()}
