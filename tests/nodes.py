@@ -93,6 +93,10 @@ class Nodes:
         self._path = {} if path is None else {"PYTHONPATH": path}
         self._started = 0
         self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.head = ready(lambda: self._head(dashboard), lambda: _answers(self.settings["RAY_ADDRESS"]), "the head node")
+        self.worker = self.add()
+
+    def _head(self, dashboard: bool) -> psutil.Popen:
         host = ray.util.get_node_ip_address()
         port, client, web = free_ports(host, 3)
         self.settings["RAY_ADDRESS"] = f"{host}:{port}"
@@ -100,9 +104,7 @@ class Nodes:
         more = ["--include-dashboard=false"]
         if dashboard:
             more = ["--include-dashboard=true", f"--dashboard-host={host}", f"--dashboard-port={web}"]
-        self.head = self._start("--head", f"--port={port}", f"--ray-client-server-port={client}", *more)
-        wait_for(lambda: _answers(host, port), "the head node answers")
-        self.worker = self.add()
+        return self._start("--head", f"--port={port}", f"--ray-client-server-port={client}", *more)
 
     def add(self) -> psutil.Process:
         """Start a worker node."""
@@ -140,8 +142,23 @@ def free_ports(host: str, count: int) -> list[int]:
         return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _answers(host: str, port: int) -> bool:
-    with suppress(OSError), socket.create_connection((host, port), timeout=1):
+def ready(start: Callable[[], psutil.Popen], is_ready: Callable[[], bool], what: str) -> psutil.Popen:
+    """Start a node until it is ready. On a busy machine Ray gives up its own start after half a minute, and a port that
+    was free may be taken meanwhile; then it is started anew, on other ports."""
+    for _ in range(5):
+        node = start()
+        until = time.monotonic() + 90
+        while time.monotonic() < until and node.poll() is None:
+            if is_ready():
+                return node
+            time.sleep(0.1)
+        kill_all(living(node))
+    raise TimeoutError(f"{what}: started five times and never ready")
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.partition(":")
+    with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
         return True
     return False
 

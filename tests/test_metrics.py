@@ -3,7 +3,6 @@
 import json
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ import psutil
 import pytest
 import ray.util
 from chaos import triplets, write_job
-from nodes import environment, kill_all, living, named, wait_for
+from nodes import environment, free_ports, kill_all, living, named, ready, wait_for
 from prometheus_client.parser import text_string_to_metric_families
 
 from coigw_judge.ledger import FLUSH_SECONDS, REQUEST_SECONDS
@@ -35,21 +34,28 @@ class Scraped:
     def __init__(self, folder: Path) -> None:
         # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
         self._short = tempfile.TemporaryDirectory(prefix="metrics-", dir="/tmp", ignore_cleanup_errors=True)
-        host = ray.util.get_node_ip_address()
-        port, self._metrics = free_port(host), free_port(host)
-        self._url = f"http://{host}:{self._metrics}/metrics"
+        self._folder = folder
+        self._started = 0
         self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         self.settings |= {"RAY_metrics_report_interval_ms": "1000"}
-        arguments = ["--head", f"--port={port}", f"--metrics-export-port={self._metrics}"]
-        arguments += [f"--temp-dir={self._short.name}", "--include-dashboard=false", "--num-cpus=3", "--block"]
+        self.head = ready(self._start, lambda: bool(self.text()), "the head node's metrics")
+
+    def _start(self) -> psutil.Popen:
+        self._started += 1
+        host = ray.util.get_node_ip_address()
+        port, metrics = free_ports(host, 2)
+        self._url = f"http://{host}:{metrics}/metrics"
+        self.settings["RAY_ADDRESS"] = f"{host}:{port}"
+        arguments = ["--head", f"--port={port}", f"--metrics-export-port={metrics}"]
+        arguments += [f"--temp-dir={self._short.name}/{self._started}", "--include-dashboard=false", "--num-cpus=3"]
+        arguments += ["--block"]
         arguments += ["--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"]
         arguments += ["--object-store-memory=100000000"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *arguments]
-        with (folder / "head.log").open("ab") as out:
-            env = environment(**self.settings)
-            self.head = psutil.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
-        self.settings["RAY_ADDRESS"] = f"{host}:{port}"
-        wait_for(lambda: bool(self.text()), "the head node's metrics are there")
+        with (self._folder / "head.log").open("ab") as out:
+            return psutil.Popen(
+                command, stdout=out, stderr=out, env=environment(**self.settings), start_new_session=True
+            )
 
     def text(self) -> str:
         """The page that Prometheus would get; empty where there is none yet."""
@@ -82,12 +88,6 @@ class Scraped:
         """End the node and remove its folder."""
         kill_all(living(self.head))
         self._short.cleanup()
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
