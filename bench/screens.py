@@ -21,7 +21,7 @@ from workload import texts
 
 from coigw_judge import source
 from coigw_judge.record import Record, to_record
-from coigw_judge.scan import scan_split
+from coigw_judge.scan import scan_splits
 from coigw_judge.screens import Screens
 from coigw_judge.screens import sketch as sketches
 from coigw_judge.screens.characters import characters
@@ -45,9 +45,9 @@ def scan_one(folder: str, number: int, screen: Screen) -> dict[str, float]:
     store = Store(f"{folder}/store")
     Screens(screen).look(_record("暖身"), {}, {})  # dictionaries and tables are made once in a process
     clock, processor = time.perf_counter(), time.process_time()
-    counts = scan_split(store, store.path("work"), number, piece, {}, None, screen)
+    counts = scan_splits(store, store.path("work"), number, [(number, piece)], {}, None, screen)
     seconds = {"clock": time.perf_counter() - clock, "cpu": time.process_time() - processor}
-    return {"rows": counts["rows"], **seconds}
+    return {"rows": sum(counts["rows"]), **seconds}
 
 
 def _record(text: str) -> Record:

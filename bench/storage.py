@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from coigw_judge import scan as scanning
 from coigw_judge import source
-from coigw_judge.job import Screen
+from coigw_judge.screens.config import Screen
 from coigw_judge.store import Store
 
 _TEXT = "旧表走得慢，可它从不停下。" * 60

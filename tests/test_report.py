@@ -45,6 +45,8 @@ def rows(count: int) -> list[dict[str, Any]]:
             "thought": f"先想第{n}种旧物",
             "answer": f"第{n}只表走得慢。" + "慢" * dice.randrange(2000),
             "genre": dice.choice(genres),
+            "source": dice.choice(["豆瓣", "知乎"]),
+            "published_at": dice.choice(["2023年5月1日", "2024-01-31"]),
         }
         for n in range(count)
     ]
@@ -162,6 +164,11 @@ def test_hostile_text_is_text(page: str) -> None:
     for sign in "\u202e\u2066\u2069\x00\x07\x1b\u200b\ufeff":
         assert sign not in page
     assert "👨‍👩‍👧" in page, "what joins emoji is left alone"
+
+
+def test_yields_stand_by_source_and_month(page: str) -> None:
+    for words in ("By source", "豆瓣", "知乎", "By month", "2023-05", "2024-01"):
+        assert words in page
 
 
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
