@@ -22,12 +22,19 @@ WAIT_SECONDS = 240
 _NODE_CPUS = 3
 
 
+_OF_A_LOCAL_CLUSTER = {
+    *("RAY_ADDRESS", "RAY_enable_metrics_collection", "RAY_metrics_report_interval_ms"),
+    "RAY_task_events_report_interval_ms",
+}
+
+
 def environment(**more: str) -> dict[str, str]:
     """For the processes started here: our package and the scripted judge can be imported on every node."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     own = {"PATH": commands, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # A local cluster of this process, as other tests have one, leaves its own settings behind: no metrics among them.
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_A_LOCAL_CLUSTER}
     return {**kept, **own, **more}
 
 
