@@ -251,7 +251,8 @@ def test_time_is_linear(seed: str) -> None:
     for of in (RUBRICS[0], RUBRICS[2]):
         for opening in ("", '{"x": "'):
             short, long = (opening + (seed * size)[:size] for size in (HUGE // 4, HUGE))
-            assert _seconds(long, of) < 9 * _seconds(short, of) + 0.1
+            # Noise passes by, a quadratic step does not: it shows each time.
+            assert any(_seconds(long, of) < 9 * _seconds(short, of) + 0.1 for _ in range(4))
 
 
 def _seconds(text: str, of: Rubric) -> float:
