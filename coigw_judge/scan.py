@@ -40,6 +40,9 @@ from coigw_judge.spans import DIGEST, Numbers, Span
 from coigw_judge.store import Store
 
 FORMAT = 4
+_LABELS = ("source", "region")
+"""What is only counted by: kept as the input has it."""
+
 SCHEMA = pa.schema(
     [
         ("home", DIGEST),
@@ -54,7 +57,7 @@ SCHEMA = pa.schema(
         ("screens", pa.list_(pa.string())),
         ("suspected", pa.string()),
         ("published", pa.date32()),
-        *((name, pa.string()) for name in ("source", "region")),
+        *((name, pa.string()) for name in _LABELS),
         ("ttr", pa.float32()),
         ("mattr", pa.float32()),
         ("chars", pa.int64()),
@@ -70,7 +73,6 @@ screen which drops it, `screened_by`; `published` its own day, not that of an ea
 """
 
 _REASONS = 3
-_LABELS = ("source", "region")
 _META = ("published_at", *_LABELS, *ENGAGEMENT)
 
 ROWS_PER_FILE = 1_000_000
@@ -202,11 +204,12 @@ class _Look:
         for count, (position, raw) in enumerate(islice(read(piece, wanted), limit)):
             record = raw if isinstance(raw, Unreadable) else to_record(raw, self._columns)
             row: dict[str, Any] = {"split": number, "row": count, "position": position}
-            if isinstance(raw, Unreadable) or isinstance(record, Unreadable):
+            if isinstance(record, Unreadable):
                 name = piece.name.encode("utf-8", "surrogateescape")
-                row |= {"id": record.id, "home": digest_of([name, str(position).encode()])}
-                row |= {"unreadable": record.reason} if isinstance(record, Unreadable) else {}
+                home = digest_of([name, str(position).encode()])
+                row |= {"id": record.id, "unreadable": record.reason, "home": home}
             else:
+                assert not isinstance(raw, Unreadable)
                 row |= _row(record, self._screens.look(record, raw, self._columns), self._screens)
                 row |= {name: to_label(raw.get(self._columns.get(name, name))) for name in _LABELS}
                 if self.keys is not None:

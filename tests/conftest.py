@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from chat_server import Act, ChatServer, Got
 from hypothesis import settings
 
 settings.register_profile("steady", deadline=None, max_examples=60)
@@ -29,6 +30,20 @@ def ray_cluster() -> Iterator[None]:
 
     with cluster():
         yield
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., ChatServer]]:
+    """Start servers; they are ended with the test."""
+    started: list[ChatServer] = []
+
+    def one(act: Callable[[Got], Act] | None = None, **keys: Act) -> ChatServer:
+        started.append(ChatServer(act, **keys))
+        return started[-1]
+
+    yield one
+    for server in started:
+        server.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,6 @@ from coigw_judge.store import Store
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 ROWS = 40
 SCORES = ("answer.quality", "answer.creativity", "query.quality", "query.creativity", "thought.quality", "thought.creativity")
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., ChatServer]]:
-    started: list[ChatServer] = []
-
-    def one(act: Callable[[Got], Act] | None = None, **keys: Act) -> ChatServer:
-        started.append(ChatServer(act, **keys))
-        return started[-1]
-
-    yield one
-    for server in started:
-        server.close()
 
 
 def judge(*servers: ChatServer, **keys: Any) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import asyncio
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 from asking import an_ask, config, replies, with_judge
-from chat_server import CUT, HANG, Act, ChatServer, Got, completion, trouble
+from chat_server import CUT, HANG, Act, Got, completion, trouble
 
 from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
@@ -22,20 +22,6 @@ from coigw_judge.judges.servers import Servers
 from coigw_judge.reply import Scored
 
 RUBRIC = load_rubric("query")
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., ChatServer]]:
-    """Start servers; they are ended with the test."""
-    started: list[ChatServer] = []
-
-    def one(act: Callable[[Got], Act] | None = None, **keys: Act) -> ChatServer:
-        started.append(ChatServer(act, **keys))
-        return started[-1]
-
-    yield one
-    for server in started:
-        server.close()
 
 
 def slowly(got: Got) -> Act:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from coigw_judge import report
+from coigw_judge import report, verdict_rows
 from coigw_judge.cli import main
 from coigw_judge.diff_rows import open_run
 from coigw_judge.report import examples, figures, tally
@@ -195,7 +195,7 @@ def test_every_column_may_group(run: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_many_values_of_a_column_are_bounded(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
     monkeypatch.setattr(tally, "MOST_GROUPS", 10)
-    monkeypatch.setattr(tally, "_ROWS", 50)
+    monkeypatch.setattr(verdict_rows, "_ROWS_PER_BATCH", 50)
     there, shape = opened(run)
     counted = tally.count(there, shape.dimensions, shape.checks, {"id": "id"})
     assert len(counted.groups["id"]) <= 20

@@ -19,7 +19,7 @@ import xxhash
 from coigw_judge import picked, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.report.shape import Shape
-from coigw_judge.report.tally import batches
+from coigw_judge.verdict_rows import batches
 
 KINDS: Mapping[str, int] = {
     "near miss": 60,
@@ -91,8 +91,7 @@ def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape) -> None:
     near = np.flatnonzero(missed & np.isfinite(short) & (short > 0))
     _push(heaps["near miss"], KINDS["near miss"], near, -short, ids)
     kept = np.flatnonzero(pc.equal(decision, "kept").to_numpy(zero_copy_only=False))
-    total = batch["total"].to_numpy() if "total" in batch.column_names else np.zeros(batch.num_rows)
-    _push(heaps["clear pass"], KINDS["clear pass"], kept, np.nan_to_num(total.astype(float)), ids)
+    _push(heaps["clear pass"], KINDS["clear pass"], kept, np.nan_to_num(batch["total"].to_numpy().astype(float)), ids)
     for kind in KINDS:
         if kind not in ("near miss", "clear pass"):
             rows = np.flatnonzero(pc.equal(decision, kind).to_numpy(zero_copy_only=False))
@@ -102,11 +101,10 @@ def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape) -> None:
 def _shortfall(batch: pa.Table, shape: Shape) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """By how many points in all a row misses the thresholds; NaN where a score of the gate is not known."""
     lacks = np.zeros(batch.num_rows)
-    if shape.total is not None and "total" in batch.column_names:
+    if shape.total is not None:
         lacks += np.maximum(0, shape.total - batch["total"].cast(pa.float64()).to_numpy())
     for name, least in shape.each.items():
-        if name in batch.column_names:
-            lacks += np.maximum(0, least - batch[name].cast(pa.float64()).to_numpy())
+        lacks += np.maximum(0, least - batch[name].cast(pa.float64()).to_numpy())
     return lacks
 
 

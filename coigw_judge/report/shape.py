@@ -5,9 +5,9 @@ Not known here: the rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from coigw_judge.diff_rows import Run
+from coigw_judge.explained import floor
 from coigw_judge.verdict_rows import gate_items
 
 
@@ -36,18 +36,9 @@ def shape_of(run: Run) -> Shape:
         dimensions=tuple(run.items("score")),
         checks=tuple(run.items("check")),
         over=tuple(over),
-        each=_each(gate["each"], over),
+        each={name: least for name in over if (least := floor(gate["each"], name)) is not None},
         require=tuple(require),
         total=gate["total"],
         review_total=gate["review"]["total"],
         review_each=gate["review"]["each"],
     )
-
-
-def _each(each: Any, over: list[str]) -> dict[str, float]:
-    if each is None:
-        return {}
-    if not isinstance(each, dict):
-        return dict.fromkeys(over, float(each))
-    whole = {column: float(value) for name, value in each.items() for column in over if column.startswith(f"{name}.")}
-    return whole | {name: float(value) for name, value in each.items() if name in over}

@@ -7,7 +7,7 @@ Not known here: HTML, texts.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from coigw_judge.diff_rows import Run
+from coigw_judge.verdict_rows import batches
 
 MOST_GROUPS = 5_000
 """Values of a column that are counted apart."""
@@ -26,7 +26,6 @@ LENGTHS = (0, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 """Where bins of characters begin. The paper's articles are roughly log-normal, most of them between 100 and 10,000."""
 
 _NONE = "(none)"
-_ROWS = 131_072
 _DECIDED = ("kept", "review", "dropped")
 
 
@@ -91,15 +90,6 @@ def count(run: Run, dimensions: Sequence[str], checks: Sequence[str], columns: M
     return found
 
 
-def batches(run: Run, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """The verdicts with these columns, some rows at a time; a column that a part lacks is null."""
-    for path in run.paths:
-        with pq.ParquetFile(run.filesystem.open_input_file(path)) as parquet:
-            there = [name for name in dict.fromkeys(columns) if name in parquet.schema_arrow.names]
-            for batch in parquet.iter_batches(_ROWS, columns=there):
-                yield pa.Table.from_batches([batch])
-
-
 def length_names() -> list[str]:
     """The bins of LENGTHS in words."""
     return [*(f"{low:,}-{high - 1:,}" for low, high in pairwise(LENGTHS)), f"{LENGTHS[-1]:,}+"]
@@ -112,18 +102,15 @@ def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str]) -> None:
         _count_scores(counter, decided, name)
     _count_scores(found.totals, decided, "total")
     for name, yes in found.checks.items():
-        if name in batch.column_names:
-            yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
+        yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
     for column, title in columns.items():
-        if column in batch.column_names:
-            keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
-            _count_groups(found.groups[title], batch, keys.fill_null(_NONE))
-            _fold(found, title)
-    if "chars" in batch.column_names:
-        with_length = batch.filter(pc.is_valid(batch["chars"]))
-        bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
-        names = pa.array(length_names()).take(pa.array(bins))
-        _count_groups(found.lengths, with_length, pa.chunked_array([names]))
+        keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
+        _count_groups(found.groups[title], batch, keys.fill_null(_NONE))
+        _fold(found, title)
+    with_length = batch.filter(pc.is_valid(batch["chars"]))
+    bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
+    names = pa.array(length_names()).take(pa.array(bins))
+    _count_groups(found.lengths, with_length, pa.chunked_array([names]))
 
 
 def _values(column: pa.ChunkedArray) -> Counter[Any]:
@@ -131,8 +118,6 @@ def _values(column: pa.ChunkedArray) -> Counter[Any]:
 
 
 def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str) -> None:
-    if name not in rows.column_names:
-        return
     found = pa.table({"score": rows[name].cast(pa.float64()), "decision": rows["decision"]}).drop_null()
     grouped = found.group_by(["score", "decision"]).aggregate([([], "count_all")])
     for entry in grouped.to_pylist():
