@@ -10,12 +10,11 @@ from typing import Any
 
 from coigw_judge import manifest as manifests
 from coigw_judge.job import DECISIONS
-from coigw_judge.show import cells, fold, printable
+from coigw_judge.terminal import aligned, cells, cut, one_line
 
 WIDTH = 100
 _MOST_GROUPS = 30
 _MOST_DIFFERENCES = 40
-_BREAKS = str.maketrans(dict.fromkeys("\n\t\u2028\u2029", "\ufffd"))
 _UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 _WORDS = re.compile(r"`[^`]*`\S*|\S+")
 """Words of a sentence; what stands in backticks is to be copied, and is one."""
@@ -62,7 +61,7 @@ def as_json(report: Mapping[str, Any]) -> str:
 def _head(report: Mapping[str, Any]) -> list[str]:
     rows = report["join"]["rows"]
     runs = {side.upper(): report["runs"][side] for side in ("a", "b")}
-    lines = [f"{name}: {_safe(run['folder'])} ({rows[name.lower()]:,} rows)" for name, run in runs.items()]
+    lines = [f"{name}: {one_line(run['folder'])} ({rows[name.lower()]:,} rows)" for name, run in runs.items()]
     meaningless = [name for name, run in runs.items() if run["meaningless"]]
     if meaningless:
         lines += _said(f"! {' and '.join(meaningless)}: {manifests.MEANINGLESS}")
@@ -80,14 +79,14 @@ def _differs(report: Mapping[str, Any]) -> list[str]:
             "(Not recorded there: a rubric's by_genre and, in older runs, prompts.)",
             indent="",
         )
-    rows = [[_cut(d["key"], 38), _value(d["a"]), "->", _value(d["b"])] for d in found[:_MOST_DIFFERENCES]]
+    rows = [[cut(d["key"], 38), _value(d["a"]), "->", _value(d["b"])] for d in found[:_MOST_DIFFERENCES]]
     more = len(found) - len(rows)
     lines = ["What differs", *_table(rows, left=4)]
     if more:
         lines.append(f"  and {more:,} more; --json has all")
     for side in ("a", "b"):
         if report["only_in"][side]:
-            lines += _said(f"scored only in {side.upper()}: {', '.join(_safe(n) for n in report['only_in'][side])}")
+            lines += _said(f"scored only in {side.upper()}: {', '.join(one_line(n) for n in report['only_in'][side])}")
     return lines
 
 
@@ -97,7 +96,7 @@ def _value(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return _cut(text, 12 if len(text) == 32 and set(text) <= set("0123456789abcdef") else 26)
+    return cut(text, 12 if len(text) == 32 and set(text) <= set("0123456789abcdef") else 26)
 
 
 def _join(join: Mapping[str, Any]) -> list[str]:
@@ -143,7 +142,7 @@ def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
         f"between review and dropped {found['between_review_and_dropped']:,}"
     )
     for kind in found["kinds"]:
-        shown = [_cut(row["row_id"] if row["id"] is None else row["id"], 60) for row in kind["ids"][:ids]]
+        shown = [cut(row["row_id"] if row["id"] is None else row["id"], 60) for row in kind["ids"][:ids]]
         if shown and kind["flips"] > len(shown):
             shown.append("...")
         words = [f"{word}," for word in shown[:-1]] + shown[-1:]
@@ -231,17 +230,6 @@ def _yield(row: Mapping[str, Any]) -> list[str]:
     return [*found, "-" if row["change"] is None else _signed(100 * row["change"], 1)]
 
 
-def _safe(text: str) -> str:
-    """A text that stays on its line."""
-    return printable(text.translate(_BREAKS))
-
-
-def _cut(text: str, width: int) -> str:
-    """A text in at most `width` columns of a terminal."""
-    safe = _safe(text[: width + 1])
-    return safe if len(text) <= width + 1 and cells(safe) <= width else fold(safe, width - 1)[0] + "…"
-
-
 def _said(text: str, indent: str = "  ") -> list[str]:
     """A sentence in lines that fit."""
     return _filled(indent, _WORDS.findall(text))
@@ -266,13 +254,4 @@ def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
     """
     others = [max(cells(row[n]) for row in rows) for n in range(1, len(rows[0]))]
     room = max(12, WIDTH - 2 - sum(width + 2 for width in others))
-    rows = [[_cut(row[0], room), *row[1:]] for row in rows]
-    widths = [max(cells(row[0]) for row in rows), *others]
-    lines = []
-    for row in rows:
-        padded = []
-        for n, text in enumerate(row):
-            space = " " * (widths[n] - cells(text))
-            padded.append(text + space if n < left else space + text)
-        lines.append(("  " + "  ".join(padded)).rstrip())
-    return lines
+    return aligned([[cut(row[0], room), *row[1:]] for row in rows], left)

@@ -17,10 +17,7 @@ from coigw_judge.errors import FixStore
 from coigw_judge.record import Record, record_digest
 from coigw_judge.spans import around
 from coigw_judge.store import Store
-from coigw_judge.terminal import cells as cells
-from coigw_judge.terminal import columns, one_line, sentence
-from coigw_judge.terminal import fold as fold
-from coigw_judge.terminal import printable as printable
+from coigw_judge.terminal import columns, fold, one_line, printable, sentence
 
 _RAW_COLUMNS = (
     "rubric",

@@ -105,10 +105,14 @@ def cut(text: str, width: int) -> str:
 
 def columns(rows: Sequence[Sequence[str]], left: int = 1, most: int = 40, indent: str = "  ") -> list[str]:
     """Rows in columns as wide as their widest cell, the first `left` of them flush left, no cell wider than `most`."""
-    shown = [[cut(cell, most) for cell in row] for row in rows]
-    widths = [max(cells(row[n]) for row in shown) for n in range(len(shown[0]))] if shown else []
+    return aligned([[cut(cell, most) for cell in row] for row in rows], left, indent)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") -> list[str]:
+    """Rows in columns as wide as their widest cell, the first `left` of them flush left."""
+    widths = [max(cells(row[n]) for row in rows) for n in range(len(rows[0]))] if rows else []
     lines = []
-    for row in shown:
+    for row in rows:
         padded = []
         for n, cell in enumerate(row):
             space = " " * (widths[n] - cells(cell))

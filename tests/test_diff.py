@@ -18,7 +18,7 @@ from coigw_judge.cli import main
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.job import DECISIONS
 from coigw_judge.rubric import builtin
-from coigw_judge.show import cells
+from coigw_judge.terminal import cells
 
 Row = dict[str, Any]
 TYPES = {

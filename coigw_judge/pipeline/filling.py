@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -247,19 +248,21 @@ def _read_records(order: FillOrder, board: Any) -> Callable[[pa.Table], Iterator
     """
     schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 
+    def records(numbers: list[int]) -> Iterator[dict[str, Any]]:
+        for number, wanted in _open_rows(Store(order.store), order.open_rows, numbers).items():
+            try:
+                for _, record in scanning.records(order.scan, number, order.columns, wanted):
+                    yield {"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())}
+            except FixInput as error:
+                ray.get(board.unread.remote(str(error), 1))
+
     def read(batch: pa.Table) -> Iterator[pa.Table]:
-        store = Store(order.store)
         rows: list[dict[str, Any]] = []
-        for numbers in batch["numbers"].to_pylist():
-            for number, wanted in _open_rows(store, order.open_rows, numbers).items():
-                try:
-                    for _, record in scanning.records(order.scan, number, order.columns, wanted):
-                        rows.append({"genre": record.genre, "row_id": record.row_id, **dict(record.texts.items())})
-                        if len(rows) == 4 * order.block_rows:
-                            yield pa.Table.from_pylist(rows, schema=schema)
-                            rows = []
-                except FixInput as error:
-                    ray.get(board.unread.remote(str(error), 1))
+        for row in chain.from_iterable(map(records, batch["numbers"].to_pylist())):
+            rows.append(row)
+            if len(rows) == 4 * order.block_rows:
+                yield pa.Table.from_pylist(rows, schema=schema)
+                rows = []
         yield pa.Table.from_pylist(rows, schema=schema)
 
     return read
