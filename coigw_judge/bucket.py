@@ -22,7 +22,7 @@ from coigw_judge.card import Final, Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
 from coigw_judge.gate import Decision
 from coigw_judge.index import KeyIndex
-from coigw_judge.plan import GENRE_RUBRIC, Plan, Subject
+from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.scan import Scan, read_rows
@@ -69,7 +69,8 @@ class View:
 class Standing:
     """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
 
-    `again` is the scorecard of the second sample, where one is due.
+    `again` is the scorecard of the second sample, where one is due. `in_full`: these are asked in full although early
+    exit is on; `beyond` counts the facts of each that it would have spared.
     """
 
     card: Scorecard
@@ -79,6 +80,8 @@ class Standing:
     decision: Decision
     again: Scorecard | None
     count: int
+    in_full: bool = False
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +172,7 @@ class _Join:
         keys = np.zeros((self._rows.num_rows, 16), np.uint8)
         wanted = np.flatnonzero(np.all([self._present[field] for field in rubric.reads], axis=0))
         if sample:
-            chosen = self._repeated()[wanted]
+            chosen = self._drawn(REPEAT_AT, self._plan.repeat)[wanted]
             places[wanted[~chosen]] = NOT_REPEATED
             wanted = wanted[chosen]
         long = self._concerned(wanted)
@@ -199,10 +202,10 @@ class _Join:
             found[n] = np.frombuffer(key, np.uint8)
         return found
 
-    def _repeated(self) -> Numbers:
-        """Plan.repeats, for all rows."""
-        tails = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, 12:]).view(">u4")[:, 0]
-        return np.asarray(tails.astype(np.float64) < self._plan.repeat * (1 << 32))
+    def _drawn(self, at: int, share: float) -> Numbers:
+        """plan.drawn, for all rows."""
+        bits = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, at : at + 4]).view(">u4")[:, 0]
+        return np.asarray(bits.astype(np.float64) < share * (1 << 32))
 
     def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
         names, codes = self._groups
@@ -227,6 +230,8 @@ class _Join:
         codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
+        if self._plan.early_exit and self._plan.exhaustive:
+            codes.append(self._drawn(EXHAUSTIVE_AT, self._plan.exhaustive).astype(np.int64))
         representative, pattern, counts = distinct(codes)
         rows = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(representative)).to_pylist()
         facts = self._facts_of(representative)
@@ -264,6 +269,7 @@ class _Join:
         subject = _subject(row)
         card, first = plan.card(subject, facts), plan.first(subject, facts)
         final, decision = card.final(plan.gate, complete=not first)
+        in_full = plan.in_full(subject)
         return Standing(
             card=card,
             open=tuple(first),
@@ -272,6 +278,8 @@ class _Join:
             decision=decision,
             again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
+            in_full=in_full,
+            beyond=len(plan.beyond(subject, facts)) if in_full else 0,
         )
 
 

@@ -18,6 +18,7 @@ from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
+from coigw_judge.order import fewest_fields
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
@@ -95,6 +96,9 @@ class Samples(Strict):
     repeat: float = Field(
         default=0.0, ge=0, le=1, description="share of records asked a second time: what re-asking alone changes"
     )
+    exhaustive: float = Field(
+        default=0.01, ge=0, le=1, description="share of records asked in full despite early exit: rates come from it"
+    )
 
 
 class EstimateConfig(Strict):
@@ -118,6 +122,9 @@ class Job(Strict):
     input: Input
     rubrics: list[str] = Field(min_length=1, description="names in rubrics/, or paths; asked in this order")
     gate: GateConfig = GateConfig()
+    order: Literal["listed", "fewest_fields"] = Field(
+        default="listed", description="of asks: as rubrics lists them, or those first that read the fewest fields"
+    )
     then: list[str] = Field(default=[], description="rubrics asked only of records that end as kept or review")
     screen: Screen = Screen()
     samples: Samples = Samples()
@@ -133,6 +140,11 @@ class Job(Strict):
     store: str = "facts/"
     out: str = "runs/"
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")
+
+    @property
+    def floor(self) -> float | None:
+        """The score below which early exit stops; None where it stops as soon as nothing can pass, or never."""
+        return self.early_exit.floor if isinstance(self.early_exit, EarlyExit) else None
 
     @field_validator("store", "out")
     @classmethod
@@ -228,13 +240,16 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     if twice:
         raise FixJob(f"{path}: rubrics, then: {twice[0]} is named twice")
     templates = {rubric.name: load_template(rubric, config.reasons) for rubric in (*rubrics, *then)}
+    gate = _bind_gate(config.gate, rubrics, path)
+    if config.order == "fewest_fields":
+        rubrics = fewest_fields(rubrics, gate, config.floor)
     return LoadedJob(
         config=config,
         path=path,
         rubrics=rubrics,
         then=then,
         templates=templates,
-        gate=_bind_gate(config.gate, rubrics, path),
+        gate=gate,
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),
         relative=relative,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from coigw_judge import estimate, logs, written
+from coigw_judge import estimate, in_full, logs, written
 from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
@@ -191,7 +191,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
-    counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
+    counts = (found.asks, found.waiting, found.waiting_again, found.waiting_full) if found else (none, none, none, none)
     parts = stage.store.parts()
     return Inquiry(
         job=stage.job,
@@ -205,6 +205,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
+        share=in_full.read(found.share) if found else None,
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import genres, spans
+from coigw_judge import genres, in_full, spans
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Decision, Gate
@@ -49,17 +49,19 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
 
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
-    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample. Into the folder
-    `work` go the numbers of those rows (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of
-    records with the same texts and genre only the first is to be asked: the others share its facts.
+    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_full` by
+    those that are asked in full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work`
+    go the numbers of the rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known).
+    Of records with the same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
+    full: Counter[str] = Counter()
     for each in found.standings:
         if each.open:
-            waiting["+".join(_not_asked(each.card))] += each.count
+            (full if each.in_full else waiting)["+".join(_not_asked(each.card))] += each.count
         if each.again is not None and each.open_again:
             again["+".join(_not_asked(each.again))] += each.count
         for rubric, fact in each.card.facts.items():
@@ -75,7 +77,9 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    return {"rows": len(wanted), "asks": dict(asks), "waiting": dict(waiting), "waiting_again": dict(again)}
+    counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_full": full}
+    counts["share"] = in_full.told(view, bucket, found.standings)
+    return {"rows": len(wanted), **{name: dict(each) for name, each in counts.items()}}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
@@ -117,7 +121,8 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `category.<category>`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `exhaustive.rows`,
+    `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
     `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`.
     """
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
@@ -132,6 +137,7 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
         for value in pc.value_counts(column).to_pylist():
             counts[f"{name}.{value['values']}"] += value["counts"]
     counts.update(_count_genres(table))
+    counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
     return dict(counts)
 
 
@@ -373,6 +379,9 @@ def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
             counts["repeat.asked"] += each.count
             counts["repeat.flipped"] += each.count * (again != each.final)
             counts["asks.repeated"] += each.count * len(_asked(each.again))
+        if each.in_full and not each.open:
+            counts["exhaustive.rows"] += each.count
+            counts["asks.exhaustive"] += each.count * each.beyond
     return counts
 
 

@@ -114,7 +114,7 @@ def _rubrics(
     """Every rubric's numbers, and the interval of all prompt tokens."""
     job, seen = inquiry.job, inquiry.seen
     names = tuple(rubric.name for rubric in job.all_rubrics)
-    expected = _expected(inquiry, counts.waiting)
+    expected = _expected(inquiry, counts.waiting) + _expected(inquiry, counts.waiting_full, in_full=True)
     again = _expected(inquiry, counts.waiting_again)
     sums, means = None, None
     if encoder is not None and measure is not None:
@@ -164,12 +164,13 @@ def _rubrics(
 _KINDS = ("applies", "known", "failed", "spared", "open")
 
 
-def _expected(inquiry: Inquiry, waiting: Mapping[str, float]) -> Counter[str]:
+def _expected(inquiry: Inquiry, waiting: Mapping[str, float], in_full: bool = False) -> Counter[str]:
     """How many requests of each rubric are likely made."""
     found: Counter[str] = Counter()
     for joined, count in waiting.items():
         names = joined.split("+")
-        for name, chance in zip(names, inquiry.seen.chances(inquiry.planned.plan, names), strict=True):
+        chances = inquiry.seen.chances(inquiry.planned.plan, names, in_full=in_full)
+        for name, chance in zip(names, chances, strict=True):
             found[name] += count * chance  # type: ignore[assignment]
     return found
 
