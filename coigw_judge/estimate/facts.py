@@ -6,8 +6,8 @@ facts of records that have others: such a record is walked as far as its facts g
 A record is walked through the job's rubrics in order, under this job's gate: of the records that reached a rubric and
 have its fact, which share was decided by it? Such a share is conditional on having reached the rubric, whether the
 facts come from runs with early exit or without, and the chance to be asked a rubric is the product of those before it.
-That holds as long as the facts were asked in the job's order. Where many were not, the shares come from the records that
-were asked in full (Plan.exhaustive), if there are enough of them.
+That holds as long as the facts were asked in the job's order. Where many were not, the shares come from the records
+that were asked in full (Plan.exhaustive), if there are enough of them.
 How long replies are hangs on the job's `reasons` too, which no fact states: the facts of a run are taken to be asked
 with what their longest reason tells. (Full reasons that are all short are taken for short ones, and so not used.)
 Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
@@ -102,8 +102,12 @@ def look(
     pairs: tuple[tuple[str, str], ...],
     reasons: Reasons,
     most: int = FACTS_READ,
+    share: InFull | None = None,
 ) -> Seen:
-    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`."""
+    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`.
+
+    `share`: what a survey knows of the records that are asked in full, better than facts alone tell it.
+    """
     parts = _bounded(listed)
     if not parts:
         return Seen()
@@ -119,7 +123,8 @@ def look(
             by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
     spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)
-    share = in_full.of_records(plan, by_record)
+    if share is None or not share.records:
+        share = in_full.of_records(plan, by_record)
     from_share = 20 * counts["out_of_turn"] > len(by_record) and in_full.enough(share, LEAST)
     if from_share:
         counts = _walk_share(plan, share)
