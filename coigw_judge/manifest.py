@@ -47,7 +47,9 @@ def build(
             "skipped": counts["asks.skipped"],
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
+            "exhaustive": counts["asks.exhaustive"],
         },
+        "exhaustive": {"share": job.config.samples.exhaustive, "rows": counts["exhaustive.rows"]},
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
         "failures": _under(counts, "failed."),
@@ -207,6 +209,12 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
     if repeated["rows"]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
+    in_full = manifest.get("exhaustive")
+    if in_full and in_full["rows"]:
+        lines.append(
+            f"asked in full: {in_full['rows']:,} rows, so that rates are known (samples.exhaustive): "
+            f"{asks['exhaustive']:,} asks that early exit would have spared"
+        )
     if tokens["prompt"]:
         hit = tokens["prompt_cached"] / tokens["prompt"]
         lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")

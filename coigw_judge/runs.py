@@ -18,10 +18,15 @@ from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.estimate import facts as estimate_facts
+from coigw_judge.estimate import lengths as estimate_lengths
+from coigw_judge.estimate import order as estimate_order
+from coigw_judge.estimate import ordering
 from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
+from coigw_judge.in_full import InFull
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of
 from coigw_judge.judges.layout import gpus_per_replica, gpus_planned
@@ -271,6 +276,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifest |= manifests.planned_and_made(stage.estimate, manifest)
+    manifest["order"] = _order(stage, in_full.read(dict(under(counts, "share"))))
     manifests.write(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
     counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}
@@ -278,6 +284,20 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
     return manifest, folder
+
+
+def _order(stage: Stage, share: InFull) -> dict[str, Any] | None:
+    """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
+    job, plan, store = stage.job, stage.planned.plan, stage.store
+
+    def measured() -> estimate_order.Lengths | None:
+        if not in_full.enough(share, estimate_facts.LEAST):
+            return None
+        some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
+        seen = estimate_facts.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)
+        return estimate_lengths.measure(job, some.records, seen.spent, rates(job, store, stage.planned), None)
+
+    return ordering.as_json(ordering.ordering(plan, share, measured))
 
 
 def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[str, int]:

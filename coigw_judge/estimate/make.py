@@ -16,11 +16,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from coigw_judge.estimate import disk
+from coigw_judge.estimate import disk, lengths, ordering
 from coigw_judge.estimate.facts import look
 from coigw_judge.estimate.figures import Asked, Estimate
 from coigw_judge.estimate.sample import packed_bytes
@@ -31,6 +32,7 @@ from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.judges import Yardstick
 from coigw_judge.judges.layout import replicas
 from coigw_judge.paths import is_uri
+from coigw_judge.record import Record
 from coigw_judge.tokens import Encoder
 
 SAMPLE_RECORDS = 2_000
@@ -41,7 +43,8 @@ RUN_SAMPLE = 400
 def make(inquiry: Inquiry) -> Estimate:
     """Work it out. Raises FixStore for a store that can not be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
-    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, inquiry.planned.pairs, job.config.reasons)
+    pairs, reasons = inquiry.planned.pairs, job.config.reasons
+    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, pairs, reasons, share=inquiry.share)
     measure, encoder, why_not = instruments(job)
     shown, long = as_shown(job, sample.records, measure)
     found, counted = states_of(inquiry, shown)
@@ -81,6 +84,7 @@ def make(inquiry: Inquiry) -> Estimate:
         fact_bytes_from="",
         rooms=(),
         notes=tuple(notes),
+        order=_order(inquiry, [state.shown for state in found], encoder) if inquiry.order else None,
     )
     made = replace(made, seconds=_seconds(made, inquiry.rates))
     return _with_bytes(made, inquiry, recipe)
@@ -98,6 +102,13 @@ def _rate(rates: Rates) -> dict[str, Any]:
 def _seconds(made: Estimate, rates: Rates) -> tuple[float, float] | None:
     alone = rates.seconds(made.requests, made.prefilled, made.total("generated"))
     return None if alone is None else (alone / made.replicas[0], alone / made.replicas[1])
+
+
+def _order(inquiry: Inquiry, shown: Sequence[Record], encoder: Encoder | None) -> dict[str, Any] | None:
+    """The order of asks: a suggestion, or what is known without rates."""
+    job, seen = inquiry.job, inquiry.seen
+    measured = partial(lengths.measure, job, shown, seen.spent, inquiry.rates, encoder)
+    return ordering.as_json(ordering.ordering(inquiry.planned.plan, seen.share, measured))
 
 
 # Tokens

@@ -20,14 +20,14 @@ Measured = Callable[[], Lengths | None]
 def ordering(plan: Plan, found: InFull, measured: Measured) -> Suggestion | None:
     """What is known of the order; None where it makes no difference: nothing is spared, or one rubric alone can end.
 
-    `measured` is asked for lengths only where they are needed.
+    `measured` gives lengths; None where there is nothing to measure.
     """
     _, free, _ = tied(plan.rubrics, plan.gate, plan.floor)
     if not plan.early_exit or len(free) < 2:
         return None
     lengths = measured()
-    if in_full.enough(found, LEAST) and lengths is not None:
-        return _with_fewest(plan, suggest(plan, found, lengths), lengths)
+    if in_full.enough(found, LEAST):
+        return None if lengths is None else _with_fewest(plan, suggest(plan, found, lengths), lengths)
     why = "few" if found.records < LEAST else "lacking"
     listed = tuple(rubric.name for rubric in plan.rubrics)
     made = Suggestion(listed=listed, why=why, records=found.records, lacking=found.lacking)
@@ -35,7 +35,7 @@ def ordering(plan: Plan, found: InFull, measured: Measured) -> Suggestion | None
 
 
 def _with_fewest(plan: Plan, made: Suggestion, lengths: Lengths | None) -> Suggestion:
-    """The order with the fewest fields first beside the listed one, by what a record takes that ends at the first ask."""
+    """The order with the fewest fields first beside the listed one, by what ending at the first ask takes."""
     fewest = tuple(rubric.name for rubric in fewest_fields(plan.rubrics, plan.gate, plan.floor))
     if lengths is None:
         return replace(made, fewest=fewest)

@@ -44,7 +44,7 @@ class Inquiry:
     """What an estimate is made from. `counts` None: the sample tells them, because there is no scan.
 
     `parts` are the store's, listed once. `share`: what the survey knows of the records that are asked in full (None:
-    there was none).
+    there was none). `order`: whether the order of asks is looked into, which a run does afterwards.
     """
 
     job: LoadedJob
@@ -59,6 +59,7 @@ class Inquiry:
     retry: bool = False
     look_up: bool = True
     seen: Seen = field(default_factory=Seen)
+    order: bool = False
     share: InFull | None = None
 
 
