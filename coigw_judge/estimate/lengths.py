@@ -1,8 +1,8 @@
 """How long requests and replies are on average, piece by piece, so that any order of asks can be added up.
 
 Prompts are measured on sampled records: by the model's tokenizer where it can be had here, else in characters, scaled
-by what the prompts of facts took in tokens. Replies are the means of facts. The common system text is left out: an engine
-has it cached from the first record on. So are whole blocks of the KV cache, which make every ask some tokens dearer.
+by what the prompts of facts took in tokens. Replies are the means of facts. The common system text is left out: an
+engine has it cached from the first record on. So are whole blocks of the KV cache, which make every ask a bit dearer.
 Not known here: how many records end where (order.py).
 """
 
