@@ -5,9 +5,9 @@
 
 Two crawls: in one the rubrics fail independently, in the other together (who fails at a low rate fails at every higher
 one). Each is judged in the order of the job and, with an empty store, in the order that the first run suggests; the
-route is `run` through the command line, the judge known_judge.py. Theory is the product of pass rates (or the lowest of them)
-times what each ask adds, from the rates that the judge was given; the suggestion knows only the records that were asked
-in full. Prints a table, and as its last line one JSON object.
+route is `run` through the command line, the judge known_judge.py. Theory is the product of pass rates (or the lowest of
+them) times what each ask adds, from the rates that the judge was given; the suggestion knows only the records that were
+asked in full. Prints a table, and as its last line one JSON object.
 """
 
 import argparse

@@ -9,6 +9,7 @@ from itertools import permutations
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from small import genre_rubric, plan, rubric, stable, subject, walk
 from test_plan import A, B, C, oracles, plans, subjects
 
@@ -22,6 +23,7 @@ from coigw_judge.order import can_end, fewest_fields, tied
 from coigw_judge.plan import Plan, Subject, drawn
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.report import page
 from coigw_judge.rubric import Rubric
 
 NOTE = rubric("n", reads=("query", "answer", "thought"), notes=("n",))
@@ -285,6 +287,24 @@ def test_thin_or_biased_data_is_refused_and_what_is_known_is_said() -> None:
     assert "by 300 records that were asked in full" in text and "asked first each ends: a " in text
     _, text = said(plan(FREE[1], FREE[2], FREE[0], gate=GATE), full, alike(NAMES))
     assert text.startswith("order of asks: the listed one is the cheapest known")
+
+
+@pytest.mark.parametrize("why", ["few", "lacking", "listed", "unsure", ""])
+def test_the_report_says_it_too(why: str) -> None:
+    full = crawl({"a": 0.1, "b": 0.6, "c": 0.3}, 300)
+    found = {"few": InFull(), "lacking": replace(full, lacking=300), "unsure": crawl(dict.fromkeys(NAMES, 0.4), 60)}.get(why, full)
+    order = (1, 2, 0) if why == "listed" else (0, 1, 2)
+    made, text = said(plan(*(FREE[n] for n in order), gate=GATE), found, alike(NAMES))
+    assert made is not None and made.why == why
+    manifest = {"order": ordering.as_json(made), "exhaustive": {"share": 0.01, "rows": made.records}}
+    environment = Environment(loader=PackageLoader("coigw_judge.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"visible": page.visible, "n": page._n, "pct": page._percent}
+    shown = environment.from_string("{% from 'order.html' import asking_order %}{{ asking_order(m) }}").render(m=manifest)
+    words = {"few": "too few to say", "lacking": "only a part is known", "listed": "is the cheapest known", "unsure": "surely cheaper", "": "[b, c, a]"}
+    assert words[why] in shown and ("<table>" in shown) == (why not in ("few", "lacking"))
+    assert (why == "") == ("rubrics: [" in shown)
+    nothing = environment.from_string("{% from 'order.html' import asking_order %}{{ asking_order(m) }}")
+    assert not nothing.render(m={"order": None}).strip() and not nothing.render(m={}).strip(), "an older run has no such key"
 
 
 def test_nothing_is_said_where_no_order_saves_anything() -> None:

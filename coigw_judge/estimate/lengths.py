@@ -6,7 +6,6 @@ engine has it cached from the first record on. So are whole blocks of the KV cac
 Not known here: how many records end where (order.py).
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from coigw_judge.estimate.facts import Spent
@@ -33,27 +32,27 @@ def measure(
     fields = {field for rubric in job.rubrics for field in rubric.fields}
     sizes = [{f: count(delimited(f, text)) for f, text in record.texts.items() if f in fields} for record in some]
     frame = len(encoder.frame_ids[2]) if encoder else 0
-    shown, tasks, chars = {}, {}, Counter[str]()
+    shown, tasks, whole = {}, {}, {}
     for rubric in job.rubrics:
         of = [(size, record) for size, record in zip(sizes, some, strict=True) if size.keys() >= set(rubric.reads)]
         template = job.templates[rubric.name]
         shown[rubric.name] = [(f, _mean(size.get(f, 0) for size, _ in of)) for f in rubric.fields]
         tasks[rubric.name] = frame + _mean(count(template.task(_guidance(rubric, record))) for _, record in of)
-        chars[rubric.name] = count(template.system) + tasks[rubric.name] + sum(n for _, n in shown[rubric.name])  # type: ignore[assignment]
+        whole[rubric.name] = count(template.system) + tasks[rubric.name] + sum(n for _, n in shown[rubric.name])
     if not some:
         return None
-    unit, scale = ("tokens", 1.0) if encoder else _scaled(chars, spent)
+    unit, scale = ("tokens", 1.0) if encoder else _scaled(whole, spent)
     given = rates.given.prefill is not None and rates.given.decode is not None
     replies = {rubric.name: spent[rubric.name].generated for rubric in job.rubrics if rubric.name in spent}
-    whole = len(replies) == len(job.rubrics)
+    known = len(replies) == len(job.rubrics)
     return Lengths(
         shown={name: [(f, n * scale) for f, n in each] for name, each in shown.items()},
         tasks={name: n * scale for name, n in tasks.items()},
-        replies=replies if whole else {},
+        replies=replies if known else {},
         weight=(rates.given.prefill or 1.0) / (rates.given.decode or 1.0) if given else 1.0,
         unit=unit,
         weight_from="given" if given else "assumed",
-        replies_from="facts" if whole else "",
+        replies_from="facts" if known else "",
     )
 
 
