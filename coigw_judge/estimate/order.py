@@ -31,7 +31,9 @@ EXACT = 10
 
 _DRAWS = 200
 _EVALUATIONS = 100_000
-"""Cards times sets at the most: a few seconds. Of more cards a random choice is taken."""
+_CARDS = 500
+"""Cards times sets at the most, or cards where not all sets are gone through: a few seconds. Of more cards a random
+choice is taken."""
 
 _ALIKE = 1e-9
 """Orders whose costs differ by less than this share are equally good, and the listed one stays."""
@@ -80,7 +82,7 @@ class Sample:
         self.names = [rubric.name for rubric in plan.rubrics]
         self.first, self.free, self.last = tied(plan.rubrics, plan.gate, plan.floor)
         cards = list(found.cards)
-        most = max(1, _EVALUATIONS >> min(len(self.free), EXACT))
+        most = _EVALUATIONS >> len(self.free) if len(self.free) <= EXACT else _CARDS
         if len(cards) > most:
             chosen = np.random.default_rng(0).permutation(len(cards))[:most]
             cards = [cards[n] for n in chosen.tolist()]
