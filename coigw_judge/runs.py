@@ -276,7 +276,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifest |= manifests.planned_and_made(stage.estimate, manifest)
-    manifest["order"] = _order(stage, in_full.read(dict(under(counts, "share"))))
+    manifest["order"] = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
     manifests.write(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
     counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}

@@ -78,8 +78,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
     counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_full": full}
-    counts["share"] = in_full.told(view, bucket, found.standings)
-    return {"rows": len(wanted), **{name: dict(each) for name, each in counts.items()}}
+    share = in_full.told(view, bucket, found.standings)
+    return {"rows": len(wanted), "share": share, **{name: dict(each) for name, each in counts.items()}}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:

@@ -274,7 +274,7 @@ def test_without_rates_the_listed_order_stands_beside_the_fewest_fields() -> Non
     assert "no rates yet: 0 records that were asked in full" in text and "and 30 are needed" in text
     assert "prefills 1,850 tokens as listed, and 1,100 with the fewest fields first (order: fewest_fields):\n  rubrics: [a, b, c]" in text
     _, text = said(plan(A, B, C, gate=gate), InFull(), tokens)
-    assert text.endswith("prefills 1,100 tokens as listed; no other first ask reads fewer fields")
+    assert text.endswith("prefills 1,100 tokens as listed; no first ask with fewer fields takes less")
     first = replace(tokens, shown=tokens.shown | {"genre": [("answer", 1000.0)]}, tasks=tokens.tasks | {"genre": 50.0})
     made, _ = said(plan(GENRE, C, A, gate=gate), InFull(), first)
     assert made is not None and (made.first_listed, made.first_fewest) == (1050 + 850, 1050 + 100), "genre is asked before it"

@@ -23,20 +23,20 @@ def scripted(folder: Path, **options: Any) -> dict[str, Any]:
 
 
 def test_the_order_is_suggested_adopted_and_spares_what_was_said(write_job, tmp_path, capsys):
-    """The judge fails every thought; the job asks it last."""
-    judge = scripted(tmp_path, low=["thought"])
+    """The judge fails every query; the job asks answer before it."""
+    judge = scripted(tmp_path, low=["query"])
     job = write_job(triplets(260), judge=judge, samples={"exhaustive": 0.3})
     told = planned(job, capsys)
-    assert "order of asks: no rates yet: 0 records" in told and "no other first ask reads fewer fields" in told
+    assert "order of asks: no rates yet: 0 records" in told and "no first ask with fewer fields takes less" in told
     assert main(["run", str(job)]) == 0
     summary, made, first = capsys.readouterr().out, manifest(tmp_path), {row["id"]: row for row in verdicts(tmp_path)}
     share, order = made["exhaustive"], made["order"]
     assert share["share"] == 0.3 and 50 < share["rows"] < 110 and made["asks"]["exhaustive"] > 0
     assert f"asked in full: {share['rows']:,} rows" in summary and f"{made['asks']['exhaustive']:,} asks that early exit" in summary
     assert made["asks"]["made"] == len(asks(tmp_path)) and made["decisions"]["pending"] == 0
-    assert order["records"] == share["rows"] and order["suggested"][0] == "thought" and order["listed"] == ["answer", "query", "thought"]
+    assert order["records"] == share["rows"] and order["suggested"][0] == "query" and order["listed"] == ["answer", "query", "thought"]
     assert order["low"] > 0 and order["tokens_suggested"] < order["tokens_listed"]
-    assert {rate["rubric"]: rate["ends"] for rate in order["rates"]}["thought"] == 1
+    assert {rate["rubric"]: rate["ends"] for rate in order["rates"]}["query"] == 1
     page = (latest(tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "Order of asks" in page and f"rubrics: [{', '.join(order['suggested'])}]" in page
     told = planned(job, capsys)
@@ -69,13 +69,13 @@ def test_a_plan_counts_the_share_that_is_asked_in_full(write_job, tmp_path, caps
 
 
 def test_a_larger_share_is_not_believed_before_it_was_asked(write_job, tmp_path, capsys):
-    job = write_job(triplets(150), judge=scripted(tmp_path, low=["thought"]))
+    job = write_job(triplets(150), judge=scripted(tmp_path, low=["query"]))
     assert main(["run", str(job)]) == 0
     assert manifest(tmp_path)["order"]["why"] == "few"
     told = planned(job, capsys, "--set", "samples.exhaustive=1")
-    assert "only a part is known" in told and "  rubrics: [thought" not in told
+    assert "only a part is known" in told and "  rubrics: [query" not in told
     assert main(["run", str(job), "--set", "samples.exhaustive=1"]) == 0
-    assert len(asks(tmp_path)) == 450 and manifest(tmp_path)["order"]["suggested"][0] == "thought"
+    assert len(asks(tmp_path)) == 450 and manifest(tmp_path)["order"]["suggested"][0] == "query"
 
 
 def test_no_order_is_told_where_nothing_is_spared(write_job, tmp_path, capsys):
@@ -87,7 +87,8 @@ def test_no_order_is_told_where_nothing_is_spared(write_job, tmp_path, capsys):
 
 def test_the_fewest_fields_first_is_a_key_of_the_job(write_job, tmp_path, capsys):
     gate = {"over": ["thought", "usability"], "each": 8}
-    job = write_job(triplets(30), judge=scripted(tmp_path, low=["usability"]), rubrics=["thought", "usability"], gate=gate, samples={"exhaustive": 0})
+    rows = [{**row, "thought": f"{row['thought']}，再想它等过谁。" * 120} for row in triplets(30)]
+    job = write_job(rows, judge=scripted(tmp_path, low=["usability"]), rubrics=["thought", "usability"], gate=gate, samples={"exhaustive": 0})
     told = planned(job, capsys)
     assert "with the fewest fields first (order: fewest_fields):\n  rubrics: [usability, thought]" in told
     assert main(["run", str(job), "--set", "order=fewest_fields"]) == 0

@@ -369,6 +369,7 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
     found = in_full.read({name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")})
     assert (found.records, found.lacking) == (5, 2)
     facts = FACTS | {"dropped": {"answer": good(6), "pair": OK}, "pending": {"answer": good(1), "pair": NOT_OK}}
+    (tmp_path / "whole").mkdir()
     whole = view(tmp_path / "whole", some=replace(PLAN, exhaustive=1.0), facts=facts)
     _, counts = decide(whole, tmp_path / "whole")
     assert (counts["exhaustive.rows"], counts["asks.exhaustive"], counts["decision.dropped"]) == (7, 2, 3)

@@ -112,7 +112,7 @@ class Sample:
             if kind[at]:
                 before = [other for there, other in zip(kind, self.names, strict=True) if there and other in asked]
                 costs[(self._applies == np.array(kind)).all(axis=1)] = self.lengths.cost(name, before)
-        return costs * self.undecided(asked)
+        return np.where(self.undecided(asked), costs, 0.0)
 
     def tokens(self, order: Sequence[str]) -> Numbers:
         """Per card the tokens of asking in this order."""
@@ -258,8 +258,8 @@ def _interval(sample: Sample, chooser: _Chooser) -> tuple[float, float]:
     savings = []
     for _ in range(_DRAWS):
         times = np.bincount(dice.integers(0, len(of_card), len(of_card)), minlength=len(of_card))
-        weights = np.bincount(of_card, times.astype(np.float64), len(sample.counts))
-        left = np.bincount(of_card, (times == 0).astype(np.float64), len(sample.counts))
+        weights = np.bincount(of_card, times, len(sample.counts)).astype(np.float64)
+        left = np.bincount(of_card, times == 0, len(sample.counts)).astype(np.float64)
         order = chooser.order(weights)
         if order not in known:
             known[order] = sample.tokens(order)

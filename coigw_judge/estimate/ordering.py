@@ -123,7 +123,7 @@ def _fewest(found: Mapping[str, Any], unit: str) -> Iterator[str]:
         return
     first = f"a record that ends at the first ask prefills {found['first_listed']:,.0f} {unit} as listed"
     if found["fewest"] == found["listed"] or found["first_fewest"] >= found["first_listed"]:
-        yield f"  {first}; no other first ask reads fewer fields"
+        yield f"  {first}; no first ask with fewer fields takes less"
         return
     yield f"  {first}, and {found['first_fewest']:,.0f} with the fewest fields first (order: fewest_fields):"
     yield f"  rubrics: {names(found['fewest'])}"
