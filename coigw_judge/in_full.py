@@ -92,12 +92,17 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
 
 
 def enough(found: InFull, least: int) -> bool:
-    """Whether rates may come from the share: enough records, hardly any of them known in part only.
+    """Whether rates may come from the share: enough records, and hardly any others of it."""
+    return found.records >= least and whole(found)
+
+
+def whole(found: InFull) -> bool:
+    """Whether hardly any record of the share is known in part only.
 
     Those of which only a part is known were ended early before the share was as large as it is: leaving them out would
     make rubrics look as if they ended less.
     """
-    return found.records >= least and 10 * found.lacking <= found.records + found.lacking
+    return 10 * found.lacking <= found.records + found.lacking
 
 
 def names(rubrics: Sequence[str]) -> str:

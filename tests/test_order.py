@@ -163,7 +163,7 @@ def test_the_likeliest_to_end_per_token_goes_first_as_a_database_orders_predicat
     assert made.suggested == ("b", "c", "a") and made.why == ""
     assert made.tokens_listed == pytest.approx(100 * (1 + 0.9 + 0.9 * 0.4), rel=0.05)
     assert made.tokens_suggested == pytest.approx(100 * (1 + 0.4 + 0.4 * 0.7), rel=0.05)
-    assert made.low < made.saving < made.high and made.low > 0
+    assert 0 < made.low < made.saving < made.high
     assert [rate.ends for rate in made.rates] == pytest.approx([0.1, 0.6, 0.3], abs=0.04)
     dear = replace(alike(NAMES), tasks={"a": 10.0, "b": 1000.0, "c": 100.0})
     assert suggest(some, found, dear).suggested == ("a", "c", "b"), "0.1 / 10 > 0.3 / 100 > 0.6 / 1000"
@@ -199,7 +199,7 @@ def test_an_order_that_only_seems_better_is_not_suggested() -> None:
     some = plan(*FREE, gate=GATE)
     told = [suggest(some, crawl(dict.fromkeys(NAMES, 0.4), 60, seed), alike(NAMES)) for seed in range(30)]
     assert sum(bool(made.suggested) for made in told) <= 2
-    assert any(made.why == "unsure" and made.saving > 0 for made in told)
+    assert any(made.why == "unsure" and made.tokens_suggested < made.tokens_listed for made in told)
 
 
 def test_of_more_rubrics_than_can_be_gone_through_the_next_is_taken_by_its_rate() -> None:
@@ -290,7 +290,7 @@ def test_thin_or_biased_data_is_refused_and_what_is_known_is_said() -> None:
     made, text = said(some, unsure(), alike(NAMES))
     assert made is not None and made.why == "unsure" and "none is surely cheaper" in text and "rubrics:" not in text
     made, text = said(some, full, alike(NAMES))
-    assert made is not None and made.why == "" and "  rubrics: [b, c, a]" in text and "% less (" in text
+    assert made is not None and made.why == "" and "  rubrics: [b, c, a]" in text and "it saves " in text
     assert "by 300 records that were asked in full" in text and "asked first each ends: a " in text
     _, text = said(plan(FREE[1], FREE[2], FREE[0], gate=GATE), full, alike(NAMES))
     assert text.startswith("order of asks: the listed one is the cheapest known")

@@ -6,9 +6,9 @@ only together with others (a sum), and what an ask costs hangs on which fields t
 on the set of rubrics asked and not on its order, so a table over the sets gives the cheapest order exactly; over
 EXACT free rubrics the next one is taken by its chance to end the record per token.
 
-An order that is chosen on some records looks better on them than it is. So its saving's interval comes from resamples:
-on each an order is chosen anew, and measured on the records that were not drawn. Where that may be no saving at all,
-nothing is suggested.
+An order that is chosen on some records looks better on them than it is. So its saving comes from resamples: on each an
+order is chosen anew, and measured on the records that were not drawn. Where that may be no saving at all, nothing is
+suggested.
 Taken as given: mean lengths (a record's length is taken to say nothing of its scores), and an engine that keeps a
 record's prefix from ask to ask. Not known here: where the records come from, how lengths are measured.
 """
@@ -193,8 +193,8 @@ class Rate:
 class Suggestion:
     """`suggested` is empty where nothing is; `why` says why: few, lacking, listed (it is the cheapest), unsure.
 
-    Tokens are means per record; `saving` and its interval are shares of the listed order's. `first_listed` and
-    `first_fewest`: prefilled tokens of a record that ends at the first ask.
+    Tokens are means per record of the sample; `saving` and its interval, shares of the listed order's, are what orders
+    save on records that they were not chosen by. `first_listed` and `first_fewest`: prefilled tokens of a record that ends at the first ask.
     """
 
     listed: tuple[str, ...]
@@ -227,7 +227,7 @@ def suggest(plan: Plan, found: InFull, lengths: Lengths) -> Suggestion:
     best = chooser.order(per_record)
     before = float(per_record @ sample.tokens(listed))
     after = float(per_record @ sample.tokens(best))
-    low, high = _interval(sample, chooser)
+    saving, low, high = _savings(sample, chooser)
     same = after >= before * (1 - _ALIKE)
     why = "listed" if same else "" if low > 0 else "unsure"
     return Suggestion(
@@ -238,7 +238,7 @@ def suggest(plan: Plan, found: InFull, lengths: Lengths) -> Suggestion:
         lacking=found.lacking,
         tokens_listed=before,
         tokens_suggested=before if same else after,
-        saving=0.0 if same else 1 - after / before,
+        saving=0.0 if same else saving,
         low=low,
         high=high,
         rates=_rates(sample, per_record),
@@ -249,8 +249,8 @@ def suggest(plan: Plan, found: InFull, lengths: Lengths) -> Suggestion:
     )
 
 
-def _interval(sample: Sample, chooser: _Chooser) -> tuple[float, float]:
-    """95 of 100 savings of orders that are chosen on drawn records and measured on the others."""
+def _savings(sample: Sample, chooser: _Chooser) -> tuple[float, float, float]:
+    """What orders save that are chosen on drawn records and measured on the others: the mean, and 95 of 100 of them."""
     of_card = np.repeat(np.arange(len(sample.counts)), sample.counts)
     dice = np.random.default_rng(0)
     listed = sample.tokens(sample.names)
@@ -266,9 +266,9 @@ def _interval(sample: Sample, chooser: _Chooser) -> tuple[float, float]:
         if spent := float(left @ listed):
             savings.append(1 - float(left @ known[order]) / spent)
     if not savings:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     low, high = np.percentile(savings, [2.5, 97.5])
-    return float(low), float(high)
+    return float(np.mean(savings)), float(low), float(high)
 
 
 def _rates(sample: Sample, weights: Numbers) -> tuple[Rate, ...]:

@@ -28,7 +28,7 @@ def ordering(plan: Plan, found: InFull, measured: Measured) -> Suggestion | None
     lengths = measured()
     if in_full.enough(found, LEAST):
         return None if lengths is None else _with_fewest(plan, suggest(plan, found, lengths), lengths)
-    why = "few" if found.records < LEAST else "lacking"
+    why = "few" if in_full.whole(found) else "lacking"
     listed = tuple(rubric.name for rubric in plan.rubrics)
     made = Suggestion(listed=listed, why=why, records=found.records, lacking=found.lacking)
     return _with_fewest(plan, made, lengths)
@@ -101,13 +101,13 @@ def _rated(found: Mapping[str, Any], unit: str, count: str) -> Iterator[str]:
         yield f"order of asks: the listed one is the cheapest known, {before} {unit} per record, by {count}"
     elif found["why"] == "unsure":
         yield (
-            f"order of asks: none is surely cheaper than the listed one ({before} {unit} per record) by {count}: the "
-            f"best there saves {found['saving']:.0%} ({between})"
+            f"order of asks: none is surely cheaper than the listed one ({before} {unit} per record) by {count}: what "
+            f"looks best on some of them ({after} on all) saves {found['saving']:.0%} on the others ({between})"
         )
     else:
         yield (
-            f"order of asks: another one would take {after} {unit} per record and the listed one takes {before}: "
-            f"{found['saving']:.0%} less ({between}), by {count}"
+            f"order of asks: another one takes {after} {unit} per record and the listed one {before}, by {count}; on "
+            f"records that it was not chosen by it saves {found['saving']:.0%} ({between})"
         )
         yield f"  rubrics: {names(found['suggested'])}"
     ends = ", ".join(f"{rate['rubric']} {rate['ends']:.0%} for {rate['tokens']:,.0f}" for rate in found["rates"])
