@@ -194,7 +194,8 @@ class Suggestion:
     """`suggested` is empty where nothing is; `why` says why: few, lacking, listed (it is the cheapest), unsure.
 
     Tokens are means per record of the sample; `saving` and its interval, shares of the listed order's, are what orders
-    save on records that they were not chosen by. `first_listed` and `first_fewest`: prefilled tokens of a record that ends at the first ask.
+    save on records that they were not chosen by. `first_listed` and `first_fewest`: prefilled tokens of a record that
+    ends at the first ask.
     """
 
     listed: tuple[str, ...]
