@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from test_route import asks, latest, manifest, triplets, verdicts
 
+from coigw_judge import dryrun
 from coigw_judge.cli import main
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -22,7 +23,7 @@ def scripted(folder: Path, **options: Any) -> dict[str, Any]:
     return {"engine": "scripted_judge:ScriptedJudge", "options": {"log": str(folder / "asks.log"), **options}}
 
 
-def test_the_order_is_suggested_adopted_and_spares_what_was_said(write_job, tmp_path, capsys):
+def test_the_order_is_suggested_adopted_and_spares_what_was_said(write_job, tmp_path, capsys, monkeypatch):
     """The judge fails every query; the job asks answer before it."""
     judge = scripted(tmp_path, low=["query"])
     job = write_job(triplets(260), judge=judge, samples={"exhaustive": 0.3})
@@ -43,6 +44,12 @@ def test_the_order_is_suggested_adopted_and_spares_what_was_said(write_job, tmp_
     assert f"  rubrics: [{', '.join(order['suggested'])}]" in told and "records that were asked in full" in told
     as_json = json.loads(planned(job, capsys, "--json"))["order"]
     assert as_json["suggested"] == order["suggested"] and as_json["records"] == order["records"]
+
+    with monkeypatch.context() as patch:  # an input that was not scanned: from the facts alone
+        patch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
+        unscanned = json.loads(planned(job, capsys, "--json", "--limit", "250"))
+    assert unscanned["counted"] == "sampled" and unscanned["order"]["suggested"] == order["suggested"]
+    assert unscanned["order"]["records"] == order["records"]
 
     asked = len(asks(tmp_path))
     adopted = write_job(judge=judge, samples={"exhaustive": 0.3}, rubrics=order["suggested"])
