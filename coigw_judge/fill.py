@@ -200,6 +200,8 @@ class Filler:
         while True:
             reply = await self._reply(need, shown, attempt)
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
+            if reply.shareable_tokens is not None:
+                spent.update(shareable=reply.shareable_tokens, measured=reply.prompt_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break

@@ -19,7 +19,7 @@ from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
-from coigw_judge.prompt import Template, load_template
+from coigw_judge.prompt import Layout, Template, load_templates
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
 from coigw_judge.screens.config import Screen
@@ -123,6 +123,10 @@ class Job(Strict):
     samples: Samples = Samples()
     judge: JudgeConfig
     reasons: Reasons = Field(default="short", description="none, short (80 characters) or full (400)")
+    layout: Layout = Field(
+        default="isolated",
+        description="isolated: each rubric stands alone behind the record; panel: all stand in the common system text",
+    )
     long_text: Literal["reject", "head_tail"] = Field(
         default="reject", description="texts over the context: unscored (too_long), or their beginning and end, flagged"
     )
@@ -227,13 +231,12 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FixJob(f"{path}: rubrics, then: {twice[0]} is named twice")
-    templates = {rubric.name: load_template(rubric, config.reasons) for rubric in (*rubrics, *then)}
     return LoadedJob(
         config=config,
         path=path,
         rubrics=rubrics,
         then=then,
-        templates=templates,
+        templates=load_templates((*rubrics, *then), config.reasons, config.layout),
         gate=_bind_gate(config.gate, rubrics, path),
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),

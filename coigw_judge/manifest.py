@@ -64,6 +64,7 @@ def build(
             "prompt_cached": int(tally.get("tokens.cached", 0)),
             "generated": int(tally.get("tokens.generated", 0)),
         },
+        "cache": _cache(tally),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "judge": {
             "engine": identity.engine,
@@ -78,6 +79,20 @@ def build(
         "configuration": job.config.model_dump(mode="json"),
         "versions": _versions(),
         "complete": complete,
+    }
+
+
+def _cache(tally: Mapping[str, float]) -> dict[str, float | None]:
+    """What the prefix cache gave: `hit_rate` of the prompt tokens, `best_hit_rate` if it had forgotten nothing (what
+    the layout allows; None where the judge can not say), `prefilled_per_record`, tokens for each record that the fill
+    brought to its end."""
+    prompt, rows = tally.get("tokens.prompt", 0), tally.get("rows", 0)
+    prefilled = prompt - tally.get("tokens.cached", 0)
+    measured = tally.get("tokens.measured", 0)
+    return {
+        "hit_rate": round(tally.get("tokens.cached", 0) / prompt, 4) if prompt else None,
+        "best_hit_rate": round(tally.get("tokens.shareable", 0) / measured, 4) if measured else None,
+        "prefilled_per_record": round(prefilled / rows, 1) if prompt and rows else None,
     }
 
 
@@ -208,10 +223,17 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
     if tokens["prompt"]:
-        hit = tokens["prompt_cached"] / tokens["prompt"]
-        lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")
+        lines.append(_token_line(tokens, manifest["cache"]))
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
     return [*lines, *_plan_lines(manifest)]
+
+
+def _token_line(tokens: Mapping[str, int], cache: Mapping[str, float | None]) -> str:
+    best, each = cache["best_hit_rate"], cache["prefilled_per_record"]
+    hit = f"{tokens['prompt_cached'] / tokens['prompt']:.1%} from cache"
+    hit += f", {best:.1%} at best" if best is not None else ""
+    prefilled = f", {each:,.0f} prefilled per record" if each is not None else ""
+    return f"tokens: {tokens['prompt']:,} prompt ({hit}){prefilled}, {tokens['generated']:,} generated"
 
 
 def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -201,6 +201,9 @@ def test_the_whole_route(tmp_path, capsys, ray_cluster):
     assert manifest["decisions"]["pending"] == manifest["decisions"]["unreadable"] == 0
     assert manifest["judge"]["meaningless"] is True
     assert manifest["asks"]["made"] >= 9 and manifest["tokens"]["prompt_cached"] > 0
+    cache = manifest["cache"]
+    assert 0 < cache["hit_rate"] <= cache["best_hit_rate"] < 1, "no engine has more from its cache than an ideal one"
+    assert f"{cache['best_hit_rate']:.1%} at best" in told.out
     assert main(["run", *arguments]) == 0
     again = max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     second = json.loads((again / "manifest.json").read_text())

@@ -22,7 +22,6 @@ from coigw_judge.estimate import facts as estimate_facts
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.facts import Seen
-from coigw_judge.estimate.tokens import PrefixCache
 from coigw_judge.facts import SCHEMA
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
@@ -30,6 +29,7 @@ from coigw_judge.job import EstimateConfig, load_job
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 from coigw_judge.judges.layout import gpus_planned
+from coigw_judge.judges.prefixes import PrefixCache
 from coigw_judge.judges.vllm import make_encoder
 from coigw_judge.known import Known
 from coigw_judge.manifest import planned_and_made

@@ -26,7 +26,7 @@ GROUPS = (
         *("screened", "links"),
         *("upkeep", "bucket", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
-        *("judges.layout", "judges.cores", "judges.ranks"),
+        *("judges.layout", "judges.cores", "judges.ranks", "judges.prefixes"),
         *("judges.endpoint", "judges.servers", "judges.rates", "judges.probes"),
         *("judges.chat", "judges.completion", "judges.control"),
     },

@@ -30,6 +30,7 @@ class Reply:
     """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
 
     Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
+    `shareable_tokens` are those that an ideal prefix cache would have had (judges/prefixes.py); None: not known.
     """
 
     text: str = ""
@@ -37,6 +38,7 @@ class Reply:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    shareable_tokens: int | None = None
     cause: Cause | None = None
     detail: str = ""
     flags: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
 from coigw_judge.judges.model_files import model_files
+from coigw_judge.judges.prefixes import PrefixCache
 from coigw_judge.judges.presets import preset_for, sampling, template_arguments
 from coigw_judge.judges.ranks import Ranks
 from coigw_judge.tokens import Encoder
@@ -205,6 +206,7 @@ class VllmJudge:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
         self._engine = AsyncLLM.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
+        self._ideal = PrefixCache(int(engine_config.cache_config.block_size))
         at_once = running(config)
         self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
         self._ids = itertools.count()
@@ -223,11 +225,13 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        parameters = self._sampling(ask, budget)
+        parameters, shareable = self._sampling(ask, budget), self._ideal.ask(ids)
         if self._ranks is None:
-            return await self._generate(ids, parameters)
-        with self._ranks.of(ask.prompt.fields[0]) as rank:
-            return await self._generate(ids, parameters, data_parallel_rank=rank)
+            reply = await self._generate(ids, parameters)
+        else:
+            with self._ranks.of(ask.prompt.fields[0]) as rank:
+                reply = await self._generate(ids, parameters, data_parallel_rank=rank)
+        return dataclasses.replace(reply, shareable_tokens=shareable)
 
     async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> Reply:
         from vllm.exceptions import VLLMClientError
