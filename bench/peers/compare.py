@@ -5,8 +5,8 @@
     .venv/bin/python bench/peers/compare.py prefilter           # jobs/prefilter.yaml without its `then`
     .venv/bin/python bench/peers/compare.py early --rounds 5 --records 40
 
-Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. Prints what
-each can not do, a table, and as its last line one JSON object. What came out: bench/README.md.
+Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. Prints
+what each can not do, a table, and as its last line one JSON object. What came out: bench/README.md.
 """
 
 import argparse
@@ -76,7 +76,6 @@ def _job(folder: Path, rubrics: list[str], **more: Any) -> dict[str, Any]:
         "input": {"paths": [str(folder / "records.jsonl")]},
         "rubrics": rubrics,
         "reasons": "none",
-        "samples": {"exhaustive": 0},
         "judge": {"engine": "vllm", "model": "embedded", "retries": 0, "engine_args": {"max_num_batched_tokens": 4096}},
         "max_unscored": 1.0,
         **more,
@@ -89,14 +88,13 @@ def _early(folder: Path) -> dict[str, Any]:
     first = _job(folder, ["usability"], gate={"each": 0}, early_exit=False)
     run_system(folder / "looking", "job", first, PROGRAM)
     found = _scores(folder / "looking" / "facts")
-    share, name, threshold = min(
+    _, name, threshold = min(
         (abs(sum(value < bound for value in values) / len(values) - 0.5), name, bound)
         for name, values in found.items()
         for bound in {value + 1 for value in values}
     )
-    print(
-        f"usability.{name} < {threshold:g} ends {sum(v < threshold for v in found[name])} of {len(found[name])} records"
-    )
+    ended = sum(value < threshold for value in found[name])
+    print(f"usability.{name} < {threshold:g} ends {ended} of {len(found[name])} records at the first ask")
     gate = {"each": {f"usability.{name}": threshold}}
     return _job(folder, ["usability", "answer", "query", "thought"], gate=gate, early_exit=True)
 
