@@ -77,7 +77,7 @@ def test_the_cache_holds_whole_blocks_of_what_was_sent_before(sent, block):
 
 
 def test_a_cache_forgets_what_was_not_used_for_long(monkeypatch):
-    monkeypatch.setattr("coigw_judge.estimate.tokens._GENERATION", 50)
+    monkeypatch.setattr("coigw_judge.judges.prefixes._GENERATION", 50)
     cache, used = PrefixCache(1), [1] * 20
     for n in range(40):
         assert cache.ask([*used, 100 + n, 1]) == (20 if n else 0), "what is used all the time stays"

@@ -84,7 +84,7 @@ def judge(job: LoadedJob) -> Ran:
         model_source=folder,
         engine_kwargs=engine_arguments(job.config.judge),
         concurrency=1,
-        placement_group_config={"bundles": [{"CPU": 1}]},  # without it the stage wants a GPU
+        placement_group_config={"bundles": [{"CPU": 1, "GPU": 0}]},  # else the stage wants a GPU
         log_engine_metrics=False,
         chat_template_stage={"enabled": True, "chat_template_kwargs": template},
     )
