@@ -84,7 +84,7 @@ def parts(articles: int) -> dict[str, float]:
         "injection": lambda n: records[n].suspected(),
         "characters": lambda n: characters(answers[n]),
         "encoding": lambda n: damage(answers[n], known[n]),
-        "boilerplate": lambda n: boilerplate(answers[n]),
+        "boilerplate": lambda n: boilerplate(answers[n], known[n]),
         "repetition": lambda n: repeated(answers[n], known[n]),
         "words, first 500": lambda n: words(answers[n][:500]),
         "words, all": lambda n: words(answers[n]),

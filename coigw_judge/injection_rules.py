@@ -95,6 +95,11 @@ def rule(
     )
 
 
+def words(text: str) -> tuple[str, ...]:
+    """Words with blanks between them."""
+    return tuple(text.split())
+
+
 def pairs(firsts: str, seconds: str) -> tuple[str, ...]:
     """Every one of `firsts` before every one of `seconds`."""
     return tuple(first + second for first in firsts for second in seconds)
@@ -144,7 +149,7 @@ FORGED = Family(
             r"|new instructions?)\s{0,2}:|(?:系统指令|系统提示词?|新的?指令)\s{0,2}(?::|$))",
             ["#"],
             begins=["##"],
-            seed=r"#{2,4}\s{0,3}(?:instruction|system|human|assistant|user|response|new instruction|系统|新的?指令|指令)",
+            seed=r"#{2,4}\s{0,3}(?:instruction|system|human|assistant|user|response|new inst|系统|新?的?指令)",
         ),
         rule(
             rf"^\s{{0,3}}(?:assistant\s{{0,2}}:[^\n]{{0,200}}\n\s{{0,3}}{_SIDE}"

@@ -28,8 +28,12 @@ class Sieve:
     def rules(self, view: View) -> list[Rule]:
         """The rules that may find something in a text."""
         held = self._held(view)
-        tried = [(family, [rule for rule in family.rules if held is None or id(rule) in held]) for family in self._families]
-        return [rule for family, rules in tried if rules and family.may_hold(view.text) for rule in rules]
+        found: list[Rule] = []
+        for family in self._families:
+            rules = [rule for rule in family.rules if held is None or id(rule) in held]
+            if rules and family.may_hold(view.text):
+                found += rules
+        return found
 
     def _held(self, view: View) -> set[int] | None:
         """The rules, by identity, whose seed stands in a text; None: not known."""
