@@ -120,13 +120,13 @@ def whole(articles: list[list[str]], screen: Screen) -> dict[str, float]:
     }
 
 
-def parts(articles: list[str], diversity: bool | int) -> dict[str, float]:
-    """Processor milliseconds per article of each part."""
+def parts(articles: list[str], screen: Screen) -> dict[str, float]:
+    """Processor milliseconds per article of each part, and of a whole scan beside them on this process alone."""
     records = [_record(text) for text in articles]
     answers = [record.texts["answer"] for record in records]
     lines = [json.dumps({"answer": text, **GIVEN}, ensure_ascii=False).encode() for text in answers]
     known = [characters(text) for text in answers]
-    chars = CHARS if diversity is True else int(diversity)
+    chars = CHARS if screen.diversity is True else int(screen.diversity)
     split = [words(text[:chars]) for text in answers]
     timed: dict[str, Callable[[int], object]] = {
         "lines read": lambda n: to_record(json.loads(lines[n].decode()), {}),
@@ -140,14 +140,21 @@ def parts(articles: list[str], diversity: bool | int) -> dict[str, float]:
         f"words, first {chars}": lambda n: words(answers[n][:chars]),
         "ttr and mattr": lambda n: (ttr(split[n]), mattr(split[n])),
     }
-    beside: dict[str, Callable[[int], object]] = {
-        "words, all": lambda n: words(answers[n]),
-        "sketch": lambda n: sketches.bands(answers[n : n + 1]),
-    }
+    if screen.minhash:
+        timed["sketch"] = lambda n: sketches.bands(answers[n : n + 1])
     found = {name: _timed(part, len(articles)) for name, part in timed.items()}
     found["rows written"] = _rows_written(records)
-    found["together"] = round(sum(found.values()), 4)
-    return found | {f"beside: {name}": _timed(part, len(articles)) for name, part in beside.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder, "all.jsonl"), answers)
+        store = Store(f"{folder}/store")
+        scan = _timed(lambda _: _scan(store, folder, "all", 0, screen), 1) / len(answers)
+    beside = {"words, all": lambda n: words(answers[n]), "sketch": lambda n: sketches.bands(answers[n : n + 1])}
+    return {
+        **found,
+        "rest": round(scan - sum(found.values()), 4),
+        "whole scan": round(scan, 4),
+        **{f"beside: {name}": _timed(part, len(articles)) for name, part in beside.items() if name not in found},
+    }
 
 
 def _timed(part: Callable[[int], object], count: int) -> float:
@@ -198,10 +205,7 @@ def main() -> None:
     articles = [articles_of(options.texts, each, number) for number in range(options.processes)]
     rounds = [whole(articles, screen) for _ in range(_ROUNDS)]
     best = min(rounds, key=lambda found: found["cpu_ms"])
-    named = parts(articles[0][:500], diversity)
-    if not options.near:
-        named["rest"] = round(best["cpu_ms"] - named["together"], 4)
-    told = {"whole": {"best": best, "rounds": rounds}, "cpu_ms_of": named}
+    told = {"whole": {"best": best, "rounds": rounds}, "cpu_ms_of": parts(articles[0][:1000], screen)}
     if any(found["others_cores"] > _CROWDED for found in rounds):
         told["note"] = "others had a part of the machine: by the clock it does less than it can"
     print(json.dumps(told, indent=2, ensure_ascii=False))
