@@ -62,5 +62,5 @@ class Pairs:
 
 
 def _hashes(codes: Codes) -> Codes:
-    hashes: Codes = (codes[:-1] * _FIRST + codes[1:] * _SECOND) >> _SHIFT  # arithmetic modulo 2**32 is meant
-    return hashes
+    sums: Codes = codes[:-1] * _FIRST + codes[1:] * _SECOND  # arithmetic modulo 2**32 is meant
+    return sums >> _SHIFT

@@ -114,7 +114,8 @@ class _Step:
             return edited if count else None
         if not np.bitwise_or.reduce(kinds) & self.kind:
             return None
-        parts, end = [], 0
+        parts: list[str] = []
+        end = 0
         for place in self.places(kinds).tolist():
             match = self.pattern.match(text, place) if place >= end else None
             if match:
