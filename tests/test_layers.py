@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "genres", "rubric", "record"),
+        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "genres", "rubric", "record", "codepoints"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
-        *("injection", "injection_rules", "injection_chinese", "injection_english"),
+        *("injection", "injection_rules", "injection_chinese", "injection_english", "injection_view", "injection_sieve"),
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {
