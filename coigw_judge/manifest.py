@@ -50,6 +50,7 @@ def build(
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
             "extra": int(tally.get("asks.extra", 0)),
+            "extra_failed": counts["further.failed"],
         },
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
@@ -234,11 +235,13 @@ def _sample_lines(manifest: Mapping[str, Any]) -> list[str]:
         return []
     share = found["flipped"] / found["resampled"]
     near = f", {found['rows']:,} of them near a threshold" if samples["borderline"] > samples["count"] else ""
+    failed = manifest["asks"]["extra_failed"]
     return [
         f"several samples ({samples['use']}): {found['resampled']:,} rows{near}; {found['flipped']:,} ({share:.1%}) "
         "decided otherwise than by the first",
         f"  extra cost: {manifest['asks']['extra']:,} asks, {tokens['extra_prompt'] - tokens['extra_cached']:,} tokens "
-        f"prefilled, {tokens['extra_generated']:,} generated",
+        f"prefilled, {tokens['extra_generated']:,} generated"
+        + (f"; {failed:,} further samples gave no score and are left out" if failed else ""),
     ]
 
 

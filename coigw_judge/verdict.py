@@ -127,8 +127,8 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `further.asked` (requests),
-    `borderline.rows`, and of rows with several samples `several.rows` and `several.flipped`, `category.<category>`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `further.asked` and
+    `further.failed` (requests), `borderline.rows`, and of rows with several samples `several.rows` and `several.flipped`, `category.<category>`,
     `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`.
     """
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
@@ -416,11 +416,12 @@ def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
 
 def _count_several(gate: Gate, standing: Standing, first: Scorecard) -> dict[str, int]:
     """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
-    asked = sum(other is not None for others in standing.others.values() for other in others)
+    others = [other for each in standing.others.values() for other in each if other is not None]
     alone, _ = first.final(gate, complete=True)
     rows = 0 if standing.open else standing.count
     return {
-        "further.asked": standing.count * asked,
+        "further.asked": standing.count * len(others),
+        "further.failed": standing.count * sum(isinstance(other, Unscored) for other in others),
         "borderline.rows": rows * standing.near,
         "several.rows": rows,
         "several.flipped": rows * (alone != standing.final),
