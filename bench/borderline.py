@@ -3,12 +3,12 @@
     .venv/bin/python bench/borderline.py                           # three levels of noise, five seeds
     .venv/bin/python bench/borderline.py --truth between --shared 0.5 --records 1000
 
-Records have true scores on two rubrics of two dimensions; each sample of a rubric is the truth plus noise, rounded to the
-scale as a judge's reply is. Every strategy walks the same records through the job's own Plan and Gate, which say what is
-asked next, and is held against the decision that the true scores give. `wrong` counts kept where the truth is not kept and
-the other way round; `other` counts any other decision of the three. Tokens are prefilled plus generated ones, with a
-record's first request prefilling it and later ones taking it from the cache (--record-tokens, --rubric-tokens,
---reply-tokens; a request that was asked before prefills one block).
+Records have true scores on two rubrics of two dimensions; each sample of a rubric is the truth plus noise, rounded to
+the scale as a judge's reply is. Every strategy walks the same records through the job's own Plan and Gate, which say
+what is asked next, and is held against the decision that the true scores give. `wrong` counts kept where the truth is
+not kept and the other way round; `other` counts any other decision of the three. Tokens are prefilled plus generated
+ones: a record's first request prefills it, later ones take it from the cache, and one that was asked before prefills a
+block (--record-tokens, --rubric-tokens, --reply-tokens).
 Not known here: how noisy a real judge is, and how much of its error it repeats in every sample (--shared).
 """
 
@@ -49,10 +49,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--records", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5, help="crawls and noises drawn per level (default: 5)")
-    parser.add_argument("--noise", type=float, nargs="+", default=[0.4, 0.8, 1.2], help="standard deviations, in points")
-    parser.add_argument("--shared", type=float, default=0.0, help="share of the noise's variance that all samples repeat")
-    parser.add_argument("--truth", choices=("whole", "between"), default="whole", help="true scores: whole, or any number")
-    parser.add_argument("--each", type=float, default=8.0, help="the gate's threshold for each score")
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.4, 0.8, 1.2], help="standard deviations in points")
+    parser.add_argument("--shared", type=float, default=0.0, help="share of its variance that all samples repeat")
+    parser.add_argument("--truth", choices=("whole", "between"), default="whole", help="true scores: whole, or any")
+    parser.add_argument("--each", type=float, default=8.0, help="the gate's threshold for each score (default: 8)")
+    parser.add_argument("--band", type=float, default=1.0, help="the gate's review band for each score (default: 1)")
     parser.add_argument("--record-tokens", type=int, default=1200)
     parser.add_argument("--rubric-tokens", type=int, default=600)
     parser.add_argument("--reply-tokens", type=int, default=60)
@@ -69,7 +70,7 @@ def main() -> int:
 def measured(options: argparse.Namespace, noise: float) -> dict[str, dict[str, float]]:
     """Every strategy on the same records and the same noise."""
     sums = {name: Counter[str]() for name in STRATEGIES}
-    gate = replace(GATE, each=options.each)
+    gate = replace(GATE, each=options.each, review_each=options.band)
     for seed in range(options.seeds):
         for number, (truth, first) in enumerate(crawl(options, seed)):
             judge = noisy(truth, first, noise, options, f"{seed}/{number}")
@@ -170,15 +171,24 @@ def priced(counts: Counter[str], one: Counter[str]) -> dict[str, float]:
     }
 
 
+_COLUMNS = {
+    "wrong": ("wrong_percent", ".1f", "%"),
+    "wrongly kept": ("wrongly_kept_percent", ".1f", "%"),
+    "other decision": ("other_percent", ".1f", "%"),
+    "asked again": ("resampled_percent", ".0f", "%"),
+    "requests": ("requests_each", ".2f", ""),
+    "tokens": ("tokens_each", ",.0f", ""),
+    "avoided per 1,000 extra requests": ("avoided_per_1000_extra_requests", ".0f", ""),
+    "per million extra tokens": ("avoided_per_million_extra_tokens", ".0f", ""),
+}
+
+
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The figures as Markdown."""
-    head = "| strategy | wrong | wrongly kept | other decision | asked again | requests | tokens | avoided / 1,000 extra requests | / million extra tokens |"
-    lines = [head, "| --- |" + " ---: |" * 8]
+    lines = [f"| strategy | {' | '.join(_COLUMNS)} |", "| --- |" + " ---: |" * len(_COLUMNS)]
     for name, row in rows.items():
-        cells = [f"{row[key]:.1f}%" for key in ("wrong_percent", "wrongly_kept_percent", "other_percent", "resampled_percent")]
-        cells += [f"{row['requests_each']:.2f}", f"{row['tokens_each']:,.0f}"]
-        cells += [f"{row['avoided_per_1000_extra_requests']:.0f}", f"{row['avoided_per_million_extra_tokens']:.0f}"]
-        lines.append(f"| {name} | " + " | ".join("-" if name == "one sample" and n > 5 else cell for n, cell in enumerate(cells)) + " |")
+        cells = [f"{row[key]:{form}}{unit}" for key, form, unit in _COLUMNS.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

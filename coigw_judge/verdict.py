@@ -127,9 +127,9 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `further.asked` and
-    `further.failed` (requests), `borderline.rows`, and of rows with several samples `several.rows` and `several.flipped`, `category.<category>`,
-    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`.
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `category.<category>`,
+    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
+    `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
     """
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(view.plan)
