@@ -319,9 +319,11 @@ class _Join:
     def _several(self, subject: Subject, facts: dict[bytes, Scored | Unscored]) -> dict[str, Any]:
         """What a standing says of further samples; nothing where none is due."""
         plan = self._plan
+        if plan.samples.most == 1:
+            return {}
         due = plan.further(subject, facts)
         first = plan.card_of(subject, facts)
-        if self._every_sample and plan.samples.most > 1:
+        if self._every_sample:
             asked = [r for r in plan.rubrics if r.dimensions and first.facts.get(r.name) is not None]
             genre, numbers = plan.genre(subject, facts), further(plan.samples.most)
             due = [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
