@@ -22,7 +22,7 @@ from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
-from coigw_judge.samples import Use
+from coigw_judge.samples import Middle
 from coigw_judge.screens.config import Screen
 
 Decided = Literal["kept", "dropped", "review", "pending", "unscored", "screened", "duplicate", "unreadable"]
@@ -103,7 +103,7 @@ class Samples(Strict):
     borderline: int | None = Field(
         default=None, ge=1, le=MOST_SAMPLES, description="samples of records within the review band of a threshold"
     )
-    use: Use = Field(default="median", description="what several samples of a score come to")
+    use: Middle = Field(default="median", description="what several samples of a score come to")
     temperature: Number | None = Field(
         default=None, gt=0, description="of every sample but the first; default: the judge's own, 0.7 where that is 0"
     )

@@ -163,9 +163,9 @@ class Plan:
         guidance = self.guidance(rubric, genre)
         policy = self.head_tail
         cut = policy.key(subject.digests) if policy is not None and policy.concerns(subject.chars) else None
-        drawn = self.samples.temperature_of(sample)
-        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut, drawn)
-        return Need(rubric.name, key, guidance, sample, drawn)
+        at = self.samples.temperature_of(sample)
+        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut, at)
+        return Need(rubric.name, key, guidance, sample, at)
 
     def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""

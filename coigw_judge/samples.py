@@ -19,7 +19,7 @@ from coigw_judge.card import Scorecard
 from coigw_judge.gate import Gate
 from coigw_judge.reply import Scored, Unscored
 
-Use = Literal["median", "mean"]
+Middle = Literal["median", "mean"]
 Others = Mapping[str, Sequence[Scored | Unscored | None]]
 """Further samples by rubric, in order of their numbers; None for one that was not asked yet."""
 
@@ -42,7 +42,7 @@ class Resampling:
 
     count: int = 1
     borderline: int = 1
-    use: Use = "median"
+    use: Middle = "median"
     temperature: float = DRAWN_AT
     dropped: bool = False
 
@@ -79,7 +79,7 @@ def further(samples: int) -> range:
     return range(FIRST_EXTRA, samples + 1)
 
 
-def merged(card: Scorecard, others: Others, use: Use) -> Scorecard:
+def merged(card: Scorecard, others: Others, use: Middle) -> Scorecard:
     """The card of the first samples with the scores that all samples come to."""
     facts, count, spread = dict(card.facts), {}, {}
     for rubric, further_ones in others.items():
