@@ -81,7 +81,9 @@ def further(samples: int) -> range:
 
 def merged(card: Scorecard, others: Others, use: Middle) -> Scorecard:
     """The card of the first samples with the scores that all samples come to."""
-    facts, count, spread = dict(card.facts), {}, {}
+    facts = dict(card.facts)
+    count: dict[str, int] = {}
+    spread: dict[str, float] = {}
     for rubric, further_ones in others.items():
         first = facts[rubric]
         scored = [each for each in (first, *further_ones) if isinstance(each, Scored)]
