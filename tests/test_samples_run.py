@@ -15,9 +15,11 @@ from coigw_judge.gate import Gate
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 ROWS = 40
-GATE = {"each": 8, "review": {"each": 1}}
+GATE = {"each": 8.5, "review": {"each": 0.6}}
+"""The scripted judge says 7 (dropped), 8 and 9 (near) or 10."""
+
 OVER = tuple(f"{rubric}.{key}" for rubric in ("answer", "query") for key in ("quality", "creativity"))
-BOUND = Gate(each=8, over=OVER, review_each=1)
+BOUND = Gate(each=8.5, over=OVER, review_each=0.6)
 RESAMPLED = {"borderline": 3}
 
 
@@ -95,10 +97,11 @@ def test_a_second_run_asks_nothing_and_more_samples_only_those_that_are_new(job:
 
 
 def test_a_gate_that_moved_asks_those_who_are_near_now(job: Path, tmp_path: Path, capsys: Any) -> None:
-    moved = ("--set", "gate.each=9", "--set", "then=[]")
-    assert main(["run", str(job)]) == 0
+    in_full = ("--set", "early_exit=false", "--set", "then=[]")
+    moved = (*in_full, "--set", "gate.each=7.5")
+    assert main(["run", str(job), *in_full]) == 0
     capsys.readouterr()
-    assert main(["select", str(job), *moved, "--sweep", "each=8:9", "--json"]) == 0
+    assert main(["select", str(job), *moved, "--sweep", "each=7.5:8.5", "--json"]) == 0
     swept = json.loads(capsys.readouterr().out)
     assert main(["select", str(job), *moved]) == 0
     rows = verdicts(tmp_path)
@@ -106,11 +109,11 @@ def test_a_gate_that_moved_asks_those_who_are_near_now(job: Path, tmp_path: Path
     assert open_ and all(" was not asked yet (sample " in row["reasons"][-1] for row in open_)
     counts = Counter(row["decision"] for row in rows)
     by_each = {each["each"]: each for each in (swept["gates"] if isinstance(swept, dict) else swept)}
-    assert (by_each[9]["kept"], by_each[9]["possible"], by_each[9]["review"]) == (counts["kept"], counts["pending"], counts["review"])
+    assert (by_each[7.5]["kept"], by_each[7.5]["possible"], by_each[7.5]["review"]) == (counts["kept"], counts["pending"], counts["review"])
     assert main(["run", str(job), *moved]) == 0
     assert manifest(tmp_path)["decisions"]["pending"] == 0 and manifest(tmp_path)["asks"]["extra"] > 0
     assert {line.split()[0] for line in asks(tmp_path)[-manifest(tmp_path)["asks"]["made"] :]} <= {"answer", "query"}
-    assert main(["select", str(job)]) == 0
+    assert main(["select", str(job), *in_full]) == 0
     assert manifest(tmp_path)["decisions"]["pending"] == 0, "what was asked for the first gate is still there"
 
 
