@@ -6,7 +6,7 @@ Not known here: where facts come from, which request comes next (plan.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from coigw_judge.gate import Decision, Gate, Reason
@@ -18,10 +18,16 @@ Action = Literal["accept", "refine", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record."""
+    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record.
+
+    Where several samples were taken together (samples.py): how many of a rubric were scored, and by `rubric.dimension`
+    how far the highest score lies above the lowest.
+    """
 
     facts: Mapping[str, Scored | Unscored | None]
     not_applicable: tuple[str, ...] = ()
+    samples: Mapping[str, int] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
     def scores(self) -> dict[str, float]:
         """Every score, as `rubric.dimension`."""
@@ -53,7 +59,7 @@ class Scorecard:
         What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
         as it is; and a record to which nothing of the gate applies has not passed it.
         """
-        over = None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
+        over = self._over(gate)
         require = tuple(name for name in gate.require if not self._applies_not(name))
         missing = self._not_applicable_in(gate)
         if missing and over == () and not require:
@@ -63,6 +69,10 @@ class Scorecard:
             extra = Reason("not_applicable", f"does not apply: {missing}")
             return replace(decision, reasons=(*decision.reasons, extra))
         return decision
+
+    def near(self, gate: Gate) -> tuple[str, ...]:
+        """The dimensions that lie near a threshold of the gate (Gate.near), of those that apply."""
+        return replace(gate, over=self._over(gate)).near(self.scores())
 
     def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
         """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""
@@ -83,6 +93,9 @@ class Scorecard:
 
     def _scored(self) -> Sequence[tuple[str, Scored]]:
         return [(rubric, fact) for rubric, fact in self.facts.items() if isinstance(fact, Scored)]
+
+    def _over(self, gate: Gate) -> tuple[str, ...] | None:
+        return None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
 
     def _applies_not(self, name: str) -> bool:
         return name.partition(".")[0] in self.not_applicable

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coigw_judge.ask import Ask, Need
+from coigw_judge.ask import Ask, Need, seed
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
@@ -28,6 +28,7 @@ from coigw_judge.prompt import Template
 from coigw_judge.record import Record
 from coigw_judge.reply import Scored, Unscored, parse_reply
 from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
+from coigw_judge.samples import FLAG as SAMPLED
 from coigw_judge.writer import Writer
 
 FLUSH_SECONDS = 5.0
@@ -169,10 +170,12 @@ class Filler:
         subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
-        while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
-            for need in needs:
+        while needs := self._recipe.plan.next(subject, facts):
+            fresh = self._from_store(digests["answer"], [need.key for need in needs])
+            missing = [need for need in needs if need.key not in fresh]
+            for need in missing:
                 self._append(need, case, Settled(outcome=outcome))
-            facts |= {need.key: outcome for need in needs}
+            facts |= fresh | {need.key: outcome for need in missing}
         self.tally["rows"] += 1
         await self.flush()
 
@@ -207,7 +210,8 @@ class Filler:
                 break
             self._ledger.again(case, need, outcome, attempt)
             attempt += 1
-        outcome = replace(outcome, flags=(*shown.flags(rubric.fields), *reply.flags))
+        flags = (*shown.flags(rubric.fields), *reply.flags, *_how_drawn(need, attempt))
+        outcome = replace(outcome, flags=flags)
         seconds = time.monotonic() - started
         self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome
@@ -257,6 +261,7 @@ class Filler:
             reply_tokens=self._recipe.reply_tokens[name],
             sample=need.sample,
             attempt=attempt,
+            temperature=need.temperature,
         )
 
     async def _durable(self) -> None:
@@ -298,6 +303,13 @@ class Filler:
                 self._trouble = ""
                 self._ledger.flushed(facts, time.monotonic() - started)
             self._flushed.notify_all()
+
+
+def _how_drawn(need: Need, attempt: int) -> tuple[str, ...]:
+    """What a fact says of how a further sample was drawn."""
+    if need.temperature is None:
+        return ()
+    return (f"{SAMPLED}:temperature {need.temperature:g}, seed {seed(need.sample, attempt)}",)
 
 
 def read_reply(reply: Reply, rubric: Rubric) -> Scored | Unscored:

@@ -22,6 +22,7 @@ from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Layout, Template, load_templates
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
+from coigw_judge.samples import Middle
 from coigw_judge.screens.config import Screen
 
 Decided = Literal["kept", "dropped", "review", "pending", "unscored", "screened", "duplicate", "unreadable"]
@@ -89,12 +90,34 @@ class EarlyExit(Strict):
     floor: Number
 
 
+MOST_SAMPLES = 100
+
+
 class Samples(Strict):
     """How often the judge is asked the same."""
 
     repeat: float = Field(
         default=0.0, ge=0, le=1, description="share of records asked a second time: what re-asking alone changes"
     )
+    count: int = Field(default=1, ge=1, le=MOST_SAMPLES, description="samples of every record")
+    borderline: int | None = Field(
+        default=None, ge=1, le=MOST_SAMPLES, description="samples of records within the review band of a threshold"
+    )
+    use: Middle = Field(default="median", description="what several samples of a score come to")
+    temperature: Number | None = Field(
+        default=None, gt=0, description="of every sample but the first; default: the judge's own, 0.7 where that is 0"
+    )
+
+    @model_validator(mode="after")
+    def _not_fewer(self) -> "Samples":
+        if self.borderline is not None and self.borderline < self.count:
+            raise ValueError(f"borderline: {self.borderline} is less than count: {self.count}; both are samples in all")
+        return self
+
+    @property
+    def most(self) -> int:
+        """Samples of one record at the most, `repeat`'s not counted."""
+        return max(self.count, self.borderline or 1)
 
 
 class EstimateConfig(Strict):
@@ -149,6 +172,23 @@ class Job(Strict):
     def _knows_the_context(self) -> "Job":
         if self.long_text == "head_tail" and self.judge.engine == "endpoint" and self.judge.context is None:
             raise ValueError("long_text: head_tail needs judge.context, the tokens that the server's model takes")
+        return self
+
+    @model_validator(mode="after")
+    def _can_draw_samples(self) -> "Job":
+        gate, samples = self.gate, self.samples
+        bands = [gate.total is not None and gate.review.total, gate.each is not None and gate.review.each]
+        if samples.most > samples.count and not any(bands):
+            raise ValueError(
+                "samples.borderline needs gate.review: how near to a threshold is borderline, for instance "
+                "review: {total: 2, each: 1} beside the same keys of gate"
+            )
+        body = self.judge.extra_body
+        if samples.most > 1 and ("temperature" in body or body.get("seed") is not None):
+            raise ValueError(
+                "samples: judge.extra_body sets temperature or seed, which every sample must have of its own; use "
+                "judge.sampling.temperature and samples.temperature"
+            )
         return self
 
 
@@ -237,15 +277,16 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
         rubrics=rubrics,
         then=then,
         templates=load_templates((*rubrics, *then), config.reasons, config.layout),
-        gate=_bind_gate(config.gate, rubrics, path),
+        gate=_bind_gate(config.gate, rubrics, path, config.samples.most > 1),
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),
         relative=relative,
     )
 
 
-def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gate:
-    """Spell out the rubrics that `over` and `require` name, and make sure that the gate can be passed."""
+def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path, many: bool) -> Gate:
+    """Spell out the rubrics that `over` and `require` name, and make sure that the gate can be passed. `many`: it is
+    to decide on several samples."""
     dimensions = {f"{r.name}.{d.key}": r.scale.max for r in rubrics for d in r.dimensions}
     checks = [f"{r.name}.{c.key}" for r in rubrics for c in r.checks]
     over = list(dimensions) if gate.over is None else _spell_out(gate.over, list(dimensions), "gate.over", path)
@@ -266,6 +307,8 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
         review_each=gate.review.each,
         tops=tops,
     )
+    if many and not over:
+        raise FixJob(f"{path}: samples: only scores come to a median or mean, and the job's rubrics have no dimension")
     best = bound.decide(dict(tops), dict.fromkeys(require, True))
     if best.decision != "kept":
         raise FixJob(f"{path}: gate: no record can pass it: with the highest scores, {best.reasons[0].text}; lower it")

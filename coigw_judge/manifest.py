@@ -8,6 +8,7 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from coigw_judge.asks import Planned
@@ -31,7 +32,8 @@ def build(
     complete: bool,
 ) -> dict[str, Any]:
     """The manifest (CONTRACT, A run folder). `counts` are select's, `tally` is fill's."""
-    asked, made = counts["asks.asked"] + counts["asks.repeated"], int(tally.get("asks.made", 0))
+    asked = counts["asks.asked"] + counts["asks.repeated"] + counts["further.asked"]
+    made = int(tally.get("asks.made", 0))
     identity = planned.identity
     return {
         "run": run,
@@ -47,9 +49,17 @@ def build(
             "skipped": counts["asks.skipped"],
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
+            "extra": int(tally.get("asks.extra", 0)),
+            "extra_failed": counts["further.failed"],
         },
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
+        "samples": asdict(planned.plan.samples),
+        "borderline": {
+            "rows": counts["borderline.rows"],
+            "resampled": counts["several.rows"],
+            "flipped": counts["several.flipped"],
+        },
         "failures": _under(counts, "failed."),
         "flags": _under(counts, "flag."),
         "screens": _screens(scan, counts),
@@ -63,6 +73,9 @@ def build(
             "prompt": int(tally.get("tokens.prompt", 0)),
             "prompt_cached": int(tally.get("tokens.cached", 0)),
             "generated": int(tally.get("tokens.generated", 0)),
+            "extra_prompt": int(tally.get("tokens.extra_prompt", 0)),
+            "extra_cached": int(tally.get("tokens.extra_cached", 0)),
+            "extra_generated": int(tally.get("tokens.extra_generated", 0)),
         },
         "cache": _cache(tally),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
@@ -222,6 +235,7 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
     if repeated["rows"]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
+    lines += _sample_lines(manifest)
     if tokens["prompt"]:
         lines.append(_token_line(tokens, manifest["cache"]))
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
@@ -234,6 +248,23 @@ def _token_line(tokens: Mapping[str, int], cache: Mapping[str, float | None]) ->
     hit += f", {best:.1%} at best" if best is not None else ""
     prefilled = f", {each:,.0f} prefilled per record" if each is not None else ""
     return f"tokens: {tokens['prompt']:,} prompt ({hit}){prefilled}, {tokens['generated']:,} generated"
+
+
+def _sample_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What further samples did, and what they cost; nothing where no row has several."""
+    found, samples, tokens = manifest["borderline"], manifest["samples"], manifest["tokens"]
+    if not found["resampled"]:
+        return []
+    share = found["flipped"] / found["resampled"]
+    near = f", {found['rows']:,} of them near a threshold" if samples["borderline"] > samples["count"] else ""
+    failed = manifest["asks"]["extra_failed"]
+    return [
+        f"several samples ({samples['use']}): {found['resampled']:,} rows{near}; {found['flipped']:,} ({share:.1%}) "
+        "decided otherwise than by the first",
+        f"  extra cost: {manifest['asks']['extra']:,} asks, {tokens['extra_prompt'] - tokens['extra_cached']:,} tokens "
+        f"prefilled, {tokens['extra_generated']:,} generated"
+        + (f"; {failed:,} further samples gave no score and are left out" if failed else ""),
+    ]
 
 
 def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:

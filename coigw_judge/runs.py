@@ -191,7 +191,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
-    counts = (found.asks, found.waiting, found.waiting_again) if found else (none, none, none)
+    counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further) if found else (none,) * 4
     parts = stage.store.parts()
     return Inquiry(
         job=stage.job,

@@ -28,6 +28,7 @@ _RAW_COLUMNS = (
     "finish_reason",
     "attempt",
     "flags",
+    "sample",
     "record",
 )
 _WIDEST = 100
@@ -82,8 +83,8 @@ def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]
     identity = record_digest(digests)
     table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
     return [
-        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt", "flags")}
-        for row in table.to_pylist()
+        {name: row[name] for name in ("rubric", "sample", "raw", "cause", "finish_reason", "attempt", "flags")}
+        for row in sorted(table.to_pylist(), key=lambda row: row["sample"])
         if row["record"] == identity
     ]
 
@@ -143,7 +144,8 @@ def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
         if "." not in name or value is None:
             continue
         title = found["titles"].get(name, "")
-        lines.append(f"{name} {title}: {_shown(value)}" if title else f"{name}: {_shown(value)}")
+        apart = _apart(verdict, name)
+        lines.append(f"{name} {title}: {_shown(value)}{apart}" if title else f"{name}: {_shown(value)}{apart}")
         reason = verdict["judge_reasons"].get(name)
         if reason:
             lines += ["  " + line for line in fold(printable(reason), width - 2)]
@@ -151,6 +153,12 @@ def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
         if verdict[kind]:
             lines += sentence(f"{word}: {one_line(', '.join(verdict[kind]))}", width, "")
     return lines or ["none"]
+
+
+def _apart(verdict: Mapping[str, Any], name: str) -> str:
+    """How far several samples lie apart; nothing where there is one."""
+    spread = (verdict.get("spread") or {}).get(name)
+    return "" if spread is None else f" (of up to {verdict['samples']} samples, {spread:g} apart)"
 
 
 def _notes(found: Mapping[str, Any], width: int) -> list[list[str]]:
@@ -165,5 +173,7 @@ def _raw(found: Mapping[str, Any], width: int) -> list[list[str]]:
     parts = []
     for reply in found["replies"]:
         state = ", ".join((reply["cause"] or "scored", str(reply["finish_reason"]), *(reply["flags"] or ())))
-        parts.append([f"== raw reply: {reply['rubric']} ({one_line(state)})", *fold(printable(reply["raw"]), width)])
+        which = f" sample {reply['sample']}" if reply["sample"] else ""
+        title = f"== raw reply: {reply['rubric']}{which} ({one_line(state)})"
+        parts.append([title, *fold(printable(reply["raw"]), width)])
     return parts

@@ -6,6 +6,7 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
   seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
   cached   half of a prompt's tokens are said to come from the cache
+  unsteady further samples (2 and on) answer each for themselves; `lose`: those numbers of them fail
   poison   a text at which it dies, with all that is out; `once`: a file, only the process that creates it dies
   counts   names of what it counts of its own, once per request
   words    what it dies with; `reason`: what it gives as the reason of a score
@@ -51,7 +52,8 @@ class ScriptedJudge:
     async def ask(self, ask: Ask) -> Reply:
         if "log" in self._options and ask.key:
             with Path(self._options["log"]).open("a") as log:
-                log.write(f"{ask.rubric} {ask.key.hex()} {ask.attempt}\n")
+                drawn = f" {ask.sample} {ask.temperature} {ask.seed}" if ask.sample > 1 else ""
+                log.write(f"{ask.rubric} {ask.key.hex()} {ask.attempt}{drawn}\n")
         if "stillborn" in self._options:
             raise RuntimeError(self._options["stillborn"])
         text = "\n".join(ask.prompt.fields)
@@ -72,8 +74,11 @@ class ScriptedJudge:
             return Reply(text='{"quality"', finish_reason="length", prompt_tokens=len(text), generated_tokens=9)
         if failure is not None:
             return Reply(text=failure, finish_reason="stop", prompt_tokens=len(text), generated_tokens=9)
+        if ask.key and ask.sample in self._options.get("lose", []):
+            return Reply(text="嗯", finish_reason="stop", prompt_tokens=len(text), generated_tokens=1)
         low = ask.rubric in self._options.get("low", [])
-        reply = json.dumps(_answer(ask.schema, f"{ask.rubric}{text}", low, self._options.get("reason", "理由")), ensure_ascii=False)
+        seed = f"{ask.rubric}{text}" + (f"#{ask.sample}" if self._options.get("unsteady") and ask.sample > 1 else "")
+        reply = json.dumps(_answer(ask.schema, seed, low, self._options.get("reason", "理由")), ensure_ascii=False)
         cached = len(text) // 2 if self._options.get("cached") else 0
         tokens = {"prompt_tokens": len(text), "cached_tokens": cached, "generated_tokens": len(reply)}
         return Reply(text=reply, finish_reason="stop", **tokens)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,20 @@ def test_requests_of_one_record_share_their_prefix(engine):
     shared = len(encoder.plain(load_template(load_rubric("answer"), "short").render(texts, None).fields[0]))
     assert second.cached_tokens > 0.9 * shared
     assert third.cached_tokens > second.cached_tokens
+
+
+def test_further_samples_of_one_prompt_differ_and_each_is_drawn_alike_again(engine):
+    texts = {"answer": "巷口的修表匠说，这只表走得慢。" * 60, "query": "用一件旧物写等待"}
+    first = ask("answer", texts)
+    further = [replace(first, sample=sample, temperature=0.7) for sample in range(2, 7)]
+    plain, *drawn = engine.ask(first, *further)
+    assert len({reply.text for reply in drawn}) >= 4 and len({reply.text for reply in (plain, *drawn)}) >= 5
+    scores = [tuple(outcome.scores.values()) for reply in drawn if isinstance(outcome := read_reply(reply, load_rubric("answer")), Scored)]
+    assert len(scores) >= 3 and len(set(scores)) >= 2, "not only the words differ"
+    (again,) = engine.ask(further[0])
+    (once_more,) = engine.ask(further[0])
+    assert again.text == once_more.text, "temperature and seed are all that it hangs on"
+    assert again.cached_tokens > 0.9 * (again.prompt_tokens - 64), "a further sample prefills next to nothing"
 
 
 def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_path, write_job, ray_cluster):

@@ -17,7 +17,7 @@ GROUPS = (
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {
-        *("gate", "card", "plan"),
+        *("gate", "card", "samples", "plan"),
         *("screens", "screens.characters", "screens.config", "screens.dates", "screens.diversity", "screens.encoding"),
         *("screens.engagement", "screens.lines", "screens.repetition", "screens.sketch"),
     },

@@ -47,8 +47,9 @@ class Spent:
 class Seen:
     """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
 
-    `complete` records have all facts and were not ended, `passed` of those are kept or in review. `bytes_each` is what
-    a fact takes on disk (None: no facts at all).
+    `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
+    near a threshold that the job asks them further samples (samples.py); `further` are such samples of all complete
+    records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all).
     """
 
     spent: Mapping[str, Spent] = field(default_factory=dict)
@@ -57,6 +58,8 @@ class Seen:
     ended: Mapping[str, int] = field(default_factory=dict)
     complete: int = 0
     passed: int = 0
+    near: int = 0
+    further: Mapping[str, int] = field(default_factory=dict)
     bytes_each: float | None = None
 
     def ends(self, rubric: str) -> float:
@@ -68,6 +71,24 @@ class Seen:
     def passes(self) -> float:
         """The share of kept or in review among records that no rubric ended; 1 where no fact says so."""
         return self.passed / self.complete if self.complete else 1.0
+
+    def further_samples(self, plan: Plan, waiting: Sequence[str]) -> dict[str, float]:
+        """How many further samples of each rubric are likely asked of a record that waits for some first samples.
+
+        Where no record is complete nobody knows how many lie near a threshold; then only `samples.count` is counted.
+        """
+        then, samples = {rubric.name for rubric in plan.then}, plan.samples
+        first = [name for name in waiting if name not in then]
+        if samples.most == 1 or not first:
+            return {}
+        alive = 1.0
+        for name in first:
+            alive *= 1 - self.ends(name)
+        asked = [rubric.name for rubric in plan.rubrics if rubric.dimensions]
+        if not self.complete:
+            return {name: float(samples.count - 1) for name in asked if name in first}
+        dropped = (1 - alive) * (samples.count - 1) if samples.dropped else 0.0
+        return {name: alive * self.further.get(name, 0) / self.complete + dropped for name in asked}
 
     def chances(self, plan: Plan, waiting: Sequence[str]) -> list[float]:
         """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`."""
@@ -115,6 +136,8 @@ def look(
         ended={name: counts[f"ended.{name}"] for name in names},
         complete=counts["complete"],
         passed=counts["passed"],
+        near=counts["near"],
+        further={name: counts[f"further.{name}"] for name in names},
         bytes_each=bytes_each,
     )
 
@@ -192,5 +215,7 @@ def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[st
             return
     if last == len(order) - 1:
         counts["complete"] += 1
-        decision = Scorecard(shown, lacking).decide(plan.gate).decision
-        counts["passed"] += decision in ("kept", "review")
+        card = Scorecard(shown, lacking)
+        counts["passed"] += card.decide(plan.gate).decision in ("kept", "review")
+        counts["near"] += bool(plan.samples.near(card, plan.gate))
+        counts.update({f"further.{name}": n - 1 for name, n in plan.samples.due(card, plan.gate).items()})

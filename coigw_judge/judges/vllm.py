@@ -270,11 +270,11 @@ class VllmJudge:
         schema = json.dumps(ask.schema, ensure_ascii=False)
         return SamplingParams(
             max_tokens=budget,
-            seed=ask.sample * 1000 + ask.attempt,
+            seed=ask.seed,
             skip_special_tokens=not self._config.thinking,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=schema),
-            **sampling(self._config, ask.attempt),
+            **sampling(self._config, ask.attempt, ask.temperature),
         )
 
     async def close(self) -> None:

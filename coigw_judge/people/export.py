@@ -171,7 +171,7 @@ def _verdicts(run: Run, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
 
 
 def _columns(run: Run, options: Options) -> list[str]:
-    skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores"}
+    skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores", "samples", "spread"}
     return [name for name in run.columns if name not in skipped]
 
 

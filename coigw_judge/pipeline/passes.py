@@ -213,6 +213,7 @@ class Open:
     asks: Counter[str]
     waiting: Counter[str] = field(default_factory=Counter)
     waiting_again: Counter[str] = field(default_factory=Counter)
+    waiting_further: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -225,6 +226,7 @@ def survey(view: View, work: str | None = None) -> Open:
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
+    further: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(
@@ -233,11 +235,12 @@ def survey(view: View, work: str | None = None) -> Open:
             asks.update(found["asks"])
             waiting.update(found["waiting"])
             again.update(found["waiting_again"])
+            further.update(found["waiting_further"])
             rows += found["rows"]
     if work is None or not rows:
-        return Open({}, None, asks, waiting, again)
+        return Open({}, None, asks, waiting, again, further)
     splits, path = _open_rows(Store(view.store).filesystem, work)
-    return Open(splits, path, asks, waiting, again)
+    return Open(splits, path, asks, waiting, again, further)
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
@@ -272,7 +275,7 @@ def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
         found = run_tasks(
             [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count(ready, item["bucket"])
         )
-    return sweeping.yields(view.plan.gate, grid, found)
+    return sweeping.yields(view.plan.gate, grid, found, view.plan.samples)
 
 
 @contextmanager
