@@ -14,7 +14,7 @@ from coigw_judge.errors import FixJob
 from coigw_judge.fill import reply_budget
 from coigw_judge.hashing import fingerprint
 from coigw_judge.headtail import LEAST_ROOM, HeadTail
-from coigw_judge.job import EarlyExit, LoadedJob
+from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Identity, Yardstick, identify, yardstick
 from coigw_judge.judges.presets import sampling
 from coigw_judge.plan import Plan
@@ -106,15 +106,15 @@ def _policy(kept: Mapping[str, Any] | None) -> HeadTail | None:
 
 
 def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity, policy: HeadTail | None) -> Planned:
-    early = job.config.early_exit
     plan = Plan(
         rubrics=job.rubrics,
         then=job.then,
         gate=job.gate,
         fingerprints=asks,
-        early_exit=bool(early),
-        floor=early.floor if isinstance(early, EarlyExit) else None,
+        early_exit=bool(job.config.early_exit),
+        floor=job.config.floor,
         repeat=job.config.samples.repeat,
+        exhaustive=job.config.samples.exhaustive,
         head_tail=policy,
         samples=resampling(job),
     )

@@ -23,7 +23,7 @@ from coigw_judge.card import Final, Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
 from coigw_judge.gate import Decision
 from coigw_judge.index import KeyIndex
-from coigw_judge.plan import GENRE_RUBRIC, Plan, Subject
+from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.samples import Others, further
@@ -74,7 +74,8 @@ class Standing:
     """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
 
     `again` is the scorecard of the second sample, where one is due. Where further samples are due, `first` is the card
-    of the first ones, and `others` are those, by rubric; `near` whether that is because a threshold is.
+    of the first ones, and `others` are those, by rubric; `near` whether that is because a threshold is. `in_full`: they
+    are asked in full although early exit is on; `beyond` counts the facts of each that it would have spared.
     """
 
     card: Scorecard
@@ -87,6 +88,8 @@ class Standing:
     first: Scorecard | None = None
     others: Others = field(default_factory=dict)
     near: bool = False
+    in_full: bool = False
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ class _Join:
         for rubric in (*plan.rubrics, *plan.then):
             self._look_up(rubric, 0)
         if plan.repeat:
-            repeated = self._repeated()
+            repeated = self._drawn(REPEAT_AT, plan.repeat)
             for rubric in plan.rubrics:
                 self._look_up(rubric, 1, repeated)
         self._every_sample = every_sample
@@ -233,10 +236,10 @@ class _Join:
             found[n] = np.frombuffer(key, np.uint8)
         return found
 
-    def _repeated(self) -> Numbers:
-        """Plan.repeats, for all rows."""
-        tails = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, 12:]).view(">u4")[:, 0]
-        return np.asarray(tails.astype(np.float64) < self._plan.repeat * (1 << 32))
+    def _drawn(self, at: int, share: float) -> Numbers:
+        """plan.drawn, for all rows."""
+        bits = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, at : at + 4]).view(">u4")[:, 0]
+        return np.asarray(bits.astype(np.float64) < share * (1 << 32))
 
     def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
         names, codes = self._groups
@@ -267,6 +270,8 @@ class _Join:
         codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
+        if self._plan.early_exit and self._plan.exhaustive:
+            codes.append(self._drawn(EXHAUSTIVE_AT, self._plan.exhaustive).astype(np.int64))
         return distinct(codes)
 
     def _records(self, rows: Numbers) -> list[tuple[Subject, dict[bytes, Scored | Unscored]]]:
@@ -305,6 +310,7 @@ class _Join:
         plan = self._plan
         card, first = plan.card(subject, facts), plan.first(subject, facts)
         final, decision = card.final(plan.gate, complete=not first)
+        in_full = plan.in_full(subject)
         return Standing(
             card=card,
             open=tuple(first),
@@ -313,6 +319,8 @@ class _Join:
             decision=decision,
             again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
+            in_full=in_full,
+            beyond=len(plan.beyond(subject, facts)) if in_full else 0,
             **self._several(subject, facts),
         )
 

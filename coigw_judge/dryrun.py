@@ -40,6 +40,7 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
     if not inquiry.sample.rows:
         empty = f"{job.config.name}: the input holds no rows; there is nothing to judge"
         return json.dumps({"job": job.config.name, "rows": 0}) if as_json else empty
+    inquiry.order = True
     made = estimate.make(inquiry)
     shown = _prompts(inquiry, prompts) if prompts else []
     if as_json:

@@ -18,6 +18,7 @@ from coigw_judge.errors import FixJob, nearest
 from coigw_judge.gate import Gate
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
+from coigw_judge.order import fewest_fields
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Layout, Template, load_templates
 from coigw_judge.record import OWN_FIELDS
@@ -99,6 +100,9 @@ class Samples(Strict):
     repeat: float = Field(
         default=0.0, ge=0, le=1, description="share of records asked a second time: what re-asking alone changes"
     )
+    exhaustive: float = Field(
+        default=0.01, ge=0, le=1, description="share of records asked in full despite early exit: rates come from it"
+    )
     count: int = Field(default=1, ge=1, le=MOST_SAMPLES, description="samples of every record")
     borderline: int | None = Field(
         default=None, ge=1, le=MOST_SAMPLES, description="samples of records within the review band of a threshold"
@@ -141,6 +145,9 @@ class Job(Strict):
     input: Input
     rubrics: list[str] = Field(min_length=1, description="names in rubrics/, or paths; asked in this order")
     gate: GateConfig = GateConfig()
+    order: Literal["listed", "fewest_fields"] = Field(
+        default="listed", description="of asks: as rubrics lists them, or those first that read the fewest fields"
+    )
     then: list[str] = Field(default=[], description="rubrics asked only of records that end as kept or review")
     screen: Screen = Screen()
     samples: Samples = Samples()
@@ -160,6 +167,11 @@ class Job(Strict):
     store: str = "facts/"
     out: str = "runs/"
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")
+
+    @property
+    def floor(self) -> float | None:
+        """The score below which early exit stops; None where it stops as soon as nothing can pass, or never."""
+        return self.early_exit.floor if isinstance(self.early_exit, EarlyExit) else None
 
     @field_validator("store", "out")
     @classmethod
@@ -271,13 +283,16 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FixJob(f"{path}: rubrics, then: {twice[0]} is named twice")
+    gate = _bind_gate(config.gate, rubrics, path, config.samples.most > 1)
+    if config.order == "fewest_fields":
+        rubrics = fewest_fields(rubrics, gate, config.floor)
     return LoadedJob(
         config=config,
         path=path,
         rubrics=rubrics,
         then=then,
         templates=load_templates((*rubrics, *then), config.reasons, config.layout),
-        gate=_bind_gate(config.gate, rubrics, path, config.samples.most > 1),
+        gate=gate,
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),
         relative=relative,

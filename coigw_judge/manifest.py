@@ -51,7 +51,9 @@ def build(
             "retried": int(tally.get("asks.retried", 0)),
             "extra": int(tally.get("asks.extra", 0)),
             "extra_failed": counts["further.failed"],
+            "exhaustive": counts["asks.exhaustive"],
         },
+        "exhaustive": {"share": job.config.samples.exhaustive, "rows": counts["exhaustive.rows"]},
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
         "samples": asdict(planned.plan.samples),
@@ -236,6 +238,12 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
     lines += _sample_lines(manifest)
+    in_full = manifest.get("exhaustive")
+    if in_full and in_full["rows"]:
+        lines.append(
+            f"asked in full: {in_full['rows']:,} rows, so that rates are known (samples.exhaustive): "
+            f"{asks['exhaustive']:,} asks that early exit would have spared"
+        )
     if tokens["prompt"]:
         lines.append(_token_line(tokens, manifest["cache"]))
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))

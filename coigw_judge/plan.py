@@ -8,11 +8,13 @@ ends as kept or review; then nothing for good. Because a second run walks the sa
 same facts, it asks nothing.
 A small share of the records, chosen by their digests, is asked a second time from the start (sample 1), so that it
 can be told what re-asking alone changes. The second sample decides nothing.
+Another small share is asked in full although early exit could spare some of it: what early exit leaves unasked tells
+nothing, so only these records say how often each rubric would end any record (order.py, estimate/order.py).
 Not known here: texts (digests are enough), judges, stores.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
@@ -26,6 +28,10 @@ from coigw_judge.samples import Resampling, further, merged
 Facts = Mapping[bytes, Scored | Unscored]
 GENRE_RUBRIC = "genre"
 """The rubric whose choice stands in for a missing genre, where a job asks it first."""
+
+
+REPEAT_AT, EXHAUSTIVE_AT = 12, 8
+"""Which four bytes of a record's digest choose a share. (The first ones of an answer's digest choose its bucket.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,9 @@ class Plan:
     """A job's asks: rubrics in order, what is asked of the kept (`then`), the gate, and the ask fingerprints.
 
     `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
-    `repeat`: the share of records that are asked a second time. `head_tail`: how texts over the context are shown
-    (None: not at all). `samples`: who is asked more than once for a decision.
+    `repeat`: the share of records that are asked a second time. `exhaustive`: the share whose first samples are asked
+    in full although early exit is on. `head_tail`: how texts over the context are shown (None: not at all). `samples`:
+    who is asked more than once for a decision.
     """
 
     rubrics: tuple[Rubric, ...]
@@ -53,6 +60,7 @@ class Plan:
     early_exit: bool = True
     floor: float | None = None
     repeat: float = 0.0
+    exhaustive: float = 0.0
     head_tail: HeadTail | None = None
     samples: Resampling = field(default_factory=Resampling)
 
@@ -88,16 +96,30 @@ class Plan:
             return [self.need(self.rubrics[0], subject, None)]
         genre = self.genre(subject, facts)
         open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
-        if not self.early_exit or not open_needs:
+        if not self.early_exit or not open_needs or (not sample and self.in_full(subject)):
             return open_needs
         return [] if self.ends(self.card_of(subject, facts, sample)) else open_needs[:1]
 
     def repeats(self, subject: Subject) -> bool:
         """Whether the record is among those that are asked a second time."""
-        if not self.repeat:
-            return False
-        # Its last 32 bits: the first ones say in which bucket a record lies.
-        return int.from_bytes(record_digest(subject.digests)[12:], "big") < self.repeat * (1 << 32)
+        return bool(self.repeat) and drawn(record_digest(subject.digests), REPEAT_AT, self.repeat)
+
+    def in_full(self, subject: Subject) -> bool:
+        """Whether the record is among those that are asked in full although early exit is on."""
+        return self.early_exit and bool(self.exhaustive) and self.shares(record_digest(subject.digests))
+
+    def shares(self, record: bytes) -> bool:
+        """The same by a record's digest, whether early exit is on or not."""
+        return drawn(record, EXHAUSTIVE_AT, self.exhaustive)
+
+    def beyond(self, subject: Subject, facts: Facts) -> list[str]:
+        """The rubrics of a record that is asked in full whose facts early exit would have spared."""
+        lean, seen, wanted = replace(self, exhaustive=0.0, then=()), dict[bytes, Scored | Unscored](), set[bytes]()
+        while needs := [need for need in lean.first(subject, seen) if need.key in facts]:
+            wanted.update(need.key for need in needs)
+            seen |= {need.key: facts[need.key] for need in needs}
+        known = [n for n in self._needs(self.rubrics, subject, self.genre(subject, facts)) if n.key in facts]
+        return [need.rubric for need in known if need.key not in wanted]
 
     def card(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
         """All that `facts` say of the record: what the gate decides on, with what further samples come to. Or what they
@@ -170,6 +192,11 @@ class Plan:
     def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""
         return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre)
+
+
+def drawn(record: bytes, at: int, share: float) -> bool:
+    """Whether a record's digest falls into a share: by four of its bytes, so a smaller share lies in a larger one."""
+    return int.from_bytes(record[at : at + 4], "big") < share * (1 << 32)
 
 
 def applies(rubric: Rubric, subject: Subject) -> bool:

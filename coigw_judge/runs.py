@@ -13,15 +13,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from coigw_judge import estimate, logs, written
+from coigw_judge import estimate, in_full, logs, written
 from coigw_judge import manifest as manifests
 from coigw_judge.asks import Planned, plan_for_fill, plan_from_store
 from coigw_judge.bucket import View
 from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.estimate import facts as estimate_facts
+from coigw_judge.estimate import lengths as estimate_lengths
+from coigw_judge.estimate import order as estimate_order
+from coigw_judge.estimate import ordering
 from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.states import Counts, Inquiry, may_look_up
 from coigw_judge.fill import make_recipe, specimen_ask
+from coigw_judge.in_full import InFull
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of
 from coigw_judge.judges.layout import gpus_per_replica, gpus_planned
@@ -191,7 +196,9 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
-    counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further) if found else (none,) * 4
+    counts = (none, none, none, none, none)
+    if found:
+        counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further, found.waiting_full)
     parts = stage.store.parts()
     return Inquiry(
         job=stage.job,
@@ -205,6 +212,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
+        share=in_full.read(found.share) if found else None,
     )
 
 
@@ -270,6 +278,7 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
     manifest |= manifests.planned_and_made(stage.estimate, manifest)
+    manifest["order"] = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
     manifests.write(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
     counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}
@@ -277,6 +286,20 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
     return manifest, folder
+
+
+def _order(stage: Stage, share: InFull) -> dict[str, Any] | None:
+    """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
+    job, plan, store = stage.job, stage.planned.plan, stage.store
+
+    def measured() -> estimate_order.Lengths | None:
+        if not in_full.enough(share, estimate_facts.LEAST):
+            return None
+        some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
+        seen = estimate_facts.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)
+        return estimate_lengths.measure(job, some.records, seen.spent, rates(job, store, stage.planned), None)
+
+    return ordering.as_json(ordering.ordering(plan, share, measured))
 
 
 def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[str, int]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import genres, spans
+from coigw_judge import genres, in_full, spans
 from coigw_judge.ask import Need
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
@@ -51,18 +51,20 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
     records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
-    by those of further ones (samples.py), a rubric as often as it is asked. Into the folder `work` go the numbers of
-    those rows (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the same texts
-    and genre only the first is to be asked: the others share its facts.
+    by those of further ones (samples.py), a rubric as often as it is asked, `waiting_full` by those that are asked in
+    full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers of the
+    rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the
+    same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
     further: Counter[str] = Counter()
+    full: Counter[str] = Counter()
     for each in found.standings:
         if each.open and (names := _not_asked(each.card)):
-            waiting["+".join(names)] += each.count
+            (full if each.in_full else waiting)["+".join(names)] += each.count
         if each.others and (names := [need.rubric for need in each.open if need.sample]):
             further["+".join(names)] += each.count
         if each.again is not None and each.open_again:
@@ -80,8 +82,10 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    told = {"waiting": waiting, "waiting_again": again, "waiting_further": further}
-    return {"rows": len(wanted), "asks": dict(asks), **{name: dict(counted) for name, counted in told.items()}}
+    counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_further": further}
+    counts["waiting_full"] = full
+    share = in_full.told(view, bucket, found.standings)
+    return {"rows": len(wanted), "share": share, **{name: dict(each) for name, each in counts.items()}}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
@@ -127,7 +131,8 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `category.<category>`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `exhaustive.rows`,
+    `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
     `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
     `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
     """
@@ -143,6 +148,7 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
         for value in pc.value_counts(column).to_pylist():
             counts[f"{name}.{value['values']}"] += value["counts"]
     counts.update(_count_genres(table))
+    counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
     return dict(counts)
 
 
@@ -411,6 +417,9 @@ def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
             counts["asks.repeated"] += each.count * len(_asked(each.again))
         if each.first is not None:
             counts.update(_count_several(gate, each, each.first))
+        if each.in_full and not each.open:
+            counts["exhaustive.rows"] += each.count
+            counts["asks.exhaustive"] += each.count * each.beyond
     return counts
 
 

@@ -73,14 +73,17 @@ def a_fact(need: Need, subject: Subject, outcome: Any) -> Fact:
 
 
 @settings(max_examples=40)
-@given(st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 3]), st.booleans(), st.sampled_from(RESAMPLED), st.data())
+@given(
+    st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]),
+    st.sampled_from([1, 3]), st.booleans(), st.sampled_from(RESAMPLED), st.data(),
+)  # fmt: skip
 def test_joined_in_columns_or_alone_every_record_stands_the_same(
-    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, per_bucket: int, cuts: bool, samples: Resampling, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, whole: float, per_bucket: int, cuts: bool, samples: Resampling, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("bucket")
     policy = HeadTail(("answer", "query", "thought"), 600, 1000) if cuts else None
     asked = (GENRE, GUIDED, LOOSE, PAIR) if genre_first else (GUIDED, LOOSE, PAIR)
-    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat, head_tail=policy, samples=samples)
+    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat, exhaustive=whole, head_tail=policy, samples=samples)
     store, scan = scan_rows(folder, [given_rows])
     pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
     view = View(
@@ -103,6 +106,8 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
             assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
             assert (standing.again is not None) == some.repeats(subject)
             assert standing.again is None or standing.again == some.card(subject, deciding, 1)
+            assert standing.in_full == some.in_full(subject)
+            assert standing.beyond == (len(some.beyond(subject, facts)) if standing.in_full else 0)
             assert found.genres[at].as_py() == some.genre(subject, facts)
             due = some.further(subject, facts)
             assert (standing.first is not None) == bool(due)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import plan, rubric
+from small import plan, rubric, subject, walk
 
 from coigw_judge import estimate, runs
 from coigw_judge import scan as scanning
@@ -22,7 +23,7 @@ from coigw_judge.estimate import facts as estimate_facts
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.facts import Seen
-from coigw_judge.facts import SCHEMA
+from coigw_judge.facts import SCHEMA, Fact
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
 from coigw_judge.job import EstimateConfig, load_job
@@ -34,6 +35,7 @@ from coigw_judge.judges.vllm import make_encoder
 from coigw_judge.known import Known
 from coigw_judge.manifest import planned_and_made
 from coigw_judge.pipeline import passes
+from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.samples import Resampling
 from coigw_judge.store import Store
@@ -244,6 +246,47 @@ def test_a_floor_ends_only_what_lies_below_it():
     asked = plan(A, B, C, gate=GATE, floor=6)
     seen = walked(asked, {"a": scored(7), "b": scored(9), "c": scored(9)}, {"a": scored(5)})
     assert (seen.reached["b"], seen.ended["a"]) == (1, 1)
+
+
+def test_a_record_that_is_asked_in_full_is_asked_everything_but_then_for_sure():
+    then = rubric("n")
+    asked = plan(A, B, then=[then], gate=replace(GATE, over=("a.d", "b.d")))
+    seen = walked(asked, {"a": scored(9), "b": scored(9)}, {"a": scored(9), "b": scored(1)}, {"a": scored(1)}, {"a": scored(1)})
+    assert seen.chances(asked, ["a", "b", "n"], in_full=True) == pytest.approx([1, 1, 0.25])
+
+
+def test_after_a_change_of_order_the_shares_come_from_records_asked_in_full(tmp_path):
+    """Facts of an early exit in the order a, b say of b only how often it ends what a let through."""
+    dice, store = random.Random(3), Store(str(tmp_path))
+    before = plan(A, B, gate=replace(GATE, over=("a.d", "b.d")), exhaustive=0.25)
+    writer = Writer(store, "run")
+    truth = Counter()
+    for n in range(2000):
+        who = subject(f"第{n}篇")
+        low = {"a": dice.random() < 0.4, "b": dice.random() < 0.4}
+        low["b"] = low["a"] if dice.random() < 0.7 else low["b"]
+        truth["b"] += low["b"]
+        answers = {name: scored(2 if each else 9) for name, each in low.items()}
+        facts, _ = walk(before, who, answers)
+        names = {key: name for name, key in before.keys(who, {}).items()}
+        for key, outcome in facts.items():
+            writer.append(a_fact(key, names[key], who, outcome))
+    writer.flush()
+    pairs = (("a", "j"), ("b", "j"))
+    same = estimate_facts.look(store, store.parts(), before, pairs, "none")
+    assert not same.from_share and same.reached["a"] == 2000
+    turned = estimate_facts.look(store, store.parts(), replace(before, rubrics=(B, A)), pairs, "none")
+    assert turned.from_share and 400 < turned.reached["b"] < 600 and turned.share.lacking == 0
+    assert turned.ends("b") == pytest.approx(truth["b"] / 2000, abs=0.07)
+    blind = estimate_facts.look(store, store.parts(), replace(before, rubrics=(B, A), exhaustive=0.0), pairs, "none")
+    assert blind.ends("b") < 0.7 * truth["b"] / 2000, "what early exit left is another sort of record"
+
+
+def a_fact(key: bytes, name: str, who: Any, outcome: Any) -> Fact:
+    home = who.digests["answer"]
+    made = {"finish_reason": "stop", "attempt": 0, "prompt_tokens": 1, "cached_tokens": 0, "generated_tokens": 1, "seconds": 0.1}
+    known = {"rubric": name, "rubric_fingerprint": name, "judge_fingerprint": "j", "sample": 0, "outcome": outcome}
+    return Fact(key=key, record=record_digest(who.digests), home=home, **known, **made)
 
 
 def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_cluster):

@@ -57,6 +57,7 @@ def test_what_a_job_leaves_out_is_as_documented(load: Callable[..., LoadedJob], 
     assert job.gate.decide(dict.fromkeys(job.gate.over, 0)).decision == "kept"
     config = job.config
     assert (config.reasons, config.long_text, config.early_exit, config.max_unscored) == ("short", "reject", True, 0.01)
+    assert (config.order, config.samples.exhaustive, config.samples.repeat) == ("listed", 0.01, 0.0)
     assert config.write == ["kept", "review"]
     assert (job.store, job.out) == (str(tmp_path / "facts"), str(tmp_path / "runs"))
 
@@ -325,3 +326,18 @@ def test_a_further_try_is_drawn_and_not_the_same_again(load: Callable[..., Loade
     assert sampling(warm, 0) == sampling(warm, 1) == {"temperature": 0.9, "top_p": 0.5}
     thinking = judge(load, model="embedded", thinking=True)
     assert sampling(thinking, 0) == {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
+
+
+def test_the_order_of_asks_may_begin_with_the_fewest_fields(load: Callable[..., LoadedJob]) -> None:
+    gate = {"over": ["answer", "query", "thought", "usability"], "each": 8}
+    listed = load(rubrics=["coherence", "thought", "answer", "usability", "query"], gate=gate)
+    job = load("order=fewest_fields", rubrics=["coherence", "thought", "answer", "usability", "query"], gate=gate)
+    assert [rubric.name for rubric in listed.rubrics] == ["coherence", "thought", "answer", "usability", "query"]
+    assert [rubric.name for rubric in job.rubrics] == ["usability", "answer", "query", "thought", "coherence"]
+    assert job.gate == listed.gate and job.templates == listed.templates
+    guided = load("order=fewest_fields", rubrics=["genre", "thought", "answer"], gate={"each": 8})
+    assert [rubric.name for rubric in guided.rubrics] == ["genre", "answer", "thought"]
+    with pytest.raises(FixJob, match="order"):
+        load("order=cheapest")
+    with pytest.raises(FixJob, match=r"samples\.exhaustive"):
+        load("samples.exhaustive=2")

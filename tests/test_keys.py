@@ -321,7 +321,7 @@ def test_the_ask_fingerprint_covers_judge_rubric_prompt_and_schema(tmp_path: Pat
     assert asked != ask_fingerprint(loaded, answer, other)
     assert asked != ask_fingerprint(loaded, query, one)
     assert asked != ask_fingerprint(load_job(job, ["reasons=none"]), answer, one)
-    for neutral in ("gate.each=9", "max_unscored=1", "early_exit=false", "then=[answer_analysis]", "write=[all]"):
+    for neutral in ("order=fewest_fields", "samples.exhaustive=0.5", "gate.each=9", "max_unscored=1", "early_exit=false", "then=[answer_analysis]", "write=[all]"):
         assert asked == ask_fingerprint(load_job(job, [neutral]), answer, one)
     assert asked == ask_fingerprint(load_job(job, ["long_text=head_tail"]), answer, one), (
         "cut texts say so in their key"

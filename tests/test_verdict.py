@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from small import Row, genre_rubric, plan, rubric, scan_rows
 
+from coigw_judge import in_full
 from coigw_judge.bucket import View
 from coigw_judge.facts import DECIDING_COLUMNS, Fact
 from coigw_judge.gate import Gate
@@ -357,3 +358,29 @@ def test_a_long_records_facts_are_found_by_its_characters(tmp_path: Path) -> Non
     assert isinstance(record, Record) and policy.concerns(record.chars)
     decided = {row["id"]: row["decision"] for row in rows}
     assert (decided["long"], decided["kept"]) == ("kept", "kept")
+
+
+def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spared(tmp_path: Path) -> None:
+    """`dropped` has its first score alone: in full it is still open. `check` and others have all that is asked."""
+    seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0))
+    rows, counts = decide(seen, tmp_path)
+    assert by_id(rows)["dropped"]["decision"] == "pending"
+    assert (counts["exhaustive.rows"], counts["asks.exhaustive"]) == (5, 0), "the article has but one rubric"
+    found = in_full.read({name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")})
+    assert (found.records, found.lacking) == (5, 2)
+    facts = FACTS | {"dropped": {"answer": good(6), "pair": OK}, "pending": {"answer": good(1), "pair": NOT_OK}}
+    (tmp_path / "whole").mkdir()
+    whole = view(tmp_path / "whole", some=replace(PLAN, exhaustive=1.0), facts=facts)
+    _, counts = decide(whole, tmp_path / "whole")
+    assert (counts["exhaustive.rows"], counts["asks.exhaustive"], counts["decision.dropped"]) == (7, 2, 3)
+    told = survey(whole, 0)
+    assert told["share"] == {name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")}
+    assert told["waiting"] == {} and told["waiting_full"] == {"answer+pair+later": 1}
+
+
+def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0), rows_per_bucket=2)
+    assert seen.buckets > 2
+    known = [survey(seen, bucket)["share"] for bucket in range(seen.buckets)]
+    monkeypatch.setattr(in_full, "MOST", 4)
+    assert [survey(seen, bucket)["share"] for bucket in range(seen.buckets)] == [*known[:2], *({} for _ in known[2:])]

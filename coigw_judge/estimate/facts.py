@@ -6,6 +6,8 @@ facts of records that have others: such a record is walked as far as its facts g
 A record is walked through the job's rubrics in order, under this job's gate: of the records that reached a rubric and
 have its fact, which share was decided by it? Such a share is conditional on having reached the rubric, whether the
 facts come from runs with early exit or without, and the chance to be asked a rubric is the product of those before it.
+That holds as long as the facts were asked in the job's order. Where many were not, the shares come from the records
+that were asked in full (Plan.exhaustive), if there are enough of them.
 How long replies are hangs on the job's `reasons` too, which no fact states: the facts of a run are taken to be asked
 with what their longest reason tells. (Full reasons that are all short are taken for short ones, and so not used.)
 Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
@@ -18,15 +20,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from coigw_judge import spans
+from coigw_judge import in_full, spans
 from coigw_judge.card import Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
+from coigw_judge.in_full import InFull
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import REASON_CHARS, Reasons
 from coigw_judge.store import Part, Store
 
 FACTS_READ = 60_000
+LEAST = 30
+"""Fewer records that were asked in full say nothing about an order."""
+
 _FOOTERS = 16
 _LOOSE = 1 << 30
 _SUMS = ("prompt_tokens", "cached_tokens", "generated_tokens", "attempt")
@@ -49,7 +55,9 @@ class Seen:
 
     `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
     near a threshold that the job asks them further samples (samples.py); `further` are such samples of all complete
-    records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all).
+    records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all). `share`: what is known of the
+    records that are asked in full; `from_share`: the counts are theirs alone, because facts were asked in another order
+    than the job's.
     """
 
     spent: Mapping[str, Spent] = field(default_factory=dict)
@@ -61,6 +69,8 @@ class Seen:
     near: int = 0
     further: Mapping[str, int] = field(default_factory=dict)
     bytes_each: float | None = None
+    share: InFull = field(default_factory=InFull)
+    from_share: bool = False
 
     def ends(self, rubric: str) -> float:
         """The share of records that a rubric decides, of those that reach it; 0 where no fact says so."""
@@ -90,8 +100,11 @@ class Seen:
         dropped = (1 - alive) * (samples.count - 1) if samples.dropped else 0.0
         return {name: alive * self.further.get(name, 0) / self.complete + dropped for name in asked}
 
-    def chances(self, plan: Plan, waiting: Sequence[str]) -> list[float]:
-        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`."""
+    def chances(self, plan: Plan, waiting: Sequence[str], *, in_full: bool = False) -> list[float]:
+        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`.
+
+        `in_full`: of a record for which early exit spares nothing but `then`.
+        """
         then = {rubric.name for rubric in plan.then}
         alive, found = 1.0, []
         some_before = any(name not in then for name in waiting)
@@ -99,7 +112,7 @@ class Seen:
             if name in then:
                 found.append(alive * self.passes if some_before else 1.0)
                 continue
-            found.append(alive if plan.early_exit else 1.0)
+            found.append(alive if plan.early_exit and not in_full else 1.0)
             alive *= 1 - self.ends(name)
         return found
 
@@ -111,8 +124,12 @@ def look(
     pairs: tuple[tuple[str, str], ...],
     reasons: Reasons,
     most: int = FACTS_READ,
+    share: InFull | None = None,
 ) -> Seen:
-    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`."""
+    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`.
+
+    `share`: what a survey knows of the records that are asked in full, better than facts alone tell it.
+    """
     parts = _bounded(listed)
     if not parts:
         return Seen()
@@ -128,6 +145,11 @@ def look(
             by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
     spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)
+    if share is None or not share.records:
+        share = in_full.of_records(plan, by_record)
+    from_share = 20 * counts["out_of_turn"] > len(by_record) and in_full.enough(share, LEAST)
+    if from_share:
+        counts = _walk_share(plan, share)
     names = [rubric.name for rubric in plan.rubrics]
     return Seen(
         spent=spent,
@@ -139,6 +161,8 @@ def look(
         near=counts["near"],
         further={name: counts[f"further.{name}"] for name in names},
         bytes_each=bytes_each,
+        share=share,
+        from_share=from_share,
     )
 
 
@@ -196,6 +220,15 @@ def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscor
     return counts
 
 
+def _walk_share(plan: Plan, share: InFull) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for card, records in share.cards:
+        of_card: Counter[str] = Counter()
+        _walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, of_card)
+        counts.update({name: n * records for name, n in of_card.items()})
+    return counts
+
+
 def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[str]) -> None:
     """Ask a record's rubrics again, in the job's order, as far as its facts go."""
     order = [rubric.name for rubric in plan.rubrics]
@@ -204,6 +237,7 @@ def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[st
         return
     last = max(n for n, there in enumerate(known) if there)
     lacking = tuple(name for name, there in zip(order[:last], known, strict=False) if not there)
+    counts["out_of_turn"] += bool(lacking)
     shown: dict[str, Scored | Unscored | None] = {name: None for name in order if name not in lacking}
     for name in order[: last + 1]:
         if name in lacking:

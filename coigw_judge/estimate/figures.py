@@ -50,7 +50,7 @@ class Asked:
 class Estimate:
     """A whole plan. `counted`: `exact` (from the scan) or `sampled`. `prompt_low`, `prompt_high`: where the prompt
     tokens lie in 95 of 100 samples (None: no error, or too few places to tell). Times in seconds; `seconds` is the
-    fill's, for the fewest and the most replicas; bytes by what takes them."""
+    fill's, for the fewest and the most replicas; bytes by what takes them; `order` as ordering.as_json has it."""
 
     job: str
     model: str
@@ -85,6 +85,7 @@ class Estimate:
     fact_bytes_from: str
     rooms: tuple[Room, ...]
     notes: tuple[str, ...] = ()
+    order: Mapping[str, Any] | None = None
 
     @property
     def requests(self) -> float:

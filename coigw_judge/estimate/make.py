@@ -16,11 +16,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from coigw_judge.estimate import disk
+from coigw_judge.estimate import disk, lengths, ordering
 from coigw_judge.estimate.facts import look
 from coigw_judge.estimate.figures import Asked, Estimate
 from coigw_judge.estimate.sample import packed_bytes
@@ -31,6 +32,7 @@ from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.judges import Yardstick
 from coigw_judge.judges.layout import replicas
 from coigw_judge.paths import is_uri
+from coigw_judge.record import Record
 from coigw_judge.tokens import Encoder
 
 SAMPLE_RECORDS = 2_000
@@ -41,7 +43,8 @@ RUN_SAMPLE = 400
 def make(inquiry: Inquiry) -> Estimate:
     """Work it out. Raises FixStore for a store that can not be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
-    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, inquiry.planned.pairs, job.config.reasons)
+    pairs, reasons = inquiry.planned.pairs, job.config.reasons
+    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, pairs, reasons, share=inquiry.share)
     measure, encoder, why_not = instruments(job)
     shown, long = as_shown(job, sample.records, measure)
     found, counted = states_of(inquiry, shown)
@@ -83,6 +86,7 @@ def make(inquiry: Inquiry) -> Estimate:
         fact_bytes_from="",
         rooms=(),
         notes=tuple(notes),
+        order=_order(inquiry, [state.shown for state in found], encoder) if inquiry.order else None,
     )
     made = replace(made, seconds=_seconds(made, inquiry.rates))
     return _with_bytes(made, inquiry, recipe)
@@ -102,6 +106,13 @@ def _seconds(made: Estimate, rates: Rates) -> tuple[float, float] | None:
     return None if alone is None else (alone / made.replicas[0], alone / made.replicas[1])
 
 
+def _order(inquiry: Inquiry, shown: Sequence[Record], encoder: Encoder | None) -> dict[str, Any] | None:
+    """The order of asks: a suggestion, or what is known without rates."""
+    job, seen = inquiry.job, inquiry.seen
+    measured = partial(lengths.measure, job, shown, seen.spent, inquiry.rates, encoder)
+    return ordering.as_json(ordering.ordering(inquiry.planned.plan, seen.share, measured))
+
+
 # Tokens
 
 
@@ -116,7 +127,7 @@ def _rubrics(
     """Every rubric's numbers, and the interval of all prompt tokens."""
     job, seen = inquiry.job, inquiry.seen
     names = tuple(rubric.name for rubric in job.all_rubrics)
-    expected = _expected(inquiry, counts.waiting)
+    expected = _expected(inquiry, counts.waiting) + _expected(inquiry, counts.waiting_full, in_full=True)
     again = _expected(inquiry, counts.waiting_again)
     further = _further(inquiry, counts)
     more = again + further
@@ -170,12 +181,13 @@ def _rubrics(
 _KINDS = ("applies", "known", "failed", "spared", "open")
 
 
-def _expected(inquiry: Inquiry, waiting: Mapping[str, float]) -> Counter[str]:
+def _expected(inquiry: Inquiry, waiting: Mapping[str, float], in_full: bool = False) -> Counter[str]:
     """How many requests of each rubric are likely made."""
     found: Counter[str] = Counter()
     for joined, count in waiting.items():
         names = joined.split("+")
-        for name, chance in zip(names, inquiry.seen.chances(inquiry.planned.plan, names), strict=True):
+        chances = inquiry.seen.chances(inquiry.planned.plan, names, in_full=in_full)
+        for name, chance in zip(names, chances, strict=True):
             found[name] += count * chance  # type: ignore[assignment]
     return found
 

@@ -15,6 +15,7 @@ from coigw_judge.estimate.facts import Seen
 from coigw_judge.estimate.sample import Sample
 from coigw_judge.estimate.time import Rates
 from coigw_judge.facts import DECIDING_COLUMNS, earliest, of_pairs, outcomes
+from coigw_judge.in_full import InFull
 from coigw_judge.job import LoadedJob
 from coigw_judge.plan import Plan, Subject, applies
 from coigw_judge.record import Record, record_digest
@@ -30,19 +31,21 @@ Facts = dict[bytes, Scored | Unscored]
 @dataclass(slots=True)
 class Counts:
     """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as verdict.survey
-    names them), and of records by the rubrics that they wait for."""
+    names them), and of records by the rubrics that they wait for; `waiting_full`: of those asked in full."""
 
     asks: Mapping[str, float]
     waiting: Mapping[str, float]
     waiting_again: Mapping[str, float]
     waiting_further: Mapping[str, float]
+    waiting_full: Mapping[str, float]
 
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
     """What an estimate is made from. `counts` None: the sample tells them, because there is no scan.
 
-    `parts` are the store's, listed once.
+    `parts` are the store's, listed once. `share`: what the survey knows of the records that are asked in full (None:
+    there was none). `order`: whether the order of asks is looked into, which a run does afterwards.
     """
 
     job: LoadedJob
@@ -57,11 +60,13 @@ class Inquiry:
     retry: bool = False
     look_up: bool = True
     seen: Seen = field(default_factory=Seen)
+    order: bool = False
+    share: InFull | None = None
 
 
 @dataclass(slots=True)
 class State:
-    """A sampled record: its texts as shown, what it waits for, in order, and its genre."""
+    """A sampled record: its texts as shown, what it waits for, in order, and its genre; whether it is asked in full."""
 
     shown: Record
     genre: str | None
@@ -69,6 +74,7 @@ class State:
     applicable: tuple[str, ...]
     place: int
     weight: float
+    in_full: bool = False
 
 
 # Where the sampled records stand
@@ -83,6 +89,7 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
     further: Counter[str] = Counter()
+    full: Counter[str] = Counter()
     states: list[State] = []
     before: set[tuple[bytes, str | None]] = set()
     screen = inquiry.job.config.screen
@@ -94,16 +101,17 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
             continue
         before.add(same)
         open_ = _waiting(plan, subject, facts, weight, asks)
+        whole = plan.in_full(subject)
         if open_:
-            waiting["+".join(open_)] += weight  # type: ignore[assignment]
+            (full if whole else waiting)["+".join(open_)] += weight  # type: ignore[assignment]
         if plan.repeats(subject) and plan.second(subject, facts):
             second = [name for name, fact in plan.card(subject, facts, 1).facts.items() if fact is None]
             again["+".join(second)] += weight  # type: ignore[assignment]
         if several := [need.rubric for need in plan.further(subject, facts) if need.key not in facts]:
             further["+".join(several)] += weight  # type: ignore[assignment]
         applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
-        states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight))
-    return states, Counts(asks, waiting, again, further)
+        states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight, whole))
+    return states, Counts(asks, waiting, again, further, full)
 
 
 def _waiting(plan: Plan, subject: Subject, facts: Facts, weight: float, asks: Counter[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Not known here: how anything was estimated.
 from collections.abc import Iterator, Sequence
 from unicodedata import east_asian_width
 
+from coigw_judge.estimate import ordering
 from coigw_judge.estimate.figures import Asked, Estimate
 from coigw_judge.estimate.time import LEAST_SECONDS
 from coigw_judge.progress import clock
@@ -17,6 +18,8 @@ _UNKNOWN = "?"
 def as_text(made: Estimate) -> str:
     """The whole plan."""
     lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *_bytes(made)]
+    order = list(ordering.lines(made.order))
+    lines += ["", *order] if order else []
     return "\n".join(lines)
 
 

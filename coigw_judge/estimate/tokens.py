@@ -98,7 +98,7 @@ def weigh(
     thinking = job.config.judge.thinking_tokens if job.config.judge.thinking else 0
     for state in states:
         names = state.applicable if all_of_them else state.waiting
-        chances = inquiry.seen.chances(plan, names)
+        chances = inquiry.seen.chances(plan, names, in_full=state.in_full)
         for name, chance in zip(names, chances, strict=True):
             n, rubric = rubrics[name]
             prompt = recipe.templates[name].render(state.shown.texts, plan.guidance(rubric, state.genre))

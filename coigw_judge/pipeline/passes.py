@@ -206,7 +206,7 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
 @dataclass(frozen=True, slots=True)
 class Open:
     """What is still to ask: how many rows of which splits, where their numbers stand, and verdict.survey's counts:
-    per rubric, and of records by the rubrics that they wait for."""
+    per rubric, of records by the rubrics that they wait for, and what is known of the share asked in full."""
 
     splits: dict[int, int]
     path: str | None
@@ -214,6 +214,8 @@ class Open:
     waiting: Counter[str] = field(default_factory=Counter)
     waiting_again: Counter[str] = field(default_factory=Counter)
     waiting_further: Counter[str] = field(default_factory=Counter)
+    waiting_full: Counter[str] = field(default_factory=Counter)
+    share: Counter[str] = field(default_factory=Counter)
 
     @property
     def rows(self) -> int:
@@ -227,6 +229,8 @@ def survey(view: View, work: str | None = None) -> Open:
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
     further: Counter[str] = Counter()
+    full: Counter[str] = Counter()
+    share: Counter[str] = Counter()
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(
@@ -236,11 +240,13 @@ def survey(view: View, work: str | None = None) -> Open:
             waiting.update(found["waiting"])
             again.update(found["waiting_again"])
             further.update(found["waiting_further"])
+            full.update(found["waiting_full"])
+            share.update(found["share"])
             rows += found["rows"]
     if work is None or not rows:
-        return Open({}, None, asks, waiting, again, further)
+        return Open({}, None, asks, waiting, again, further, full, share)
     splits, path = _open_rows(Store(view.store).filesystem, work)
-    return Open(splits, path, asks, waiting, again, further)
+    return Open(splits, path, asks, waiting, again, further, full, share)
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
