@@ -33,7 +33,8 @@ class Need:
 class Ask:
     """A request as a judge gets it. `attempt` counts from 0; `schema` is the JSON schema of the reply.
 
-    `reply_tokens` is what a complete reply may take at the most, thinking not included.
+    `reply_tokens` is what a complete reply may take at the most, thinking not included. `expected`: the reply should
+    carry expected scores too, as far as the judge can give them.
     """
 
     key: bytes
@@ -43,6 +44,7 @@ class Ask:
     reply_tokens: int
     sample: int = 0
     attempt: int = 0
+    expected: bool = False
 
 
 def request_key(

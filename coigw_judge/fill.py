@@ -17,6 +17,7 @@ from typing import Any
 
 from coigw_judge.ask import Ask, Need
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
+from coigw_judge.expected import check_gives_expected, with_expected
 from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
@@ -52,6 +53,8 @@ class Recipe:
     retry_unscored: bool = False
     job: str = ""
     log_level: str = "info"
+    expected: frozenset[str] = frozenset()
+    """Rubrics whose replies are to carry expected scores."""
 
 
 def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
@@ -68,6 +71,7 @@ def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, re
         retries=job.config.judge.retries,
         retry_unscored=retry_unscored,
         job=job.config.name,
+        expected=frozenset(rubric.name for rubric in job.all_rubrics if job.gives_expected(rubric)),
     )
 
 
@@ -206,6 +210,8 @@ class Filler:
             self._ledger.again(case, need, outcome, attempt)
             attempt += 1
         outcome = replace(outcome, flags=(*shown.flags(rubric.fields), *reply.flags))
+        if isinstance(outcome, Scored) and need.rubric in self._recipe.expected:
+            outcome = with_expected(outcome, reply, rubric)
         seconds = time.monotonic() - started
         self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome
@@ -255,6 +261,7 @@ class Filler:
             reply_tokens=self._recipe.reply_tokens[name],
             sample=need.sample,
             attempt=attempt,
+            expected=name in self._recipe.expected,
         )
 
     async def _durable(self) -> None:
@@ -340,6 +347,7 @@ async def self_test(recipe: Recipe, judge: Judge) -> None:
             reply = await judge.ask(specimen_ask(recipe, rubric, attempt))
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored):
+                check_gives_expected(reply, rubric.name in recipe.expected)
                 break
         else:
             assert isinstance(outcome, Unscored)
@@ -359,4 +367,5 @@ def specimen_ask(recipe: Recipe, rubric: Rubric, attempt: int = 0) -> Ask:
         schema=recipe.schemas[rubric.name],
         reply_tokens=recipe.reply_tokens[rubric.name],
         attempt=attempt,
+        expected=rubric.name in recipe.expected,
     )

@@ -15,9 +15,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
-from coigw_judge.gate import Gate
+from coigw_judge.gate import Gate, Use
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
+from coigw_judge.judges.token_scores import LISTED
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Template, load_template
 from coigw_judge.record import OWN_FIELDS
@@ -81,6 +82,7 @@ class GateConfig(Strict):
     each: Number | dict[str, Number] | None = Field(default=None, description="the least of each, or per dimension")
     require: list[str] = Field(default=[], description="checks that must be true: a rubric's all, or rubric.check")
     review: Review = Review()
+    use: Use = Field(default="sampled", description="sampled scores, or expected ones (docs/expected.md)")
 
 
 class EarlyExit(Strict):
@@ -123,6 +125,7 @@ class Job(Strict):
     samples: Samples = Samples()
     judge: JudgeConfig
     reasons: Reasons = Field(default="short", description="none, short (80 characters) or full (400)")
+    expected: bool = Field(default=False, description="store probability-weighted scores beside the sampled ones")
     long_text: Literal["reject", "head_tail"] = Field(
         default="reject", description="texts over the context: unscored (too_long), or their beginning and end, flagged"
     )
@@ -145,6 +148,29 @@ class Job(Strict):
     def _knows_the_context(self) -> "Job":
         if self.long_text == "head_tail" and self.judge.engine == "endpoint" and self.judge.context is None:
             raise ValueError("long_text: head_tail needs judge.context, the tokens that the server's model takes")
+        return self
+
+    @model_validator(mode="after")
+    def _can_give_expected(self) -> "Job":
+        if self.gate.use == "expected" and not self.expected:
+            raise ValueError(
+                "gate.use: expected needs `expected: true` at the top of the job, which stores such scores"
+            )
+        if not self.expected:
+            return self
+        if self.judge.engine == "endpoint":
+            raise ValueError(
+                "expected: a server's probabilities may be those before its grammar, cut off after a few tokens; "
+                "use judge.engine: vllm, or leave `expected` out"
+            )
+        given = self.judge.engine_args
+        if given.get("logprobs_mode", "raw_logprobs") != "raw_logprobs":
+            raise ValueError(
+                "expected: needs the probabilities as the model has them; leave engine_args.logprobs_mode out"
+            )
+        listed = given.get("max_logprobs", LISTED)
+        if isinstance(listed, int) and 0 <= listed < LISTED:
+            raise ValueError(f"expected: needs {LISTED} probabilities a token; leave engine_args.max_logprobs out")
         return self
 
 
@@ -181,7 +207,12 @@ class LoadedJob:
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
             "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
+            **({"expected": True} if self.gives_expected(rubric) else {}),
         }
+
+    def gives_expected(self, rubric: Rubric) -> bool:
+        """Whether a rubric's facts are to hold expected scores."""
+        return self.config.expected and bool(rubric.dimensions)
 
 
 def load_job(path: Path, overrides: Sequence[str] = (), **replaced: Any) -> LoadedJob:
@@ -262,6 +293,7 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
         review_total=gate.review.total,
         review_each=gate.review.each,
         tops=tops,
+        use=gate.use,
     )
     best = bound.decide(dict(tops), dict.fromkeys(require, True))
     if best.decision != "kept":

@@ -51,6 +51,7 @@ def build(
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
         "failures": _under(counts, "failed."),
+        "expected": {"given": counts["expected.given"], "missing": _under(counts, "expected.missing.")},
         "flags": _under(counts, "flag."),
         "screens": _screens(scan, counts),
         "genres": {
@@ -207,11 +208,20 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
     if repeated["rows"]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
+    lines += _expected_lines(manifest)
     if tokens["prompt"]:
         hit = tokens["prompt_cached"] / tokens["prompt"]
         lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
     return [*lines, *_plan_lines(manifest)]
+
+
+def _expected_lines(manifest: Mapping[str, Any]) -> list[str]:
+    expected = manifest["expected"]
+    if not expected["given"] and not expected["missing"]:
+        return []
+    missing = "; ".join(f"{cause} {n:,}" for cause, n in expected["missing"].items())
+    return [f"expected scores: {expected['given']:,}" + (f", missing: {missing}" if missing else "")]
 
 
 def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from coigw_judge import bucket as buckets
 from coigw_judge.bucket import View
 from coigw_judge.card import Scorecard
 from coigw_judge.errors import FixJob
-from coigw_judge.gate import Gate
+from coigw_judge.gate import Gate, Use
 from coigw_judge.reply import Scored, Unscored
 
 Grid = Mapping[str, tuple[float, ...]]
@@ -63,7 +63,7 @@ def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
     for each in buckets.read(view, bucket).standings:
-        counts[_as_json(each.card)] += each.count
+        counts[_as_json(each.card, view.plan.gate.use)] += each.count
     return dict(counts)
 
 
@@ -86,7 +86,7 @@ def _alike(cards: Iterable[tuple[Scorecard, int]], gate: Gate, by_dimension: boo
     """
     found: dict[Any, tuple[Scorecard, int]] = {}
     for number, (card, rows) in enumerate(cards):
-        scores, checks = card.scores(), card.checks()
+        scores, checks = card.scores(gate.use), card.checks()
         over = gate.over if gate.over is not None else tuple(scores)
         known = not card.not_applicable and all(name in scores for name in over)
         known = known and all(name in checks for name in gate.require)
@@ -118,16 +118,17 @@ def _yield(gate: Gate, cards: list[tuple[Scorecard, int]]) -> Yield:
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 
 
-def _as_json(card: Scorecard) -> str:
-    facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
+def _as_json(card: Scorecard, use: Use) -> str:
+    facts = {rubric: _told(fact, use) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
     return json.dumps([facts, unasked, card.not_applicable], ensure_ascii=False, sort_keys=True)
 
 
-def _told(fact: Scored | Unscored) -> dict[str, Any]:
+def _told(fact: Scored | Unscored, use: Use) -> dict[str, Any]:
     if isinstance(fact, Unscored):
         return {"failed": fact.cause}
-    return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
+    expected = {"expected": dict(fact.expected)} if use == "expected" else {}
+    return {"scores": dict(fact.scores), "checks": dict(fact.checks), **expected}
 
 
 def _from_json(text: str) -> Scorecard:

@@ -26,7 +26,7 @@ from coigw_judge.source import Split, read
 Format = Literal["parquet", "jsonl"]
 _ROWS_PER_PART = 20_000
 _CHARS_PER_PART = 128 << 20
-_MAPS = ("judge_reasons", "notes")
+_MAPS = ("judge_reasons", "notes", "expected")
 
 
 def decisions_to_write(write: Iterable[str]) -> list[str]:
