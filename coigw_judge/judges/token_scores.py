@@ -18,7 +18,7 @@ import asyncio
 import json
 import re
 from bisect import bisect_right
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -169,7 +169,7 @@ class _Number:
         self._values = values
         self._forced = forced
         self._spelling = spelling
-        self._settled: Counter[str] = Counter()
+        self._settled: defaultdict[str, float] = defaultdict(float)
 
     async def expected(self, drawn: Drawn, text: str, starts: Sequence[int], begin: int, ask: Asks) -> float:
         """The expected value of the number whose first character is at `begin`. Raises _Lacks."""
