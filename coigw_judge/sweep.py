@@ -19,7 +19,7 @@ from coigw_judge import bucket as buckets
 from coigw_judge.bucket import View
 from coigw_judge.card import Scorecard
 from coigw_judge.errors import FixJob
-from coigw_judge.gate import Gate, Use
+from coigw_judge.gate import Gate
 from coigw_judge.reply import Scored, Unscored
 
 Grid = Mapping[str, tuple[float, ...]]
@@ -27,6 +27,8 @@ Grid = Mapping[str, tuple[float, ...]]
 
 _RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
 _MOST_GATES = 10_000
+_SLACK = 1e-9
+"""Less than a difference between scores can be, more than sums of floats are off by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,43 @@ def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
     for each in buckets.read(view, bucket).standings:
-        counts[_as_json(each.card, view.plan.gate.use)] += each.count
+        counts[told(each.card, view.plan.gate)] += each.count
     return dict(counts)
+
+
+def told(card: Scorecard, gate: Gate) -> str:
+    """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
+    return _as_json(_coarse(card, gate) if gate.use == "expected" else card)
+
+
+def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
+    """A card whose scores have the sum and the least score of the given one, both in full hundredths.
+
+    Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
+    holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
+    """
+    scores = card.scores(gate.use)
+    known = [name for name in gate.over or () if name in scores]
+    if not known or isinstance(gate.each, Mapping):
+        return _with_scores(card, scores)
+    least = _hundredths(min(scores[name] for name in known))
+    alike = dict.fromkeys(known, least)
+    alike[known[-1]] = _hundredths(math.fsum(scores[name] for name in known)) - least * (len(known) - 1) + _SLACK
+    return _with_scores(card, alike)
+
+
+def _hundredths(value: float) -> float:
+    return math.floor(value * 100 + _SLACK) / 100
+
+
+def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
+    """The card with these scores, as `rubric.dimension`, as if they were sampled."""
+    facts = dict(card.facts)
+    for rubric, fact in card.facts.items():
+        if isinstance(fact, Scored):
+            own = {name.partition(".")[2]: v for name, v in scores.items() if name.partition(".")[0] == rubric}
+            facts[rubric] = replace(fact, scores=own, expected={})
+    return Scorecard(facts, card.not_applicable)
 
 
 def yields(gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]]) -> list[Yield]:
@@ -86,7 +123,7 @@ def _alike(cards: Iterable[tuple[Scorecard, int]], gate: Gate, by_dimension: boo
     """
     found: dict[Any, tuple[Scorecard, int]] = {}
     for number, (card, rows) in enumerate(cards):
-        scores, checks = card.scores(gate.use), card.checks()
+        scores, checks = card.scores(), card.checks()
         over = gate.over if gate.over is not None else tuple(scores)
         known = not card.not_applicable and all(name in scores for name in over)
         known = known and all(name in checks for name in gate.require)
@@ -118,17 +155,16 @@ def _yield(gate: Gate, cards: list[tuple[Scorecard, int]]) -> Yield:
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 
 
-def _as_json(card: Scorecard, use: Use) -> str:
-    facts = {rubric: _told(fact, use) for rubric, fact in card.facts.items() if fact is not None}
+def _as_json(card: Scorecard) -> str:
+    facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
     return json.dumps([facts, unasked, card.not_applicable], ensure_ascii=False, sort_keys=True)
 
 
-def _told(fact: Scored | Unscored, use: Use) -> dict[str, Any]:
+def _told(fact: Scored | Unscored) -> dict[str, Any]:
     if isinstance(fact, Unscored):
         return {"failed": fact.cause}
-    expected = {"expected": dict(fact.expected)} if use == "expected" else {}
-    return {"scores": dict(fact.scores), "checks": dict(fact.checks), **expected}
+    return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
 
 
 def _from_json(text: str) -> Scorecard:
