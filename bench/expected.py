@@ -3,9 +3,9 @@
     .venv/bin/python bench/expected.py                            # 40 triplets, three rubrics, one round
     .venv/bin/python bench/expected.py --records 60 --rounds 3    # medians
 
-Each run is `coigw-judge run` in a process of its own with a store of its own; seconds are those of its fill, which leave
-out start-up. Prints a table, and as its last line one JSON object. A vocabulary of 8 thousand tokens is listed faster
-than one of 150 thousand, and on a GPU other things are slow: measure there before a large run.
+Each run is `coigw-judge run` in a process of its own with a store of its own; seconds are those of its fill, without
+start-up. Prints a table, and as its last line one JSON object. A vocabulary of 8 thousand tokens is listed faster than
+one of 150 thousand, and on a GPU other things are slow: measure there before a large run.
 """
 
 import argparse
@@ -41,7 +41,8 @@ def main() -> int:
     medians = {on: {key: median(each[on][key] for each in rounds) for key in rounds[0][on]} for on in (False, True)}
     print(table(medians))
     ratio = median(each[True]["requests_per_s"] / each[False]["requests_per_s"] for each in rounds)
-    print(json.dumps({"records": options.records, "reasons": options.reasons, "ratio": round(ratio, 3), "rounds": rounds}))
+    told = {"records": options.records, "reasons": options.reasons, "ratio": round(ratio, 3), "rounds": rounds}
+    print(json.dumps(told))
     return 0
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -23,6 +24,7 @@ from coigw_judge.expected import check_gives_expected, with_expected
 from coigw_judge.gate import Gate
 from coigw_judge.job import load_job
 from coigw_judge.judges import Identity, Reply
+from coigw_judge.people import regate
 from coigw_judge.reply import Scored
 
 TWO = rubric("two", dimensions=("x", "y"))
@@ -138,6 +140,30 @@ def test_a_sweep_tells_no_more_cards_apart_than_its_gates_can(tmp_path: Path) ->
     seen = view(tmp_path, [rows], plan(TWO, ONE, gate=EXPECTED), facts)
     counted = sweep.count(seen, 0)
     assert len(counted) == 1 and sum(counted.values()) == 200
+
+
+def test_calibration_counts_rows_by_expected_scores() -> None:
+    rows = [(8, 8, 7.994, 8.1), (8, 8, 7.0, None), (9, 9, None, None), (5, 9, 8.5, 8.5), (8, None, 7.999999, None)]
+    table = pa.table(
+        {
+            "decision": ["kept"] * len(rows),
+            "not_applicable": pa.array([[]] * len(rows), pa.list_(pa.string())),
+            "two.x": pa.array([row[0] for row in rows], pa.float64()),
+            "two.y": pa.array([row[1] for row in rows], pa.float64()),
+            "expected": pa.array([[("two.x", row[2]), ("two.y", row[3])] for row in rows], pa.map_(pa.string(), pa.float64())),
+        }
+    )
+    more = {"total": None, "floors": (None, None), "tops": (10.0, 10.0), "review_total": 0, "review_each": 0}
+    rule = regate.Rule(over=("two.x", "two.y"), require=(), expected=True, **more)
+    assert set(rule.columns) <= set(table.column_names)
+    stands = regate.standing(table, rule)
+    assert stands.known.tolist() == [True, True, True, True, False]
+    assert stands.total.tolist() == [16.09, 15.0, 18.0, 17.0, 17.99] and stands.least.tolist() == [7.99, 7.0, 9.0, 8.5, 7.99]
+    for total, each in ((16.09, 7.99), (16.1, 5.0), (15.0, 7.0), (15.0, 7.01)):
+        gate = Gate(total=total, each=each, over=rule.over, use="expected")
+        cards = [Scorecard({"two": two(row[0], row[1], row[2], row[3])}) for row in rows[:4]]
+        kept = [card.decide(gate).decision == "kept" for card in cards]
+        assert ((stands.total >= total) & (stands.least >= each))[:4].tolist() == kept
 
 
 def test_an_outcome_takes_what_the_reply_has_and_says_what_it_lacks() -> None:

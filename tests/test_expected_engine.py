@@ -120,3 +120,23 @@ def test_expected_scores_are_those_of_exact_enumeration(setting: tuple[Asked, Ex
     print(settled, tens, apart)
     assert settled >= 12 and apart, "scores that a sampled one alone does not tell"
     assert tens, "10 was possible somewhere, and not sure"
+
+
+def test_a_probe_that_the_engine_refuses_costs_the_expected_score_alone(setting: tuple[Asked, Exact, bool], monkeypatch: Any) -> None:
+    asked, _, _ = setting
+    probing = asked.judge._probing
+
+    def too_many(probe: Any) -> Any:
+        parameters = probing(probe)
+        parameters.logprobs = 1000  # more than vLLM lists
+        return parameters
+
+    monkeypatch.setattr(asked.judge, "_probing", too_many)
+    causes = set()
+    for text in TEXTS:
+        asked.probes = 0
+        _, reply = asked.ask(text, "none")
+        if asked.probes and reply.finish_reason == "stop":
+            assert isinstance(read_reply(reply, ANSWER), Scored)
+            causes |= set(reply.expected_missing.values())
+    assert causes == {"probe_failed"}
