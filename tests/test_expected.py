@@ -251,6 +251,11 @@ def test_from_sampled_to_expected_nothing_is_asked_again(tmp_path: Path, write_j
         assert row["flags"] == ["expected_crosses", "expected_missing"]
     assert sum(row["decision"] == "kept" for row in after) < sum(row["decision"] == "kept" for row in before)
     run = latest(tmp_path)
+    kept = pq.read_table(run / "kept")
+    assert kept.schema.field("expected").type == pa.map_(pa.string(), pa.float64())
+    assert {row["row_id"]: dict(row["expected"]) for row in kept.to_pylist()} == {
+        row["row_id"]: dict(row["expected"]) for row in after if row["decision"] == "kept"
+    }
     row = after[0]["row_id"]
     tests = {test["item"]: test for test in show.find(str(run), row)["gate"]}
     assert tests["answer.quality"]["value"] == after[0]["answer.quality"] - 1.5
