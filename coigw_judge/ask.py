@@ -36,7 +36,8 @@ class Ask:
     """A request as a judge gets it. `attempt` counts from 0; `schema` is the JSON schema of the reply.
 
     `reply_tokens` is what a complete reply may take at the most, thinking not included. `temperature` goes before the
-    judge's own sampling where it is given.
+    judge's own sampling where it is given. `expected`: the reply should carry expected scores too, as far as the judge
+    can give them.
     """
 
     key: bytes
@@ -47,6 +48,7 @@ class Ask:
     sample: int = 0
     attempt: int = 0
     temperature: float | None = None
+    expected: bool = False
 
     @property
     def seed(self) -> int:

@@ -301,6 +301,10 @@ class _Join:
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
         columns += [looked_up(facts["checks"], c.key) for c in described.checks]
+        if (
+            self._plan.gate.use == "expected"
+        ):  # hardly two records share these: then patterns are nearly as many as rows
+            columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
         _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
         codes[known] = alike

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from coigw_judge.gate import Decision, Gate, Reason
+from coigw_judge.gate import Decision, Gate, Reason, Use
 from coigw_judge.reply import Scored, Unscored
 
 Final = Literal["kept", "review", "dropped", "pending", "unscored"]
@@ -29,9 +29,18 @@ class Scorecard:
     samples: Mapping[str, int] = field(default_factory=dict)
     spread: Mapping[str, float] = field(default_factory=dict)
 
-    def scores(self) -> dict[str, float]:
-        """Every score, as `rubric.dimension`."""
-        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+    def scores(self, use: Use = "sampled") -> dict[str, float]:
+        """Every score, as `rubric.dimension`: the sampled ones, or the expected ones.
+
+        Where there is no expected score the sampled one stands in: it is the judge's word too, only coarser. The row
+        then carries the flag `expected_missing` (expected.py).
+        """
+        found = {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+        return found if use == "sampled" else found | self.expected()
+
+    def expected(self) -> dict[str, float]:
+        """Every expected score that there is, as `rubric.dimension`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.expected.items() if v is not None}
 
     def checks(self) -> dict[str, bool]:
         """Every check, as `rubric.check`."""
@@ -64,7 +73,7 @@ class Scorecard:
         missing = self._not_applicable_in(gate)
         if missing and over == () and not require:
             return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
-        decision = replace(gate, over=over, require=require).decide(self.scores(), self.checks())
+        decision = replace(gate, over=over, require=require).decide(self.scores(gate.use), self.checks())
         if missing and any(reason.kind == "total" for reason in decision.reasons):
             extra = Reason("not_applicable", f"does not apply: {missing}")
             return replace(decision, reasons=(*decision.reasons, extra))
@@ -72,7 +81,7 @@ class Scorecard:
 
     def near(self, gate: Gate) -> tuple[str, ...]:
         """The dimensions that lie near a threshold of the gate (Gate.near), of those that apply."""
-        return replace(gate, over=self._over(gate)).near(self.scores())
+        return replace(gate, over=self._over(gate)).near(self.scores(gate.use))
 
     def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
         """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""

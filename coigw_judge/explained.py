@@ -44,6 +44,8 @@ def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
 
 def _score(name: str, gate: Mapping[str, Any], verdict: Mapping[str, Any]) -> Test:
     least, value = floor(gate["each"], name), verdict[name]
+    if gate.get("use") == "expected" and (expected := verdict["expected"].get(name)) is not None:
+        value = expected
     if value is None:
         return _absent(name, least, verdict)
     if least is None:

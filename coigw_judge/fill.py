@@ -17,6 +17,7 @@ from typing import Any
 
 from coigw_judge.ask import Ask, Need, seed
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
+from coigw_judge.expected import check_gives_expected, with_expected
 from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
@@ -53,6 +54,8 @@ class Recipe:
     retry_unscored: bool = False
     job: str = ""
     log_level: str = "info"
+    expected: frozenset[str] = frozenset()
+    """Rubrics whose replies are to carry expected scores."""
 
 
 def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
@@ -69,6 +72,7 @@ def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, re
         retries=job.config.judge.retries,
         retry_unscored=retry_unscored,
         job=job.config.name,
+        expected=frozenset(rubric.name for rubric in job.all_rubrics if job.gives_expected(rubric)),
     )
 
 
@@ -212,6 +216,8 @@ class Filler:
             attempt += 1
         flags = (*shown.flags(rubric.fields), *reply.flags, *_how_drawn(need, attempt))
         outcome = replace(outcome, flags=flags)
+        if isinstance(outcome, Scored) and need.rubric in self._recipe.expected:
+            outcome = with_expected(outcome, reply, rubric)
         seconds = time.monotonic() - started
         self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome
@@ -262,6 +268,7 @@ class Filler:
             sample=need.sample,
             attempt=attempt,
             temperature=need.temperature,
+            expected=name in self._recipe.expected,
         )
 
     async def _durable(self) -> None:
@@ -354,6 +361,7 @@ async def self_test(recipe: Recipe, judge: Judge) -> None:
             reply = await judge.ask(specimen_ask(recipe, rubric, attempt))
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored):
+                check_gives_expected(reply, rubric.name in recipe.expected)
                 break
         else:
             assert isinstance(outcome, Unscored)
@@ -373,4 +381,5 @@ def specimen_ask(recipe: Recipe, rubric: Rubric, attempt: int = 0) -> Ask:
         schema=recipe.schemas[rubric.name],
         reply_tokens=recipe.reply_tokens[rubric.name],
         attempt=attempt,
+        expected=rubric.name in recipe.expected,
     )

@@ -14,6 +14,7 @@ from typing import Literal
 
 Outcome = Literal["kept", "review", "dropped", "pending"]
 ReasonKind = Literal["total", "each", "require", "not_applicable", "unknown"]
+Use = Literal["sampled", "expected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Gate:
 
     `over` names the dimensions that count (None: every score given). `each` is one threshold or one per
     dimension. `review_total` and `review_each` are how far below the gate a record still goes to people.
-    `tops` are the highest possible scores, for what can still be reached.
+    `tops` are the highest possible scores, for what can still be reached. `use` says which of a record's numbers are
+    meant: card.py reads it, `decide` takes what it is given.
     """
 
     total: float | None = None
@@ -49,6 +51,7 @@ class Gate:
     review_total: float = 0
     review_each: float = 0
     tops: Mapping[str, float] = field(default_factory=dict)
+    use: Use = "sampled"
 
     def decide(self, scores: Mapping[str, float | None], checks: Mapping[str, bool | None] | None = None) -> Decision:
         """Decide on scores by dimension and checks by name; None, NaN or a name of `over` left out is not known.

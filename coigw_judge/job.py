@@ -15,9 +15,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
-from coigw_judge.gate import Gate
+from coigw_judge.gate import Gate, Use
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
+from coigw_judge.judges.token_scores import LISTED
 from coigw_judge.order import fewest_fields
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
 from coigw_judge.prompt import Layout, Template, load_templates
@@ -83,6 +84,7 @@ class GateConfig(Strict):
     each: Number | dict[str, Number] | None = Field(default=None, description="the least of each, or per dimension")
     require: list[str] = Field(default=[], description="checks that must be true: a rubric's all, or rubric.check")
     review: Review = Review()
+    use: Use = Field(default="sampled", description="sampled scores, or expected ones (docs/expected.md)")
 
 
 class EarlyExit(Strict):
@@ -157,6 +159,7 @@ class Job(Strict):
         default="isolated",
         description="isolated: each rubric stands alone behind the record; panel: all stand in the common system text",
     )
+    expected: bool = Field(default=False, description="store probability-weighted scores beside the sampled ones")
     long_text: Literal["reject", "head_tail"] = Field(
         default="reject", description="texts over the context: unscored (too_long), or their beginning and end, flagged"
     )
@@ -189,6 +192,11 @@ class Job(Strict):
     @model_validator(mode="after")
     def _can_draw_samples(self) -> "Job":
         gate, samples = self.gate, self.samples
+        if gate.use == "expected" and samples.most > 1:
+            raise ValueError(
+                "gate.use: expected weighs all that one reply might have said, samples.count and samples.borderline "
+                "ask again: a gate decides on one of them; leave the other out"
+            )
         bands = [gate.total is not None and gate.review.total, gate.each is not None and gate.review.each]
         if samples.most > samples.count and not any(bands):
             raise ValueError(
@@ -201,6 +209,29 @@ class Job(Strict):
                 "samples: judge.extra_body sets temperature or seed, which every sample must have of its own; use "
                 "judge.sampling.temperature and samples.temperature"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_give_expected(self) -> "Job":
+        if self.gate.use == "expected" and not self.expected:
+            raise ValueError(
+                "gate.use: expected needs `expected: true` at the top of the job, which stores such scores"
+            )
+        if not self.expected:
+            return self
+        if self.judge.engine == "endpoint":
+            raise ValueError(
+                "expected: a server's probabilities may be those before its grammar, cut off after a few tokens; "
+                "use judge.engine: vllm, or leave `expected` out"
+            )
+        given = self.judge.engine_args
+        if given.get("logprobs_mode", "raw_logprobs") != "raw_logprobs":
+            raise ValueError(
+                "expected: needs the probabilities as the model has them; leave engine_args.logprobs_mode out"
+            )
+        listed = given.get("max_logprobs", LISTED)
+        if isinstance(listed, int) and 0 <= listed < LISTED:
+            raise ValueError(f"expected: needs {LISTED} probabilities a token; leave engine_args.max_logprobs out")
         return self
 
 
@@ -237,7 +268,12 @@ class LoadedJob:
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
             "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
+            **({"expected": True} if self.gives_expected(rubric) else {}),
         }
+
+    def gives_expected(self, rubric: Rubric) -> bool:
+        """Whether a rubric's facts are to hold expected scores."""
+        return self.config.expected and bool(rubric.dimensions)
 
 
 def load_job(path: Path, overrides: Sequence[str] = (), **replaced: Any) -> LoadedJob:
@@ -321,6 +357,7 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path, many: 
         review_total=gate.review.total,
         review_each=gate.review.each,
         tops=tops,
+        use=gate.use,
     )
     if many and not over:
         raise FixJob(f"{path}: samples: only scores come to a median or mean, and the job's rubrics have no dimension")

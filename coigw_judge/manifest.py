@@ -63,6 +63,7 @@ def build(
             "flipped": counts["several.flipped"],
         },
         "failures": _under(counts, "failed."),
+        "expected": {"given": counts["expected.given"], "missing": _under(counts, "expected.missing.")},
         "flags": _under(counts, "flag."),
         "screens": _screens(scan, counts),
         "genres": {
@@ -244,6 +245,7 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
             f"asked in full: {in_full['rows']:,} rows, so that rates are known (samples.exhaustive): "
             f"{asks['exhaustive']:,} asks that early exit would have spared"
         )
+    lines += _expected_lines(manifest)
     if tokens["prompt"]:
         lines.append(_token_line(tokens, manifest["cache"]))
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
@@ -273,6 +275,14 @@ def _sample_lines(manifest: Mapping[str, Any]) -> list[str]:
         f"prefilled, {tokens['extra_generated']:,} generated"
         + (f"; {failed:,} further samples gave no score and are left out" if failed else ""),
     ]
+
+
+def _expected_lines(manifest: Mapping[str, Any]) -> list[str]:
+    expected = manifest["expected"]
+    if not expected["given"] and not expected["missing"]:
+        return []
+    missing = "; ".join(f"{cause} {n:,}" for cause, n in expected["missing"].items())
+    return [f"expected scores: {expected['given']:,}" + (f", missing: {missing}" if missing else "")]
 
 
 def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:

@@ -175,7 +175,7 @@ class Plan:
         """Whether early exit asks no more of a record of which this is known."""
         if card.decide(self.gate).decision != "dropped":
             return False
-        return self.floor is None or any(score < self.floor for score in card.scores().values())
+        return self.floor is None or any(score < self.floor for score in card.scores(self.gate.use).values())
 
     def _needs(self, rubrics: tuple[Rubric, ...], subject: Subject, genre: str | None, sample: int = 0) -> list[Need]:
         return [self.need(rubric, subject, genre, sample) for rubric in rubrics if applies(rubric, subject)]

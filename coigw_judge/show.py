@@ -144,8 +144,9 @@ def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
         if "." not in name or value is None:
             continue
         title = found["titles"].get(name, "")
-        apart = _apart(verdict, name)
-        lines.append(f"{name} {title}: {_shown(value)}{apart}" if title else f"{name}: {_shown(value)}{apart}")
+        expected = (verdict.get("expected") or {}).get(name)
+        shown = _shown(value) + (f" (expected {expected:.2f})" if expected is not None else "") + _apart(verdict, name)
+        lines.append(f"{name} {title}: {shown}" if title else f"{name}: {shown}")
         reason = verdict["judge_reasons"].get(name)
         if reason:
             lines += ["  " + line for line in fold(printable(reason), width - 2)]

@@ -29,6 +29,8 @@ Grid = Mapping[str, tuple[float, ...]]
 
 _RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
 _MOST_GATES = 10_000
+_SLACK = 1e-9
+"""Less than a difference between scores can be, more than sums of floats are off by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,43 @@ def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
     for each in buckets.read(view, bucket, every_sample=True).standings:
-        counts[_as_json(each.first or each.card, each.others)] += each.count
+        counts[told(each.first or each.card, view.plan.gate, each.others)] += each.count
     return dict(counts)
+
+
+def told(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
+    """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
+    return _as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
+
+
+def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
+    """A card whose scores have the sum and the least score of the given one, both in full hundredths.
+
+    Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
+    holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
+    """
+    scores = card.scores(gate.use)
+    known = [name for name in gate.over or () if name in scores]
+    if not known or isinstance(gate.each, Mapping):
+        return _with_scores(card, scores)
+    least = _hundredths(min(scores[name] for name in known))
+    alike = dict.fromkeys(known, least)
+    alike[known[-1]] = _hundredths(math.fsum(scores[name] for name in known)) - least * (len(known) - 1) + _SLACK
+    return _with_scores(card, alike)
+
+
+def _hundredths(value: float) -> float:
+    return math.floor(value * 100 + _SLACK) / 100
+
+
+def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
+    """The card with these scores, as `rubric.dimension`, as if they were sampled."""
+    facts = dict(card.facts)
+    for rubric, fact in card.facts.items():
+        if isinstance(fact, Scored):
+            own = {name.partition(".")[2]: v for name, v in scores.items() if name.partition(".")[0] == rubric}
+            facts[rubric] = replace(fact, scores=own, expected={})
+    return Scorecard(facts, card.not_applicable)
 
 
 @dataclass(frozen=True, slots=True)

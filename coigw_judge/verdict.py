@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import genres, in_full, spans
+from coigw_judge import expected, genres, in_full, spans
 from coigw_judge.ask import Need
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
@@ -108,7 +108,8 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     highest of them lies above the lowest, null where there is but one (the score columns and `total` hold what the gate
     decided on, the median or mean of all samples; checks, choices, notes and reasons are the first sample's);
     `category` of the genre, where the taxonomy knows it; `screens`, a sentence for each screen that hit, also where it
-    only flags; `published`, the day; `ttr` and `mattr`, lexical diversity.
+    only flags; `published`, the day; `ttr` and `mattr`, lexical diversity; `expected`, the expected scores
+    by `rubric.dimension`, null where there is none.
     """
     rubrics = (*plan.rubrics, *plan.then)
     scores = [(f"{r.name}.{d.key}", pa.float64()) for r in rubrics for d in r.dimensions]
@@ -122,7 +123,7 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     after += [("suspected", pa.string()), ("repeat_decision", pa.string()), ("repeat_scores", _NUMBERS)]
     after += [("category", pa.string()), ("screens", _STRINGS), ("published", pa.date32())]
     after += [("source", pa.string()), ("region", pa.string())]
-    after += [("ttr", pa.float32()), ("mattr", pa.float32())]
+    after += [("ttr", pa.float32()), ("mattr", pa.float32()), ("expected", _NUMBERS)]
     after += [("samples", pa.int32()), ("spread", _NUMBERS)]
     return pa.schema([*before, *scores, *checks, *choices, *after])
 
@@ -131,7 +132,8 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `exhaustive.rows`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `expected.given`, `expected.missing.<cause>`, `repeat.asked`,
+    `repeat.flipped`, `exhaustive.rows`,
     `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
     `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
     `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
@@ -149,6 +151,7 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
             counts[f"{name}.{value['values']}"] += value["counts"]
     counts.update(_count_genres(table))
     counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
+    counts.update(expected.count(view.plan, found))
     return dict(counts)
 
 
@@ -184,7 +187,8 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
 
 def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
     """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
-    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py)."""
+    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py), why
+    an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
     flags = [each or [] for each in found.rows["flags"].to_pylist()]
     if not view.drop_duplicates:
         for row in np.flatnonzero(duplicate).tolist():
@@ -199,6 +203,8 @@ def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
             named[[at for at, names in of_fact.items() if name in names]] = True
             for row in found.judged[_shown_by(found, named)].tolist():
                 flags[row].append(name)
+    for row in found.judged[expected.stood_in(view.plan, found)].tolist():
+        flags[row].append(expected.STOOD_IN)
     return pa.array(flags, _STRINGS)
 
 
@@ -253,6 +259,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     asked = [(rubric.name, found.fact_of[rubric.name, 0]) for rubric in (*view.plan.rubrics, *view.plan.then)]
     columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
     columns["notes"] = spread.maps(found.facts["notes"], asked)
+    columns["expected"] = spread.maps(found.facts["expected"], asked)
     return columns
 
 
@@ -313,7 +320,7 @@ class _Spread:
 
     def maps(self, values: pa.ChunkedArray, asked: Sequence[tuple[str, Numbers]]) -> pa.Array:
         """One map per row out of its facts' maps, the keys as `rubric.item`."""
-        array = values.combine_chunks() if values.num_chunks else pa.array([], _TEXTS)
+        array = values.combine_chunks() if values.num_chunks else pa.array([], values.type)
         keys, texts, owners, order = [], [], [], []
         for rank, (rubric, at) in enumerate(asked):
             places = self._places(at)

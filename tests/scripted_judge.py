@@ -11,6 +11,7 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
   counts   names of what it counts of its own, once per request
   words    what it dies with; `reason`: what it gives as the reason of a score
   child    hold a child process that stands for the engine; it dies when that is gone
+  expected rubric -> what is taken off its scores to give the expected ones (not below 0); null: it has none
   hang     a file: the process that creates it answers `hang_after` asks, and then nothing any more
   broken   what the constructor raises; `stillborn`: what the very first request, the self-test's, does
 """
@@ -81,7 +82,16 @@ class ScriptedJudge:
         reply = json.dumps(_answer(ask.schema, seed, low, self._options.get("reason", "理由")), ensure_ascii=False)
         cached = len(text) // 2 if self._options.get("cached") else 0
         tokens = {"prompt_tokens": len(text), "cached_tokens": cached, "generated_tokens": len(reply)}
-        return Reply(text=reply, finish_reason="stop", **tokens)
+        return Reply(text=reply, finish_reason="stop", **tokens, **(self._expected(ask, reply) if ask.expected else {}))
+
+    def _expected(self, ask: Ask, reply: str) -> dict[str, dict[str, Any]]:
+        if "expected" not in self._options:
+            return {}
+        less = self._options["expected"].get(ask.rubric, 0)
+        scores = {key: item["score"] for key, item in json.loads(reply).items() if "score" in item}
+        if less is None:
+            return {"expected": dict.fromkeys(scores), "expected_missing": dict.fromkeys(scores, "crosses")}
+        return {"expected": {key: max(0.0, score - less) for key, score in scores.items()}}
 
     def _seconds(self) -> float:
         if "pace" in self._options:

@@ -13,6 +13,7 @@ from small import Row, genre_rubric, plan, rubric, scan_rows
 from coigw_judge import bucket as buckets
 from coigw_judge.ask import Need
 from coigw_judge.bucket import View
+from coigw_judge.card import Scorecard
 from coigw_judge.facts import Fact
 from coigw_judge.gate import Gate
 from coigw_judge.headtail import HeadTail
@@ -36,7 +37,8 @@ rows = st.fixed_dictionaries(
 )
 RESAMPLED = (Resampling(), Resampling(borderline=3), Resampling(count=2, borderline=4, use="mean"), Resampling(count=3, borderline=3, dropped=True))
 
-scores = st.integers(4, 9).map(lambda n: Scored(scores={"quality": float(n)}))
+means = st.none() | st.sampled_from([4.5, 5.999, 6.0, 8.25])
+scores = st.builds(lambda n, mean: Scored(scores={"quality": float(n)}, expected={"quality": mean}), st.integers(4, 9), means)
 failed = st.sampled_from([Unscored(cause="malformed", detail="x"), Unscored(cause="truncated")])
 answers = {
     "genre": st.sampled_from(["诗歌", "散文"]).map(lambda name: Scored(choices={"genre": name})) | failed,
@@ -72,18 +74,30 @@ def a_fact(need: Need, subject: Subject, outcome: Any) -> Fact:
     )  # fmt: skip
 
 
+def plain(outcome: Any) -> Any:
+    """What of a further sample a decision may rest on."""
+    return (outcome.scores, outcome.checks) if isinstance(outcome, Scored) else outcome
+
+
+def deciding(card: Scorecard, use: str) -> Scorecard:
+    """A card without what no decision rests on: of that a pattern has one record's, and others may have another's."""
+    none: Any = {"notes": {}, "choices": {}} | ({"expected": {}} if use == "sampled" else {})
+    return replace(card, facts={r: replace(f, **none) if isinstance(f, Scored) else f for r, f in card.facts.items()})
+
+
 @settings(max_examples=40)
 @given(
     st.lists(rows, max_size=12), st.booleans(), st.booleans(), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]),
-    st.sampled_from([1, 3]), st.booleans(), st.sampled_from(RESAMPLED), st.data(),
+    st.sampled_from([1, 3]), st.booleans(), st.sampled_from(RESAMPLED), st.sampled_from(["sampled", "expected"]), st.data(),
 )  # fmt: skip
 def test_joined_in_columns_or_alone_every_record_stands_the_same(
-    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, whole: float, per_bucket: int, cuts: bool, samples: Resampling, data: st.DataObject
+    tmp_path_factory: pytest.TempPathFactory, given_rows: list[Row], genre_first: bool, early: bool, repeat: float, whole: float, per_bucket: int, cuts: bool, samples: Resampling, use: Any, data: st.DataObject
 ) -> None:
     folder = tmp_path_factory.mktemp("bucket")
     policy = HeadTail(("answer", "query", "thought"), 600, 1000) if cuts else None
     asked = (GENRE, GUIDED, LOOSE, PAIR) if genre_first else (GUIDED, LOOSE, PAIR)
-    some = plan(*asked, then=[LATER], gate=GATE, early_exit=early, repeat=repeat, exhaustive=whole, head_tail=policy, samples=samples)
+    resampled = samples if use == "sampled" else Resampling()  # a job may not have both
+    some = plan(*asked, then=[LATER], gate=replace(GATE, use=use), early_exit=early, repeat=repeat, exhaustive=whole, head_tail=policy, samples=resampled)
     store, scan = scan_rows(folder, [given_rows])
     pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
     view = View(
@@ -91,7 +105,6 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
     )
     records = [record for row in given_rows if isinstance(record := to_record(row, {}), Record)]
     facts = fill(some, view, records, data)
-    deciding = {key: replace(fact, notes={}) if isinstance(fact, Scored) else fact for key, fact in facts.items()}
     seen = 0
     wanted = {}
     for number in range(view.buckets):
@@ -102,17 +115,20 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
             subject = Subject(record.digests(), record.genre, record.chars)
             standing = found.standings[found.pattern[at]]
             names = [need.rubric for need in (*standing.open, *standing.open_again)]
-            assert standing.card == some.card(subject, deciding)
+            card = some.card(subject, facts)
+            assert deciding(standing.card, use) == deciding(card, use)
+            assert (standing.final, standing.decision) == card.final(some.gate, complete=not standing.open)
             assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
             assert (standing.again is not None) == some.repeats(subject)
-            assert standing.again is None or standing.again == some.card(subject, deciding, 1)
+            assert standing.again is None or deciding(standing.again, use) == deciding(some.card(subject, facts, 1), use)
             assert standing.in_full == some.in_full(subject)
             assert standing.beyond == (len(some.beyond(subject, facts)) if standing.in_full else 0)
             assert found.genres[at].as_py() == some.genre(subject, facts)
             due = some.further(subject, facts)
             assert (standing.first is not None) == bool(due)
-            assert [facts.get(need.key) and deciding[need.key] for need in due] == [each for asked in standing.others.values() for each in asked]
-            assert standing.first is None or standing.first == some.card_of(subject, deciding)
+            others = [each for asked in standing.others.values() for each in asked]
+            assert [plain(facts.get(need.key)) for need in due] == [plain(each) for each in others]
+            assert standing.first is None or deciding(standing.first, use) == deciding(some.card_of(subject, facts), use)
             place = (found.rows["split"][row].as_py(), found.rows["position"][row].as_py())
             wanted[place] = (standing.card.scores(), standing.card.spread, standing.card.samples)
             seen += 1

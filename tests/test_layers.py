@@ -27,6 +27,7 @@ GROUPS = (
         *("upkeep", "bucket", "in_full", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks", "judges.prefixes"),
+        *("expected", "judges.spelling", "judges.token_scores"),
         *("judges.endpoint", "judges.servers", "judges.rates", "judges.probes"),
         *("judges.chat", "judges.completion", "judges.control"),
     },

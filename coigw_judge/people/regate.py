@@ -35,6 +35,8 @@ class Rule:
     tops: tuple[float, ...]
     review_total: float
     review_each: float
+    expected: bool = False
+    """Whether the gate uses expected scores; a sampled one stands in where there is none."""
 
     @property
     def by_dimension(self) -> bool:
@@ -44,7 +46,7 @@ class Rule:
     @property
     def columns(self) -> list[str]:
         """What of a verdict is needed."""
-        return ["decision", "not_applicable", *self.over, *self.require]
+        return ["decision", "not_applicable", *self.over, *self.require, *(["expected"] if self.expected else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +60,16 @@ class Standing:
 
 def standing(table: pa.Table, rule: Rule) -> Standing:
     """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
-    scores = np.stack([_numbers(table[name]) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
+    scores = (
+        np.stack([_scores(table, name, rule) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
+    )
     applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
     unknown = np.isnan(scores) & applies
     best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
-    total = np.round(np.where(applies, best, 0).sum(axis=1), 9)
+    total = _comparable(np.where(applies, best, 0).sum(axis=1), rule)
     margins = best - np.array([_base(rule, floor) for floor in rule.floors], np.float64)
     counts = applies & np.array([floor is not None or not rule.by_dimension for floor in rule.floors], bool)
-    least = np.round(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), 9)
+    least = _comparable(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), rule)
     out, unsure = _outside(table, rule)
     out |= ~applies.any(axis=1)  # the gate says: dropped, as none of its rubrics applies
     total[out], least[out] = -math.inf, -math.inf
@@ -74,6 +78,20 @@ def standing(table: pa.Table, rule: Rule) -> Standing:
 
 def _base(rule: Rule, floor: float | None) -> float:
     return (floor or 0.0) if rule.by_dimension else 0.0
+
+
+def _scores(table: pa.Table, name: str, rule: Rule) -> Floats:
+    """What the gate looks at."""
+    sampled = _numbers(table[name])
+    if not rule.expected:
+        return sampled
+    expected = _numbers(pa.chunked_array([pc.map_lookup(table["expected"].combine_chunks(), name, "first")]))
+    return np.where(np.isnan(expected), sampled, expected)
+
+
+def _comparable(values: Floats, rule: Rule) -> Floats:
+    """Values that float errors do not tell apart. Expected ones in full hundredths: else as many as there are rows."""
+    return np.asarray(np.floor(values * 100 + 1e-7) / 100 if rule.expected else np.round(values, 9))
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:
