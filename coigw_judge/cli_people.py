@@ -102,6 +102,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     for name, (found, _) in parts.items():
         assert isinstance(found, dict)
         print(f"written to {calibrate.write(run, found, f'{name}.json')}", file=sys.stderr)
+    print(f"report.html shows it once it is made anew: coigw-judge report {options.run}", file=sys.stderr)
     return code
 
 

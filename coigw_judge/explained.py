@@ -1,4 +1,4 @@
-"""Why a gate decided as it did on one record: every threshold beside the score that met it.
+"""Why a gate decided as it did on one record: every threshold beside the score that met it, and what screens said.
 
 Read from a verdict and the run's gate, so it says what was decided then, whatever the job says now.
 Not known here: what else could have been decided, how it is shown.
@@ -14,6 +14,8 @@ from coigw_judge.diff_rows import Run
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]
 SETTLED = ("screened", "duplicate", "unreadable")
 """Decisions that no gate made."""
+_FLAG_OF = {"injection": "injection_suspected"}
+"""A screen's flag has the screen's name, but for this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,26 @@ class Test:
     least: float | bool | None
     met: Met
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What one screen said of a record. `dropped`: whether that settled the row; else it only flagged."""
+
+    screen: str
+    text: str
+    dropped: bool
+
+
+def hits(verdict: Mapping[str, Any]) -> list[Hit]:
+    """The screens that hit a record, in the order of the verdict's `screens`; [] where an older run has none."""
+    flags = verdict["flags"] or ()
+    found = []
+    for sentence in verdict.get("screens") or ():
+        screen, _, text = sentence.partition(": ")
+        flag = _FLAG_OF.get(screen, screen)
+        found.append(Hit(screen, text, verdict["decision"] == "screened" and flag not in flags))
+    return found
 
 
 def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
