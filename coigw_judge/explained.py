@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
+from coigw_judge.screens import Screens, as_finding
+from coigw_judge.screens.config import Screen
 
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]
 SETTLED = ("screened", "duplicate", "unreadable")
 """Decisions that no gate made."""
-_FLAG_OF = {"injection": "injection_suspected"}
-"""A screen's flag has the screen's name, but for this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +36,31 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What one screen said of a record. `dropped`: whether that settled the row; else it only flagged."""
+    """What one screen said of a record. `action`: what the run's job has that screen do; None where that is not known."""
 
     screen: str
     text: str
-    dropped: bool
+    action: Literal["drop", "flag"] | None
 
 
-def hits(verdict: Mapping[str, Any]) -> list[Hit]:
+def hits(run: Run, verdict: Mapping[str, Any]) -> list[Hit]:
     """The screens that hit a record, in the order of the verdict's `screens`; [] where an older run has none."""
-    flags = verdict["flags"] or ()
+    screens = _screens(run)
     found = []
-    for sentence in verdict.get("screens") or ():
-        screen, _, text = sentence.partition(": ")
-        flag = _FLAG_OF.get(screen, screen)
-        found.append(Hit(screen, text, verdict["decision"] == "screened" and flag not in flags))
+    for finding in map(as_finding, verdict.get("screens") or ()):
+        action: Literal["drop", "flag"] | None = None
+        if screens is not None:
+            action = "drop" if screens.drops(finding.screen) else "flag"
+        found.append(Hit(finding.screen, finding.text, action))
     return found
+
+
+def _screens(run: Run) -> Screens | None:
+    """The screens as the run's job set them; None where a version with other keys wrote the run."""
+    try:
+        return Screens(Screen.model_validate(run.manifest["configuration"].get("screen") or {}))
+    except ValidationError:
+        return None
 
 
 def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:

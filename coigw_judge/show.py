@@ -41,7 +41,10 @@ _SETTLED = {
 
 
 def find(run: str, row: str) -> dict[str, Any]:
-    """A row's verdict, what screens said, thresholds, texts and raw replies. Raises FixStore where the run has no such row."""
+    """A row's verdict, what screens said, thresholds, texts and raw replies.
+
+    Raises FixStore where the run has no such row.
+    """
     opened = diff_rows.open_run(run)
     verdict = _verdict(opened, row)
     place = (verdict["file"], verdict["position"])
@@ -50,7 +53,7 @@ def find(run: str, row: str) -> dict[str, Any]:
     rubrics, _ = verdict_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
-        "screens": [asdict(hit) for hit in explained.hits(verdict)],
+        "screens": [asdict(hit) for hit in explained.hits(opened, verdict)],
         "gate": [asdict(test) for test in explained.tests(opened, verdict)],
         "texts": dict(texts.texts) if isinstance(texts, Record) else {},
         "missing": "" if isinstance(texts, Record) else texts,
@@ -122,8 +125,8 @@ def _head(found: Mapping[str, Any], width: int) -> list[str]:
 def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
     lines = []
     for hit in found["screens"]:
-        did = "drops" if hit["dropped"] else "flags"
-        lines += sentence(one_line(f"{hit['screen']} ({did}): {hit['text']}"), width)
+        action = f" ({hit['action']})" if hit["action"] else ""
+        lines += sentence(one_line(f"{hit['screen']}{action}: {hit['text']}"), width)
     return ["== screens", *lines] if lines else []
 
 
