@@ -36,7 +36,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What one screen said of a record. `action`: what the run's job has that screen do; None where that is not known."""
+    """What one screen said of a record. `action`: what the job has that screen do; None where that is not known."""
 
     screen: str
     text: str

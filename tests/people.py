@@ -114,7 +114,7 @@ def manifest(job: Path, folder: Path, rows: Sequence[Row], **told: Any) -> Row:
         "gate": dumped["gate"],
         "configuration": dumped | told.pop("configuration", {}),
         "complete": True,
-        **dict.fromkeys(("gate_reasons", "failures", "flags", "screens", "seconds"), {}),
+        **{key: {} for key in ("gate_reasons", "failures", "flags", "screens", "seconds")},
         "asks": dict.fromkeys(("made", "from_store", "skipped", "failed", "retried"), 0),
         "tokens": dict.fromkeys(("prompt", "prompt_cached", "generated"), 0),
         "versions": {"coigw-judge": "0"},
