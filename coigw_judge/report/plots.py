@@ -55,9 +55,10 @@ def lane(kind: str, axis: Axis, value: float | None, low: float | None, high: fl
 
 
 def axis_for(values: Iterable[float | None], low: float, high: float) -> Axis:
-    """The axis from low to high, or with as much below 0 where a value lies below `low`."""
+    """The axis from low to high, or longer by halves of it where a value lies below `low`."""
     least = min((value for value in values if value is not None), default=low)
-    return Axis(low if least >= low else -high, high)
+    half = (high - low) / 2
+    return Axis(low - half * math.ceil(max(0.0, low - least) / half - 1e-9), high)
 
 
 @dataclass(frozen=True, slots=True)
