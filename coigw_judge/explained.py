@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.screens import Screens, as_finding
@@ -36,31 +34,18 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What one screen said of a record. `action`: what the job has that screen do; None where that is not known."""
+    """What one screen said of a record. `action`: what the run's job has that screen do."""
 
     screen: str
     text: str
-    action: Literal["drop", "flag"] | None
+    action: Literal["drop", "flag"]
 
 
 def hits(run: Run, verdict: Mapping[str, Any]) -> list[Hit]:
     """The screens that hit a record, in the order of the verdict's `screens`; [] where an older run has none."""
-    screens = _screens(run)
-    found = []
-    for finding in map(as_finding, verdict.get("screens") or ()):
-        action: Literal["drop", "flag"] | None = None
-        if screens is not None:
-            action = "drop" if screens.drops(finding.screen) else "flag"
-        found.append(Hit(finding.screen, finding.text, action))
-    return found
-
-
-def _screens(run: Run) -> Screens | None:
-    """The screens as the run's job set them; None where a version with other keys wrote the run."""
-    try:
-        return Screens(Screen.model_validate(run.manifest["configuration"].get("screen") or {}))
-    except ValidationError:
-        return None
+    screens = Screens(Screen.model_validate(run.manifest["configuration"].get("screen", {})))
+    found = map(as_finding, verdict.get("screens") or ())
+    return [Hit(each.screen, each.text, "drop" if screens.drops(each.screen) else "flag") for each in found]
 
 
 def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:

@@ -125,8 +125,7 @@ def _head(found: Mapping[str, Any], width: int) -> list[str]:
 def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
     lines = []
     for hit in found["screens"]:
-        action = f" ({hit['action']})" if hit["action"] else ""
-        lines += sentence(one_line(f"{hit['screen']}{action}: {hit['text']}"), width)
+        lines += sentence(one_line(f"{hit['screen']} ({hit['action']}): {hit['text']}"), width)
     return ["== screens", *lines] if lines else []
 
 

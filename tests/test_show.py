@@ -153,11 +153,8 @@ def test_every_screen_that_hit_is_said_with_what_it_does(tmp_path, capsys):
     assert told[0]["text"] == "published on 2020-01-01, not after 2022-10-31"
 
 
-def test_screens_of_a_row_that_none_hit_and_of_another_versions_run(run, tmp_path):
+def test_a_row_that_no_screen_hit_says_nothing_of_screens(run):
     assert show.find(run, "t0")["screens"] == [] and "== screens" not in show.as_text(show.find(run, "t0"))
-    other = show.find(screened(tmp_path / "other", a_screen_of_another_version="drop"), "t0")
-    assert [hit["action"] for hit in other["screens"]] == [None] * 3
-    assert "  published_after: published on" in show.as_text(other)
 
 
 def test_what_settled_a_row_is_said(run, capsys):
