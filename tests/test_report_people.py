@@ -150,6 +150,9 @@ def test_equal_numbers_lie_on_the_dashed_line() -> None:
     own = pairs("overall", [(52, 4, 1), (31, 2.5, 1)], None)
     assert own is not None and own.diagonal is None and "scales of their own" in own.words
     assert len(own.heads) <= 12 and pairs("x", [], (0, 10)) is None
+    check = pairs("check", [(0, 1, 2), (1, 1, 3)], (0, 1))
+    assert check is not None and check.heads == ("no", "yes") and check.words.startswith("60% alike; the judge gives")
+    assert check.rows == (("yes", ("2", "3")), ("no", ("", "")))
     outside = pairs("x", [(3, 80, 1)], (0, 10))
     assert outside is not None and outside.diagonal is None, "people left the scale"
 

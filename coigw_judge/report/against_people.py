@@ -24,6 +24,7 @@ class AgainstPeople:
     summary: str
     notes: tuple[Note, ...]
     items: Table
+    further: Table
     missing: tuple[str, ...]
     pairs: tuple[tuple[Pairs, Table | None], ...]
     gate: tuple[Table, ...]
@@ -42,6 +43,7 @@ def against_people(told: Calibration) -> AgainstPeople:
         summary=_summary(told),
         notes=notes(calibrate_text.caveats(told)),
         items=_items(told),
+        further=_further(told),
         missing=tuple(calibrate_text.missing(told)),
         pairs=_pairs(told),
         gate=_gate(told),
@@ -71,22 +73,28 @@ def _items(told: Calibration) -> Table:
     axis = axis_for((end for two in both for each in two for end in ends(each)), 0, 1)
     lines = []
     for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
-        within = item.get("within", {}).get("spearman")
-        further = item.get("kappa"), item.get("auc"), item.get("kendall"), item.get("pearson")
-        cells = (
-            f"{item['compared']:,}" if item["compared"] else "-",
-            *map(shown, (spearman, ceiling, *further)),
-            "-" if within is None else f"{within:.2f}",
-        )
+        compared = f"{item['compared']:,}" if item["compared"] else "-"
+        cells = (compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
         lines.append(Line(name, cells, (lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling)))))
-    agreeing = ("Spearman", "ceiling: alpha of people", "kappa (quadratic)", "AUC for accept", "Kendall", "Pearson")
     return Table(
         caption="Agreement by item, with 95 % intervals",
-        heads=("item", "n", *agreeing, "within groups: Spearman"),
+        heads=("item", "n", "Spearman", "ceiling: alpha of people", "kappa (quadratic)", "AUC for accept"),
         lines=tuple(lines),
         axis=axis,
         legend=(("judge", "judge and people: Spearman"), ("ceiling", "people among themselves: alpha, the ceiling")),
     )
+
+
+def _further(told: Calibration) -> Table:
+    """The other correlations, and what groups alone do not explain."""
+    lines = []
+    for name, item in told["items"].items():
+        if "pearson" in item:
+            within = item.get("within", {}).get("spearman")
+            figures = (shown(item.get("kendall")), shown(item.get("pearson")))
+            lines.append(Line(name, (*figures, "-" if within is None else f"{within:.2f}")))
+    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({told['by']})")
+    return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
 
 
 def _pairs(told: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:

@@ -100,7 +100,9 @@ def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None)
         return None
     judge, people = [x for x, _, _ in points], [y for _, y, _ in points]
     shared = scale is not None and scale[0] <= min(people) and max(people) <= scale[1]
-    if shared and scale is not None:
+    if shared and scale == (0, 1) and _binary(points):
+        judge_steps = people_steps = _Steps(0, 1, 2, ("no", "yes"))
+    elif shared and scale is not None:
         judge_steps = people_steps = _steps([*judge, *people, *scale])
     else:
         judge_steps, people_steps = _steps(judge), _steps(people)
@@ -136,6 +138,10 @@ def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None)
     )
 
 
+def _binary(points: Sequence[Point]) -> bool:
+    return {value for point in points for value in point[:2]} <= {0.0, 1.0}
+
+
 def _told(points: Sequence[Point], whole: float, shared: bool) -> str:
     """How far judge and people lie apart, where both use one scale; else their means."""
     judge, people = (sum(point[at] * point[2] for point in points) / whole for at in (0, 1))
@@ -144,23 +150,23 @@ def _told(points: Sequence[Point], whole: float, shared: bool) -> str:
     near = sum(weight for x, y, weight in points if abs(x - y) <= 1 + 1e-9) / whole
     same = sum(weight for x, y, weight in points if abs(x - y) <= 1e-9) / whole
     by = f"the judge gives {abs(judge - people):.2f} {'more' if judge >= people else 'less'} on average"
-    binary = {value for point in points for value in point[:2]} <= {0.0, 1.0}
-    return f"{same:.0%} alike" + ("" if binary else f", {near:.0%} within 1") + f"; {by}"
+    return f"{same:.0%} alike" + ("" if _binary(points) else f", {near:.0%} within 1") + f"; {by}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Round numbers to which values are put: low, low + step, ..."""
+    """Round numbers to which values are put: low, low + step, ...; `names` where they have such."""
 
     low: float
     step: float
     count: int
+    names: tuple[str, ...] = ()
 
     def of(self, value: float) -> int:
         return min(self.count - 1, max(0, math.floor((value - self.low) / self.step + 0.5)))
 
     def label(self, at: int) -> str:
-        return number(self.low + at * self.step)
+        return self.names[at] if self.names else number(self.low + at * self.step)
 
 
 def _steps(values: Sequence[float]) -> _Steps:
