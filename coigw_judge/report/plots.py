@@ -20,7 +20,7 @@ _STEPS = tuple(base * 10.0**power for power in range(-2, 7) for base in (1, 2, 5
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The range that lanes are drawn on. `ticks`: its ends and its middle."""
+    """The range that lanes are drawn on."""
 
     low: float
     high: float
@@ -30,9 +30,10 @@ class Axis:
         return 100 * min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
 
     @property
-    def ticks(self) -> tuple[str, str, str]:
-        """The labels of its beginning, middle and end."""
-        return number(self.low), number((self.low + self.high) / 2), number(self.high)
+    def ticks(self) -> tuple[tuple[float, str], ...]:
+        """Places in percent and labels: both ends, and 0 between them or else the middle."""
+        middle = 0.0 if self.low < 0 < self.high else (self.low + self.high) / 2
+        return tuple((self.place(value), number(value)) for value in (self.low, middle, self.high))
 
 
 @dataclass(frozen=True, slots=True)
