@@ -146,7 +146,7 @@ def test_equal_numbers_lie_on_the_dashed_line() -> None:
     assert sorted(on) == [False, True, True]
     biggest = max(drawn.circles, key=lambda c: c.radius)
     assert biggest.title == "judge 3, people 3: 4" and biggest.radius == pytest.approx(2 * drawn.circles[-1].radius)
-    assert drawn.words == "83% alike, 83% within 1; the judge gives 0.33 more on average"
+    assert drawn.words == "83% within half a point, 83% within 1; the judge gives 0.33 more on average"
     own = pairs("overall", [(52, 4, 1), (31, 2.5, 1)], None)
     assert own is not None and own.diagonal is None and "scales of their own" in own.words
     assert len(own.heads) <= 12 and pairs("x", [], (0, 10)) is None
@@ -227,6 +227,18 @@ def test_a_run_that_nobody_calibrated_has_no_such_section(tmp_path: Path) -> Non
     assert "#people" not in page and 'id="people"' not in page and 'id="words"' not in page
 
 
+def test_the_gate_is_told_as_it_is_and_columns_that_no_row_has_are_not_drawn(tmp_path: Path) -> None:
+    rows = [decided(scored(*row)) for row in SCORES[:5]]
+    some = {"each": {"answer": 6, "query.quality": 9}, "total": None, "review": {"each": 1, "total": 2}}
+    run = make_run(tmp_path, triplets(5), rows, gate=some)
+    assert main(["report", run]) == 0
+    page = Path(run, "report.html").read_text(encoding="utf-8")
+    told = " ".join(section(page, "gate").split())
+    assert "3 of 6 dimensions have a least score" in told and "below the sum" not in told
+    assert "What is up to 1 below a score goes to people" in told
+    assert "By genre" in page and "By category" not in page and "No row says its category." in page
+
+
 def test_a_file_of_an_older_version_is_read_and_a_broken_one_is_named(
     tmp_path: Path, told: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,3 +280,6 @@ def test_diversity_stands_side_by_side_without_a_better_direction(run: str, page
     assert [line.name for line in found[0].lines] == ["all", "诗歌", HOSTILE]
     text = section(page, "words")
     assert "Neither more nor less is better" in text and "median" in text
+    lanes = [each for line in found[0].lines for each in line.lanes]
+    assert found[0].axis == Axis(0.4, 1) or found[0].axis == Axis(0.5, 1)
+    assert len(lanes) == 6 and all(each is None or 0 < each.dot < 100 for each in lanes)

@@ -6,8 +6,9 @@ Counted in steps of 0.01 per category and decision, so it is bounded whatever th
 Not known here: HTML, how words are told apart.
 """
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -62,14 +63,19 @@ class Diversity:
 
 def tables(found: Diversity) -> list[Table]:
     """A table per measure: all rows, then by category, the largest first; [] where nothing was measured."""
-    return [_table(name, by_category) for name, by_category in found.counts.items() if by_category]
+    rows: Counter[str] = Counter()
+    for by_category in found.counts.values():
+        for category, sides in by_category.items():
+            rows[category] += sum(places.total() for places in sides.values())
+    order = sorted(rows, key=lambda category: (-rows[category], category))
+    return [_table(name, by_category, order) for name, by_category in found.counts.items() if by_category]
 
 
-def _table(name: str, by_category: Mapping[str, Mapping[str, Places]]) -> Table:
+def _table(name: str, by_category: Mapping[str, Mapping[str, Places]], order: Sequence[str]) -> Table:
     every = {side: sum((sides.get(side, Counter()) for sides in by_category.values()), Counter()) for side in SIDES}
-    order = sorted(by_category, key=lambda category: (-_rows(by_category[category]), category))
-    lines = [(_EVERY, every)] + [(category, by_category[category]) for category in order if len(order) > 1]
-    axis = Axis(0, 1)
+    lines = [(_EVERY, every)] + [(category, by_category.get(category, {})) for category in order if len(order) > 1]
+    least = min(_quantile(places, 0.25) or 0.0 for _, sides in lines for places in sides.values() if places)
+    axis = Axis(math.floor(10 * least) / 10 if least < 1 else 0, 1)
     return Table(
         caption=f"{MEASURES[name][0].upper()}{MEASURES[name][1:]}: median and middle half of the rows",
         heads=("category", *(f"{side}{more}" for side in SIDES for more in ("", ": median"))),
@@ -77,10 +83,6 @@ def _table(name: str, by_category: Mapping[str, Mapping[str, Places]]) -> Table:
         axis=axis,
         legend=tuple((side, side) for side in SIDES),
     )
-
-
-def _rows(sides: Mapping[str, Places]) -> int:
-    return sum(places.total() for places in sides.values())
 
 
 def _line(title: str, sides: Mapping[str, Places], axis: Axis) -> Line:

@@ -81,6 +81,7 @@ def render(
     )
     environment.filters |= {"visible": visible, "cut": cut, "n": _n, "pct": _percent, "clock": clock, "g": _g}
     folder = files("coigw_judge.report") / "templates"
+    told = {title: groups for title, groups in counted.groups.items() if groups.keys() - {tally.NONE}}
     script = (folder / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         manifest=run.manifest,
@@ -88,6 +89,8 @@ def render(
         meaningless=manifests.MEANINGLESS if run.manifest["judge"]["meaningless"] else "",
         shape=shape,
         tally=counted,
+        groups=told,
+        without=[title for title, groups in counted.groups.items() if groups and title not in told],
         examples=shown,
         figures=figures,
         plots=plots,

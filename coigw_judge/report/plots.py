@@ -148,10 +148,15 @@ def _told(points: Sequence[Point], whole: float, shared: bool) -> str:
     judge, people = (sum(point[at] * point[2] for point in points) / whole for at in (0, 1))
     if not shared:
         return f"mean of the judge {judge:.2f}, of people {people:.2f}, on scales of their own"
-    near = sum(weight for x, y, weight in points if abs(x - y) <= 1 + 1e-9) / whole
-    same = sum(weight for x, y, weight in points if abs(x - y) <= 1e-9) / whole
     by = f"the judge gives {abs(judge - people):.2f} {'more' if judge >= people else 'less'} on average"
-    return f"{same:.0%} alike" + ("" if _binary(points) else f", {near:.0%} within 1") + f"; {by}"
+    if _binary(points):
+        return f"{_within(points, 0) / whole:.0%} alike; {by}"
+    half, one = (_within(points, apart) / whole for apart in (0.5, 1))
+    return f"{half:.0%} within half a point, {one:.0%} within 1; {by}"
+
+
+def _within(points: Sequence[Point], apart: float) -> float:
+    return sum(weight for x, y, weight in points if abs(x - y) <= apart + 1e-9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ MOST_GROUPS = 5_000
 LENGTHS = (0, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 """Where bins of characters begin. The paper's articles are roughly log-normal, most of them between 100 and 10,000."""
 
-_NONE = "(none)"
+NONE = "(none)"
+"""The group of rows without a value."""
 _DECIDED = ("kept", "review", "dropped")
 
 
@@ -109,7 +110,7 @@ def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str]) -> None:
         yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
     for column, title in columns.items():
         keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
-        _count_groups(found.groups[title], batch, keys.fill_null(_NONE))
+        _count_groups(found.groups[title], batch, keys.fill_null(NONE))
         _fold(found, title)
     with_length = batch.filter(pc.is_valid(batch["chars"]))
     bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
