@@ -23,6 +23,8 @@ MEASURES: Mapping[str, str] = {
 }
 SIDES = ("kept", "dropped")
 _EVERY, _NO_CATEGORY = "all", "(none)"
+FEWEST = 5
+"""Of fewer rows there is no median to look at."""
 _STEPS = 100
 _MOST_CATEGORIES = 200
 """The taxonomy has a handful; a column that is not its own must not fill memory."""
@@ -74,8 +76,10 @@ def tables(found: Diversity) -> list[Table]:
 def _table(name: str, by_category: Mapping[str, Mapping[str, Places]], order: Sequence[str]) -> Table:
     every = {side: sum((sides.get(side, Counter()) for sides in by_category.values()), Counter()) for side in SIDES}
     lines = [(_EVERY, every)] + [(category, by_category.get(category, {})) for category in order if len(order) > 1]
-    least = min(_quantile(places, 0.25) or 0.0 for _, sides in lines for places in sides.values() if places)
-    axis = Axis(math.floor(10 * least) / 10 if least < 1 else 0, 1)
+    lows = [
+        low for _, sides in lines for side in SIDES if (low := _quantile(sides.get(side, Counter()), 0.25)) is not None
+    ]
+    axis = Axis(min(0.9, math.floor(10 * min(lows, default=0.0)) / 10), 1)
     return Table(
         caption=f"{MEASURES[name][0].upper()}{MEASURES[name][1:]}: median and middle half of the rows",
         heads=("category", *(f"{side}{more}" for side in SIDES for more in ("", ": median"))),
@@ -97,7 +101,9 @@ def _line(title: str, sides: Mapping[str, Places], axis: Axis) -> Line:
 
 
 def _quantile(places: Places, share: float) -> float | None:
-    """The least value that so many rows do not exceed; None without rows."""
+    """The least value that so many rows do not exceed; None of too few rows."""
+    if places.total() < FEWEST:
+        return None
     below, wanted = 0, share * places.total()
     for step in sorted(places):
         below += places[step]

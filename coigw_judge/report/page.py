@@ -95,6 +95,7 @@ def render(
         figures=figures,
         plots=plots,
         diversity=diversity.tables(counted.diversity),
+        fewest=diversity.FEWEST,
         **people,
         histograms=_histograms(shape, counted),
         total=figures.histogram("sum", counted.totals, shape.total),
