@@ -101,7 +101,7 @@ def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None)
         return None
     judge, people = [x for x, _, _ in points], [y for _, y, _ in points]
     shared = scale is not None and scale[0] <= min(people) and max(people) <= scale[1]
-    if shared and scale == (0, 1) and _binary(points):
+    if shared and scale is not None and (scale[0], scale[1]) == (0, 1) and _binary(points):
         judge_steps = people_steps = _Steps(0, 1, 2, ("no", "yes"))
     elif shared and scale is not None:
         judge_steps = people_steps = _steps([*judge, *people, *scale])
