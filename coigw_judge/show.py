@@ -42,7 +42,10 @@ _SETTLED = {
 
 
 def find(run: str, row: str) -> dict[str, Any]:
-    """A row's verdict, texts, thresholds and raw replies. Raises FixStore where the run has no such row."""
+    """A row's verdict, what screens said, thresholds, texts and raw replies.
+
+    Raises FixStore where the run has no such row.
+    """
     opened = diff_rows.open_run(run)
     verdict = _verdict(opened, row)
     place = (verdict["file"], verdict["position"])
@@ -51,6 +54,7 @@ def find(run: str, row: str) -> dict[str, Any]:
     rubrics, _ = verdict_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
+        "screens": [asdict(hit) for hit in explained.hits(opened, verdict)],
         "gate": [asdict(test) for test in explained.tests(opened, verdict)],
         "texts": dict(texts.texts) if isinstance(texts, Record) else {},
         "missing": "" if isinstance(texts, Record) else texts,
@@ -95,7 +99,7 @@ def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]
 def as_text(found: Mapping[str, Any], width: int | None = None) -> str:
     """For a terminal; lines are folded by the width that characters take there (default: the terminal's)."""
     width = max(30, min(_WIDEST, width or shutil.get_terminal_size().columns))
-    parts = [_head(found, width), _gate_lines(found)]
+    parts = [_head(found, width), _screen_lines(found, width), _gate_lines(found)]
     for name, text in found["texts"].items():
         parts.append([f"== {name} ({len(text):,} characters)", *fold(printable(text), width)])
     if found["missing"]:
@@ -117,6 +121,13 @@ def _head(found: Mapping[str, Any], width: int) -> list[str]:
     if found["judge"]["meaningless"]:
         lines += sentence(f"! {manifests.MEANINGLESS}", width)
     return lines
+
+
+def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
+    lines = []
+    for hit in found["screens"]:
+        lines += sentence(one_line(f"{hit['screen']} ({hit['action']}): {hit['text']}"), width)
+    return ["== screens", *lines] if lines else []
 
 
 def _gate_lines(found: Mapping[str, Any]) -> list[str]:

@@ -96,6 +96,7 @@ def for_recall(
         "now": decisions["kept"] + decisions["review"],
         "wanted": view.options.recall,
         "choices": regate.choose(labelled, accepted, weights, costs, rule, wanted, view.options.how),
+        "frontier": regate.frontier(labelled, accepted, weights, costs),
     }
 
 

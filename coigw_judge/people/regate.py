@@ -22,6 +22,8 @@ from coigw_judge.people.agreement import Bootstrap, Floats
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200
+MOST_STEPS = 200
+"""Of the line that a plot of recall against cost draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class Choice:
     keys; `each` is a shift of all floors where these differ (`each_shift`). `wanted`: the recall asked for.
     """
 
-    wanted: float | None
+    wanted: float
     total: float | None
     each: float | None
     each_shift: float | None
@@ -191,15 +193,11 @@ def choose(
     """
     if not accepted.any() or not len(labelled.total):
         return []
-    reachable = accepted & np.isfinite(labelled.total)
-    totals = np.unique(np.append(labelled.total[reachable], -1e300))
-    leasts = np.unique(np.append(labelled.least[reachable], -1e300))
+    totals, leasts = _thresholds(labelled, accepted)
     sure, unsure = costs.grid(totals, leasts)
 
     def recalls(times: Floats) -> Floats:
-        every = _grid(labelled.total, labelled.least, weights * times * accepted, totals, leasts)
-        whole = float((weights * times * accepted).sum())
-        return every / whole if whole > 0 else np.full(every.shape, math.nan)
+        return _recalls(labelled, accepted, weights * times, totals, leasts)
 
     grid, found = recalls(np.ones(len(weights))), []
     for want in wanted:
@@ -208,6 +206,49 @@ def choose(
             elsewhere = _elsewhere(recalls, sure, want, len(weights), how)
             found.append(_told(rule, totals, leasts, at, grid, elsewhere, sure, unsure, want))
     return found
+
+
+def frontier(
+    labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]], weights: Floats, costs: Costs
+) -> list[tuple[int, float]]:
+    """What recall costs, for a plot: (rows to look at, recall on the labels) of gates that no other gate beats in both.
+
+    By rising cost, at most MOST_STEPS of them, the first and the last always among them.
+    """
+    if not accepted.any() or not len(labelled.total):
+        return []
+    totals, leasts = _thresholds(labelled, accepted)
+    cost = costs.grid(totals, leasts)[0].reshape(-1)
+    recall = _recalls(labelled, accepted, weights, totals, leasts).reshape(-1)
+    order = np.lexsort((-recall, cost))
+    best, steps = 0.0, []
+    for at in order.tolist():
+        if recall[at] > best + 1e-12:
+            best = float(recall[at])
+            steps.append((int(cost[at]), best))
+    kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).round().astype(int))
+    return [steps[at] for at in kept.tolist()]
+
+
+def _thresholds(labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Floats, Floats]:
+    """The least sums and the least scores that are worth a try."""
+    reachable = accepted & np.isfinite(labelled.total)
+    return np.unique(np.append(labelled.total[reachable], -1e300)), np.unique(
+        np.append(labelled.least[reachable], -1e300)
+    )
+
+
+def _recalls(
+    labelled: Standing,
+    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    weights: Floats,
+    totals: Floats,
+    leasts: Floats,
+) -> Floats:
+    """Of the weight that people accept, the share at or above every pair of thresholds."""
+    every = _grid(labelled.total, labelled.least, weights * accepted, totals, leasts)
+    whole = float((weights * accepted).sum())
+    return every / whole if whole > 0 else np.full(every.shape, math.nan)
 
 
 def _cheapest(recall: Floats, cost: Floats, wanted: float) -> tuple[int, int] | None:
