@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
+from coigw_judge.manifest import configuration
 from coigw_judge.screens import Screens, as_finding
-from coigw_judge.screens.config import Screen
 
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]
 SETTLED = ("screened", "duplicate", "unreadable")
@@ -43,7 +43,7 @@ class Hit:
 
 def hits(run: Run, verdict: Mapping[str, Any]) -> list[Hit]:
     """The screens that hit a record, in the order of the verdict's `screens`; [] where an older run has none."""
-    screens = Screens(Screen.model_validate(run.manifest["configuration"].get("screen", {})))
+    screens = Screens(configuration(run.manifest).screen)
     found = map(as_finding, verdict.get("screens") or ())
     return [Hit(each.screen, each.text, "drop" if screens.drops(each.screen) else "flag") for each in found]
 

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import ValidationError
+
 from coigw_judge.asks import Planned
 from coigw_judge.errors import FixStore
-from coigw_judge.job import DECISIONS, LoadedJob
+from coigw_judge.job import DECISIONS, Job, LoadedJob
 from coigw_judge.paths import check_reach, open_filesystem, write_atomic
 from coigw_judge.progress import clock
+from coigw_judge.rubric import explain
 from coigw_judge.scan import Scan
 
 MEANINGLESS = "the embedded judge is untrained: its scores are MEANINGLESS and only show that the machinery works"
@@ -173,6 +176,17 @@ def read(folder: str) -> dict[str, Any]:
             f"{folder}: is no run folder (no readable manifest.json); give the folder that a run printed"
         ) from error
     return found
+
+
+def configuration(manifest: Mapping[str, Any]) -> Job:
+    """The job that a run was made by. Raises FixStore where another version wrote what this one does not read."""
+    try:
+        return Job.model_validate(manifest.get("configuration"))
+    except ValidationError as error:
+        raise FixStore(
+            f"run {manifest.get('run')}: manifest.json: configuration: {explain(error, Job)}; another version of "
+            "coigw-judge wrote it: read it with that one, or make the run folder anew with `coigw-judge select`"
+        ) from error
 
 
 def summary(manifest: Mapping[str, Any], folder: str) -> str:

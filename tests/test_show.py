@@ -1,6 +1,7 @@
 """One record in a terminal: wide characters aligned, lines folded as Chinese is set, the decision explained."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -186,3 +187,13 @@ def test_texts_that_changed_since_are_said_to_have(run, tmp_path, capsys):
     rows.unlink()
     assert main(["show", run, "t0"]) == 0
     assert "no such file" in capsys.readouterr().out
+
+
+def test_a_run_of_another_version_is_said_to_be_one(run, capsys):
+    path = Path(run) / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["configuration"]["a_key_of_the_future"] = 1
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert main(["show", run, "t0"]) == 2
+    told = capsys.readouterr().err
+    assert "a_key_of_the_future: unknown key" in told and "another version" in told and "Traceback" not in told
