@@ -334,6 +334,8 @@ class _Join:
         if plan.samples.most == 1:
             return {}
         due = plan.further(subject, facts)
+        if not due and not self._every_sample:
+            return {}
         first = plan.card_of(subject, facts)
         if self._every_sample:
             asked = [r for r in plan.rubrics if r.dimensions and first.facts.get(r.name) is not None]

@@ -70,7 +70,8 @@ class Plan:
 
     def first(self, subject: Subject, facts: Facts) -> list[Need]:
         """What of `next` the decision hangs on, and the `then` rubrics."""
-        needs = self._next(subject, facts, 0) or [n for n in self.further(subject, facts) if n.key not in facts]
+        needs = self._next(subject, facts, 0)
+        needs = needs or [need for need in self._further(subject, facts) if need.key not in facts]
         if needs or not self.then:
             return needs
         genre = self.genre(subject, facts)
@@ -80,9 +81,14 @@ class Plan:
 
     def further(self, subject: Subject, facts: Facts) -> list[Need]:
         """The further samples that are due, asked or not; none before the first samples are complete."""
-        if self.samples.most == 1 or self._next(subject, facts, 0):
+        return [] if self.samples.most == 1 or self._next(subject, facts, 0) else self._further(subject, facts)
+
+    def _further(self, subject: Subject, facts: Facts) -> list[Need]:
+        if self.samples.most == 1:
             return []
         due = self.samples.due(self.card_of(subject, facts), self.gate)
+        if not due:
+            return []
         genre = self.genre(subject, facts)
         wanted = ((rubric, sample) for rubric in self.rubrics for sample in further(due.get(rubric.name, 1)))
         return [self.need(rubric, subject, genre, sample) for rubric, sample in wanted]

@@ -26,6 +26,8 @@ Others = Mapping[str, Sequence[Scored | Unscored | None]]
 FIRST_EXTRA = 2
 """The number of the first further sample."""
 
+_PASSED = ("kept", "review")
+
 DRAWN_AT = 0.7
 """Their temperature where the job gives none and its judge answers at 0."""
 
@@ -53,7 +55,7 @@ class Resampling:
 
     def near(self, card: Scorecard, gate: Gate) -> tuple[str, ...]:
         """The dimensions for which a record gets `borderline` samples, by the card of its first ones."""
-        if self.borderline <= self.count or card.decide(gate).decision not in ("kept", "review"):
+        if self.borderline <= self.count or card.decide(gate).decision not in _PASSED:
             return ()
         return card.near(gate)
 
@@ -66,7 +68,8 @@ class Resampling:
         scored = tuple(card.scores())
         looked_at = scored if gate.over is None else [name for name in gate.over if name in scored]
         found = dict.fromkeys(map(_rubric, looked_at), self.count)
-        found |= dict.fromkeys(map(_rubric, self.near(card, gate)), self.borderline)
+        if self.borderline > self.count and decision in _PASSED:
+            found |= dict.fromkeys(map(_rubric, card.near(gate)), self.borderline)
         return {rubric: samples for rubric, samples in found.items() if samples > 1}
 
     def temperature_of(self, sample: int) -> float | None:
