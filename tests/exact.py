@@ -31,8 +31,8 @@ class Exact:
         with self._torch.no_grad():
             return self._model(self._torch.tensor([ids])).logits[0, -1]
 
-    def odds(self, prompt: Sequence[int], reply: Sequence[int], rubric: Rubric, key: str) -> dict[int, float]:
-        """P(value) at the place of a dimension's score in a reply."""
+    def odds(self, prompt: Sequence[int], reply: Sequence[int], rubric: Rubric, key: str) -> tuple[dict[int, float], float]:
+        """P(value) at the place of a dimension's score in a reply; and how much of it begins with a token of several."""
         text = self._tokenizer.decode(list(reply), skip_special_tokens=False)
         own = text[text.rfind("</think>") + 1 :]
         told = re.search(rf'"{key}":(?:\{{"reason":"(?:[^"\\]|\\.)*","score":)?(\d+)(\}}?(?:,"\w+":(?:\{{"\w+":"|"|))?)', own)
@@ -41,22 +41,26 @@ class Exact:
         before = next(n for n in range(len(reply)) if len(self._tokenizer.decode(list(reply[:n]), skip_special_tokens=False)) == begin)
         values = [str(value) for value in rubric.scale.values()]
         odds: dict[int, float] = defaultdict(float)
-        self._go([*prompt, *reply[:before]], "", 1.0, values, told[2], odds)
+        at_once = self._go([*prompt, *reply[:before]], "", 1.0, values, told[2], odds)
         assert abs(sum(odds.values()) - 1) < 1e-4
-        return dict(odds)
+        return dict(odds), 1 - at_once
 
-    def _go(self, ids: list[int], begun: str, p: float, values: list[str], behind: str, odds: dict[int, float]) -> None:
-        """Share p out among all tokens that may come next, and follow each until it is a value."""
+    def _go(self, ids: list[int], begun: str, p: float, values: list[str], behind: str, odds: dict[int, float]) -> float:
+        """Share p out among all tokens that may come next, and follow each until it is a value; returns how much of p
+        is one at once."""
         may_stand = [value[len(begun) :] + behind for value in values if value.startswith(begun)]
         legal = [i for i, text in self._texts.items() if text and any(each.startswith(text) for each in may_stand)]
         shares = self._torch.softmax(self.logits(ids)[legal].double(), 0).tolist()
+        at_once = 0.0
         for token, share in zip(legal, shares, strict=True):
             joined = begun + self._texts[token]
             number = re.match(r"\d*", joined)[0]
             if number != joined or not any(value != joined and value.startswith(joined) for value in values):
                 odds[int(number)] += p * share
+                at_once += p * share
             else:
                 self._go([*ids, token], joined, p * share, values, behind, odds)
+        return at_once
 
 
 def mean(odds: dict[int, float]) -> float:

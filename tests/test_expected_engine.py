@@ -8,20 +8,20 @@ from typing import Any
 
 import pytest
 from exact import Exact, mean
+from small import rubric
 
-from coigw_judge import load_rubric
 from coigw_judge.ask import Ask
 from coigw_judge.fill import read_reply, reply_budget
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply, embedded
 from coigw_judge.judges import vllm as room
 from coigw_judge.judges.token_scores import Drawn
-from coigw_judge.prompt import load_template
+from coigw_judge.prompt import Prompt
 from coigw_judge.reply import Scored
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
-TEXTS = ("雨停了，修表匠把灯拧亮。", "他把旧表放在窗台上。", "巷口卖豆花的老人不说话。", "海。", "信写到一半，灯灭了。", "山里没有邮局。")
-ANSWER = load_rubric("answer")
+TEXTS = ("雨停了，修表匠把灯拧亮。", "他把旧表放在窗台上。", "巷口卖豆花的老人不说话。", "海。", "信写到一半，灯灭了。", "山里没有邮局。", "钟又停了。", "她数到一百。")
+TWO = rubric("two", dimensions=("quality", "novelty"))
 
 
 def with_ten(folder: Path) -> Path:
@@ -73,9 +73,9 @@ class Asked:
         self.judge = self._runner.run(begin())
 
     def ask(self, text: str, reasons: Any, **keys: Any) -> tuple[Ask, Reply]:
-        prompt = load_template(ANSWER, reasons).render({"answer": text, "query": "写等待"}, None)
-        schema, budget = ANSWER.reply_schema(reasons), reply_budget(ANSWER, reasons)
-        ask = Ask(key=b"", rubric="answer", prompt=prompt, schema=schema, reply_tokens=budget, expected=True, **keys)
+        schema, budget = TWO.reply_schema(reasons), reply_budget(TWO, reasons)
+        prompt = Prompt("你是评委。", (text,), "从 0 到 10 打分，回复 JSON：")
+        ask = Ask(key=b"", rubric="two", prompt=prompt, schema=schema, reply_tokens=budget, expected=True, **keys)
         return ask, self._runner.run(self.judge.ask(ask))
 
     def close(self) -> None:
@@ -98,28 +98,32 @@ def test_expected_scores_are_those_of_exact_enumeration(setting: tuple[Asked, Ex
     asked, exact, thinking = setting
     encoder = asked.judge.encoder
     assert len(encoder.plain("10")) == (1 if thinking else 2)
-    settled = tens = apart = 0
-    for text in TEXTS:
-        for reasons in ("none", "short"):
+    settled = tens = apart = probed = 0
+    for n, text in enumerate(TEXTS):
+        for reasons in ("none", "short") if n < 3 else ("none",):
             before, asked.probes = len(asked.drawn), 0
             ask, reply = asked.ask(text, reasons)
-            outcome = read_reply(reply, ANSWER)
+            outcome = read_reply(reply, TWO)
             if not isinstance(outcome, Scored):
                 continue  # an untrained judge may think until its budget is spent
             (drawn,) = asked.drawn[before:]
             assert ("</think>" in reply.text) == thinking
             prompt = encoder.encode(ask.prompt)
-            assert set(reply.expected) == set(outcome.scores)
+            assert reply.prompt_tokens > len(prompt) * asked.probes + len(prompt) - 1
+            assert reply.generated_tokens >= len(drawn.ids) + asked.probes
+            probed += asked.probes
+            assert set(reply.expected) == set(outcome.scores) and not reply.expected_missing
             for key, expected in reply.expected.items():
-                odds = exact.odds(prompt, drawn.ids, ANSWER, key)
-                assert expected == pytest.approx(mean(odds), abs=0.03), (text, reasons, key, odds)
+                odds, begun = exact.odds(prompt, drawn.ids, TWO, key)
+                # What hangs on `1` is left out where that is at most 0.01 and was not sampled.
+                slack = 0.02 + (10 * begun if begun < 0.011 else 0)
+                assert expected == pytest.approx(mean(odds), abs=slack), (text, reasons, key, odds)
                 settled += 1
-                tens += 0.01 < odds.get(10, 0) < 0.99
-                apart += abs(mean(odds) - outcome.scores[key]) > 0.05
-            assert reply.prompt_tokens >= len(prompt) * (1 + asked.probes)
-    print(settled, tens, apart)
-    assert settled >= 12 and apart, "scores that a sampled one alone does not tell"
-    assert tens, "10 was possible somewhere, and not sure"
+                tens += 0.02 < odds.get(10, 0) < 0.98
+                apart += abs(mean(odds) - outcome.scores[key]) > 0.1
+    print("settled", settled, "tens", tens, "apart", apart, "probed", probed)
+    assert settled >= 10 and apart, "scores that a sampled one alone does not tell"
+    assert tens and probed, "10 was possible somewhere and not sure, and `1` not always sampled"
 
 
 def test_a_probe_that_the_engine_refuses_costs_the_expected_score_alone(setting: tuple[Asked, Exact, bool], monkeypatch: Any) -> None:
@@ -137,6 +141,6 @@ def test_a_probe_that_the_engine_refuses_costs_the_expected_score_alone(setting:
         asked.probes = 0
         _, reply = asked.ask(text, "none")
         if asked.probes and reply.finish_reason == "stop":
-            assert isinstance(read_reply(reply, ANSWER), Scored)
+            assert isinstance(read_reply(reply, TWO), Scored)
             causes |= set(reply.expected_missing.values())
     assert causes == {"probe_failed"}
