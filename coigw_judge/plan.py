@@ -120,7 +120,8 @@ class Plan:
 
     def beyond(self, subject: Subject, facts: Facts) -> list[str]:
         """The rubrics of a record that is asked in full whose facts early exit would have spared."""
-        lean, seen, wanted = replace(self, exhaustive=0.0, then=()), dict[bytes, Scored | Unscored](), set[bytes]()
+        lean = replace(self, exhaustive=0.0, then=(), samples=Resampling())
+        seen, wanted = dict[bytes, Scored | Unscored](), set[bytes]()
         while needs := [need for need in lean.first(subject, seen) if need.key in facts]:
             wanted.update(need.key for need in needs)
             seen |= {need.key: facts[need.key] for need in needs}
