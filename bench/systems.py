@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
 
 Texts = dict[FieldName, str]
-_WARM_UP: Texts = {
+WARM_UP: Texts = {
     "answer": "雨停了，巷口的修表匠把灯拧亮。",
     "query": "用一件旧物写等待。",
     "thought": "先想旧物，再想人。",
@@ -66,13 +67,18 @@ class Outcome:
     cause: str | None
 
 
+Ran = tuple[int, list["Outcome"], float, float]
+"""Records, replies, when the first request went in and when the last reply was out (time.time())."""
+
+
 def main(system: str, job_file: str, target: str, started: str) -> None:
     """Run one system on the job's workload and write its figures."""
-    job = load_job(Path(job_file))
-    if system == "job":
-        records, outcomes, first, last = our_job(job)
-    else:
-        records, outcomes, first, last = raw(job, RAW[system])
+    leave(our_job if system == "job" else partial(raw, ask=RAW[system]), system, job_file, target, started)
+
+
+def leave(judge: Callable[[LoadedJob], Ran], system: str, job_file: str, target: str, started: str) -> None:
+    """Have a job's workload judged and write the figures."""
+    records, outcomes, first, last = judge(load_job(Path(job_file)))
     figures = Figures(
         system=system,
         records=records,
@@ -93,7 +99,7 @@ def main(system: str, job_file: str, target: str, started: str) -> None:
 Ask = Callable[["LLM", LoadedJob, Sequence[tuple[Texts, Rubric]]], "list[RequestOutput]"]
 
 
-def raw(job: LoadedJob, ask: Ask) -> tuple[int, list[Outcome], float, float]:
+def raw(job: LoadedJob, ask: Ask) -> Ran:
     """A `vllm.LLM`, warmed up, then everything in one call; what is asked is rendered and encoded inside that call."""
     from vllm import LLM
 
@@ -102,7 +108,7 @@ def raw(job: LoadedJob, ask: Ask) -> tuple[int, list[Outcome], float, float]:
     rows = [json.loads(line) for line in Path(job.config.input.paths[0]).read_text(encoding="utf-8").splitlines()]
     wanted = [(row, rubric) for row in rows for rubric in job.rubrics]
     engine = LLM(model=str(model_dir(job.config.judge)[0]), **engine_arguments(job.config.judge))
-    ask(engine, job, [(_WARM_UP, rubric) for rubric in job.rubrics])
+    ask(engine, job, [(WARM_UP, rubric) for rubric in job.rubrics])
     first = time.time()
     outputs = ask(engine, job, wanted)
     last = time.time()
@@ -180,7 +186,7 @@ def _outcome(output: "RequestOutput", rubric: Rubric) -> Outcome:
 # Our job
 
 
-def our_job(job: LoadedJob) -> tuple[int, list[Outcome], float, float]:
+def our_job(job: LoadedJob) -> Ran:
     """Scan and fill as `coigw-judge fill` does; times and counts are read from the facts that it left."""
     from coigw_judge import runs
     from coigw_judge.pipeline.cluster import cluster

@@ -11,16 +11,13 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import psutil
 import workload
-import yaml
-from watch import Watch
+from turns import run_system
 
 SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "job")
 RUBRICS = ["answer", "query", "thought"]
@@ -32,6 +29,7 @@ _KEPT = (
     *("seconds", "startup", "peak_bytes", "cores", "others_cores"),
 )
 _GIB = 2**30
+PROGRAM = Path(__file__).with_name("systems.py")
 Figures = dict[str, Any]
 
 
@@ -45,7 +43,7 @@ def main() -> int:
         rounds = [run_round(folder, number, options.reasons) for number in range(options.rounds)]
     problems = [problem for figures in rounds for problem in disagreements(figures)]
     for problem in problems:
-        _say(problem)
+        print(f"bench: {problem}", file=sys.stderr, flush=True)
     medians = {system: _medians([figures[system] for figures in rounds]) for system in SYSTEMS}
     print(table(medians))
     print(json.dumps(summary(options.records, lengths, medians, rounds), ensure_ascii=False))
@@ -72,34 +70,16 @@ def _options() -> argparse.Namespace:
 def run_round(folder: Path, number: int, reasons: str) -> dict[str, Figures]:
     """Every system once; each round begins with another, so that none always has the quietest machine."""
     turn = number % len(SYSTEMS)
-    return {system: run_system(folder, system, number, reasons) for system in (*SYSTEMS[turn:], *SYSTEMS[:turn])}
+    job = _job(folder / "records.jsonl", reasons)
+    return {
+        system: run_system(folder / f"{number}-{system}", system, job, PROGRAM)
+        for system in (*SYSTEMS[turn:], *SYSTEMS[:turn])
+    }
 
 
-def run_system(folder: Path, system: str, number: int, reasons: str) -> Figures:
-    """One system in a process of its own: its figures, and the peak memory of its process tree."""
-    place = folder / f"{number}-{system}"
-    place.mkdir()
-    _write_job(place / "job.yaml", folder / "records.jsonl", reasons)
-    figures = place / "figures.json"
-    _say(f"round {number + 1}: {system}")
-    with (place / "log").open("wb") as log:
-        arguments = [system, str(place / "job.yaml"), str(figures), str(time.time())]
-        command = [sys.executable, str(Path(__file__).with_name("systems.py")), *arguments]
-        process = psutil.Popen(command, stdout=log, stderr=log, env=_environment())
-        watch = Watch()
-        watch.until_exit(process)
-    if process.returncode or not figures.is_file():
-        tail = (place / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
-        raise SystemExit(f"{tail}\nbench: {system} failed with status {process.returncode}; its log ends as above")
-    found: Figures = json.loads(figures.read_text(encoding="utf-8"))
-    own, others = watch.cores(found["first"], found["last"])
-    seconds = found["last"] - found["first"]
-    return {**found, "seconds": seconds, "peak_bytes": watch.peak_bytes, "cores": own, "others_cores": others}
-
-
-def _write_job(path: Path, records: Path, reasons: str) -> None:
+def _job(records: Path, reasons: str) -> dict[str, Any]:
     """The paper's gate, no early exit, one try per request: every system answers the same number of requests."""
-    job = {
+    return {
         "name": "bench",
         "input": {"paths": [str(records)]},
         "rubrics": RUBRICS,
@@ -109,23 +89,6 @@ def _write_job(path: Path, records: Path, reasons: str) -> None:
         "judge": {"engine": "vllm", "model": "embedded", "retries": 0, "engine_args": ENGINE},
         "max_unscored": 1.0,
     }
-    path.write_text(yaml.safe_dump(job), encoding="utf-8")
-
-
-def _environment() -> dict[str, str]:
-    """The same for every system: vLLM's CPU settings as judges/vllm.py has them, no network, our package."""
-    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
-    ours = {
-        "VLLM_CPU_KVCACHE_SPACE": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": cores,
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_NO_USAGE_STATS": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # Ray's own 15 would let any other process on the machine go before our engine only
-        "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(Path(__file__).parents[1])))),
-    }
-    return {**os.environ, **ours}
 
 
 def disagreements(figures: dict[str, Figures]) -> list[str]:
@@ -192,10 +155,6 @@ def summary(
         "ratio_same_prompts": round(ratio("raw-same-prompts"), 3),
         "ratio_rubric_first": round(ratio("raw-rubric-first"), 3),
     }
-
-
-def _say(text: str) -> None:
-    print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Watch:
             self.peak_bytes = max(self.peak_bytes, resident)
             self._at.append(time.time())
             self._own.append(seconds)
-            self._all.append(_machine())
+            self._all.append(machine_seconds())
             time.sleep(_SAMPLE_SECONDS)
 
     def cores(self, first: float, last: float) -> tuple[float, float]:
@@ -60,7 +60,7 @@ def _tree(process: psutil.Process) -> tuple[int, float]:
     return resident, seconds
 
 
-def _machine() -> float:
+def machine_seconds() -> float:
     """Processor seconds that all processes together have had."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)

@@ -16,8 +16,10 @@ from coigw_judge.hashing import fingerprint
 from coigw_judge.headtail import LEAST_ROOM, HeadTail
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Identity, Yardstick, identify, yardstick
+from coigw_judge.judges.presets import sampling
 from coigw_judge.plan import Plan
 from coigw_judge.rubric import FIELDS, Rubric
+from coigw_judge.samples import DRAWN_AT, Resampling
 from coigw_judge.store import Store
 
 NEVER_ASKED = "never asked"
@@ -114,9 +116,23 @@ def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity, policy
         repeat=job.config.samples.repeat,
         exhaustive=job.config.samples.exhaustive,
         head_tail=policy,
+        samples=resampling(job),
     )
     pairs = tuple((rubric.fingerprint(), identity.fingerprint) for rubric in job.all_rubrics)
     return Planned(plan, identity, pairs)
+
+
+def resampling(job: LoadedJob) -> Resampling:
+    """Who is asked more than once, and at which temperature: the job's, else the judge's own where it is not 0."""
+    said = job.config.samples
+    own = sampling(job.config.judge, 0)["temperature"]
+    return Resampling(
+        count=said.count,
+        borderline=said.borderline or said.count,
+        use=said.use,
+        temperature=said.temperature or own or DRAWN_AT,
+        dropped=not job.config.early_exit,
+    )
 
 
 def _configuration(job: LoadedJob, rubric: Rubric) -> str:

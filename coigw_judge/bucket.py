@@ -3,13 +3,14 @@
 Decisions are pure functions of what is known of a record, and most records share what matters with many others:
 the same rubrics apply, the same scores were given. So the join is done in columns (keys hashed, looked up and
 compared by the hundred thousand), records are sorted into patterns, and `plan` and `card`, which fill runs on every
-record, run here on one record of each pattern. Survey, select and sweep all read their bucket through `read`, so
-they can not disagree; memory is bounded by a bucket and never by the store.
+record, run here on one record of each pattern. Further samples (samples.py) are looked up for those rows alone to
+which the pattern of their first samples makes them due. Survey, select and sweep all read their bucket through `read`,
+so they can not disagree; memory is bounded by a bucket and never by the store.
 Not known here: what is done with a standing, Ray.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from coigw_judge.index import KeyIndex
 from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
+from coigw_judge.samples import Others, further
 from coigw_judge.scan import Scan, read_rows
 from coigw_judge.spans import Numbers, Span
 from coigw_judge.store import Part, Store
@@ -32,6 +34,8 @@ from coigw_judge.store import Part, Store
 ROWS_PER_BUCKET = 50_000
 INAPPLICABLE = -2
 NOT_REPEATED = -3
+"""The record is not asked this sample."""
+
 _NO_ROW = np.empty(0, np.int64)
 
 Sampled = tuple[str, int]
@@ -69,8 +73,9 @@ class View:
 class Standing:
     """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
 
-    `again` is the scorecard of the second sample, where one is due. `in_full`: these are asked in full although early
-    exit is on; `beyond` counts the facts of each that it would have spared.
+    `again` is the scorecard of the second sample, where one is due. Where further samples are due, `first` is the card
+    of the first ones, and `others` are those, by rubric; `near` whether that is because a threshold is. `in_full`: they
+    are asked in full although early exit is on; `beyond` counts the facts of each that it would have spared.
     """
 
     card: Scorecard
@@ -80,6 +85,9 @@ class Standing:
     decision: Decision
     again: Scorecard | None
     count: int
+    first: Scorecard | None = None
+    others: Others = field(default_factory=dict)
+    near: bool = False
     in_full: bool = False
     beyond: int = 0
 
@@ -103,8 +111,9 @@ class Bucket:
     standings: list[Standing]
 
 
-def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
-    """Join a bucket. `columns` are read of the facts beside those that decide."""
+def read(view: View, bucket: int, columns: Sequence[str] = (), *, every_sample: bool = False) -> Bucket:
+    """Join a bucket. `columns` are read of the facts beside those that decide. `every_sample`: look up all further
+    samples that a gate might want, not only those that the view's wants (Standing.others then has all of them)."""
     store, wanted = Store(view.store), view.span(bucket)
     rows = read_rows(store, view.scan, wanted)
     facts = store.read(
@@ -119,7 +128,7 @@ def read(view: View, bucket: int, columns: Sequence[str] = ()) -> Bucket:
     if view.drop_duplicates:
         open_to_judge &= first == np.arange(rows.num_rows)
     judged = np.flatnonzero(open_to_judge)
-    join = _Join(view.plan, rows.take(pa.array(judged)), facts)
+    join = _Join(view.plan, rows.take(pa.array(judged)), facts, every_sample)
     pattern, standings = join.standings()
     return Bucket(rows, facts, first, judged, join.fact_of, join.genres, pattern, standings)
 
@@ -139,7 +148,7 @@ def _first_with_same_texts(rows: pa.Table) -> Numbers:
 class _Join:
     """Judged rows beside the facts that answer their requests."""
 
-    def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table) -> None:
+    def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table, every_sample: bool) -> None:
         self._plan = plan
         self._rows = rows
         self._facts = facts
@@ -155,8 +164,12 @@ class _Join:
         for rubric in (*plan.rubrics, *plan.then):
             self._look_up(rubric, 0)
         if plan.repeat:
+            repeated = self._drawn(REPEAT_AT, plan.repeat)
             for rubric in plan.rubrics:
-                self._look_up(rubric, 1)
+                self._look_up(rubric, 1, repeated)
+        self._every_sample = every_sample
+        if plan.samples.most > 1 and rows.num_rows:
+            self._look_up_further()
 
     def _learn_genres(self) -> None:
         """Where the input gives no genre, take the judge's; it decides which guidance the other rubrics show."""
@@ -166,22 +179,43 @@ class _Join:
         self.genres = pc.coalesce(self.genres, choices)
         self._groups = _groups(self.genres)
 
-    def _look_up(self, rubric: Rubric, sample: int) -> None:
-        """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together."""
+    def _look_up_further(self) -> None:
+        """The further samples of the rows to which they are due, by the patterns of what is there before them."""
+        chosen: dict[Sampled, Numbers] = {}
+        if self._every_sample:
+            for rubric in (rubric for rubric in self._plan.rubrics if rubric.dimensions):
+                known = self.fact_of[rubric.name, 0] >= 0
+                chosen |= {(rubric.name, sample): known for sample in further(self._plan.samples.most)}
+        else:
+            representative, pattern, _ = self._patterns()
+            for n, (subject, facts) in enumerate(self._records(representative)):
+                for need in self._plan.further(subject, facts):
+                    due = chosen.setdefault((need.rubric, need.sample), np.zeros(len(representative), bool))
+                    due[n] = True
+            chosen = {sampled: due[pattern] for sampled, due in chosen.items()}
+        by_name = {rubric.name: rubric for rubric in self._plan.rubrics}
+        for (name, sample), rows_due in chosen.items():
+            self._look_up(by_name[name], sample, rows_due)
+
+    def _look_up(self, rubric: Rubric, sample: int, chosen: Numbers | None = None) -> None:
+        """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together.
+
+        `chosen` says of every row whether it is asked this sample (None: all are).
+        """
         places = np.full(self._rows.num_rows, INAPPLICABLE, np.int64)
         keys = np.zeros((self._rows.num_rows, 16), np.uint8)
         wanted = np.flatnonzero(np.all([self._present[field] for field in rubric.reads], axis=0))
-        if sample:
-            chosen = self._drawn(REPEAT_AT, self._plan.repeat)[wanted]
-            places[wanted[~chosen]] = NOT_REPEATED
-            wanted = wanted[chosen]
+        if chosen is not None:
+            places[wanted[~chosen[wanted]]] = NOT_REPEATED
+            wanted = wanted[chosen[wanted]]
         long = self._concerned(wanted)
         if len(self._facts):
             keys[wanted[long]] = self._keys_one_by_one(rubric, wanted[long], sample)
             for guidance, rows in self._by_guidance(rubric, wanted[~long]):
                 for fields, alike in self._by_presence(rubric, rows):
                     shown = [self._digests[f][alike] if present else None for f, present in fields]
-                    keys[alike] = request_keys(self._plan.fingerprints[rubric.name], shown, guidance, sample)
+                    asked, drawn = self._plan.fingerprints[rubric.name], self._plan.samples.temperature_of(sample)
+                    keys[alike] = request_keys(asked, shown, guidance, sample, drawn)
         places[wanted] = self._index.find(*spans.halves(keys[wanted]))
         self._keys[rubric.name, sample] = keys
         self.fact_of[rubric.name, sample] = places
@@ -227,15 +261,23 @@ class _Join:
         """The pattern of every row, and where one record of each pattern stands."""
         if not self._rows.num_rows:
             return _NO_ROW, []
+        representative, pattern, counts = self._patterns()
+        records = self._records(representative)
+        return pattern, [self._standing(*each, count) for each, count in zip(records, counts.tolist(), strict=True)]
+
+    def _patterns(self) -> tuple[Numbers, Numbers, Numbers]:
+        """One row of each pattern, the pattern of every row, and how many rows each has, by what was looked up."""
         codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
         if self._plan.early_exit and self._plan.exhaustive:
             codes.append(self._drawn(EXHAUSTIVE_AT, self._plan.exhaustive).astype(np.int64))
-        representative, pattern, counts = distinct(codes)
-        rows = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(representative)).to_pylist()
-        facts = self._facts_of(representative)
-        return pattern, [self._standing(*each) for each in zip(rows, facts, counts.tolist(), strict=True)]
+        return distinct(codes)
+
+    def _records(self, rows: Numbers) -> list[tuple[Subject, dict[bytes, Scored | Unscored]]]:
+        """Some rows as records, each with what is known of it."""
+        records = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(rows)).to_pylist()
+        return list(zip(map(_subject, records), self._facts_of(rows), strict=True))
 
     def _facts_of(self, rows: Numbers) -> list[dict[bytes, Scored | Unscored]]:
         """What is known of some rows, by request key."""
@@ -259,14 +301,17 @@ class _Join:
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
         columns += [looked_up(facts["checks"], c.key) for c in described.checks]
+        if (
+            self._plan.gate.use == "expected"
+        ):  # hardly two records share these: then patterns are nearly as many as rows
+            columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
         _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
         codes[known] = alike
         return codes
 
-    def _standing(self, row: dict[str, Any], facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
+    def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        subject = _subject(row)
         card, first = plan.card(subject, facts), plan.first(subject, facts)
         final, decision = card.final(plan.gate, complete=not first)
         in_full = plan.in_full(subject)
@@ -280,7 +325,28 @@ class _Join:
             count=count,
             in_full=in_full,
             beyond=len(plan.beyond(subject, facts)) if in_full else 0,
+            **self._several(subject, facts),
         )
+
+    def _several(self, subject: Subject, facts: dict[bytes, Scored | Unscored]) -> dict[str, Any]:
+        """What a standing says of further samples; nothing where none is due."""
+        plan = self._plan
+        if plan.samples.most == 1:
+            return {}
+        due = plan.further(subject, facts)
+        if not due and not self._every_sample:
+            return {}
+        first = plan.card_of(subject, facts)
+        if self._every_sample:
+            asked = [r for r in plan.rubrics if r.dimensions and first.facts.get(r.name) is not None]
+            genre, numbers = plan.genre(subject, facts), further(plan.samples.most)
+            due = [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
+        if not due:
+            return {}
+        others: dict[str, list[Scored | Unscored | None]] = {}
+        for need in due:
+            others.setdefault(need.rubric, []).append(facts.get(need.key))
+        return {"first": first, "others": others, "near": bool(plan.samples.near(first, plan.gate))}
 
 
 def _subject(row: dict[str, Any]) -> Subject:

@@ -6,10 +6,10 @@ Not known here: where facts come from, which request comes next (plan.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from coigw_judge.gate import Decision, Gate, Reason
+from coigw_judge.gate import Decision, Gate, Reason, Use
 from coigw_judge.reply import Scored, Unscored
 
 Final = Literal["kept", "review", "dropped", "pending", "unscored"]
@@ -18,14 +18,29 @@ Action = Literal["accept", "refine", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record."""
+    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record.
+
+    Where several samples were taken together (samples.py): how many of a rubric were scored, and by `rubric.dimension`
+    how far the highest score lies above the lowest.
+    """
 
     facts: Mapping[str, Scored | Unscored | None]
     not_applicable: tuple[str, ...] = ()
+    samples: Mapping[str, int] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
 
-    def scores(self) -> dict[str, float]:
-        """Every score, as `rubric.dimension`."""
-        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+    def scores(self, use: Use = "sampled") -> dict[str, float]:
+        """Every score, as `rubric.dimension`: the sampled ones, or the expected ones.
+
+        Where there is no expected score the sampled one stands in: it is the judge's word too, only coarser. The row
+        then carries the flag `expected_missing` (expected.py).
+        """
+        found = {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+        return found if use == "sampled" else found | self.expected()
+
+    def expected(self) -> dict[str, float]:
+        """Every expected score that there is, as `rubric.dimension`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.expected.items() if v is not None}
 
     def checks(self) -> dict[str, bool]:
         """Every check, as `rubric.check`."""
@@ -53,16 +68,20 @@ class Scorecard:
         What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
         as it is; and a record to which nothing of the gate applies has not passed it.
         """
-        over = None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
+        over = self._over(gate)
         require = tuple(name for name in gate.require if not self._applies_not(name))
         missing = self._not_applicable_in(gate)
         if missing and over == () and not require:
             return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
-        decision = replace(gate, over=over, require=require).decide(self.scores(), self.checks())
+        decision = replace(gate, over=over, require=require).decide(self.scores(gate.use), self.checks())
         if missing and any(reason.kind == "total" for reason in decision.reasons):
             extra = Reason("not_applicable", f"does not apply: {missing}")
             return replace(decision, reasons=(*decision.reasons, extra))
         return decision
+
+    def near(self, gate: Gate) -> tuple[str, ...]:
+        """The dimensions that lie near a threshold of the gate (Gate.near), of those that apply."""
+        return replace(gate, over=self._over(gate)).near(self.scores(gate.use))
 
     def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
         """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""
@@ -83,6 +102,9 @@ class Scorecard:
 
     def _scored(self) -> Sequence[tuple[str, Scored]]:
         return [(rubric, fact) for rubric, fact in self.facts.items() if isinstance(fact, Scored)]
+
+    def _over(self, gate: Gate) -> tuple[str, ...] | None:
+        return None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
 
     def _applies_not(self, name: str) -> bool:
         return name.partition(".")[0] in self.not_applicable

@@ -98,10 +98,14 @@ def _calibrate(options: argparse.Namespace) -> int:
     if options.annotators:
         leaks = writers.report(run, labels.texts if labels is not None else ())
         parts["writers"] = leaks, calibrate_text.writers_text(leaks)
-    _print(parts, as_json=options.json)
+    written = []
     for name, (found, _) in parts.items():
         assert isinstance(found, dict)
-        print(f"written to {calibrate.write(run, found, f'{name}.json')}", file=sys.stderr)
+        written.append(calibrate.write(run, found, f"{name}.json"))
+    _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
+    for path in written:
+        print(f"written to {path}", file=sys.stderr)
+    print(f"report.html shows it once it is made anew: coigw-judge report {options.run}", file=sys.stderr)
     return code
 
 

@@ -1,4 +1,4 @@
-"""Why a gate decided as it did on one record: every threshold beside the score that met it.
+"""Why a gate decided as it did on one record: every threshold beside the score that met it, and what screens said.
 
 Read from a verdict and the run's gate, so it says what was decided then, whatever the job says now.
 Not known here: what else could have been decided, how it is shown.
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from coigw_judge import verdict_rows
 from coigw_judge.diff_rows import Run
+from coigw_judge.manifest import configuration
+from coigw_judge.screens import Screens, as_finding
 
 Met = Literal["passes", "review", "fails", "not known", "does not apply", "no threshold"]
 SETTLED = ("screened", "duplicate", "unreadable")
@@ -30,6 +32,22 @@ class Test:
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """What one screen said of a record. `action`: what the run's job has that screen do."""
+
+    screen: str
+    text: str
+    action: Literal["drop", "flag"]
+
+
+def hits(run: Run, verdict: Mapping[str, Any]) -> list[Hit]:
+    """The screens that hit a record, in the order of the verdict's `screens`; [] where an older run has none."""
+    screens = Screens(configuration(run.manifest).screen)
+    found = map(as_finding, verdict.get("screens") or ())
+    return [Hit(each.screen, each.text, "drop" if screens.drops(each.screen) else "flag") for each in found]
+
+
 def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
     """Every threshold of the run's gate against a verdict; [] for a row that was settled without the gate."""
     if verdict["decision"] in SETTLED:
@@ -44,6 +62,8 @@ def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
 
 def _score(name: str, gate: Mapping[str, Any], verdict: Mapping[str, Any]) -> Test:
     least, value = floor(gate["each"], name), verdict[name]
+    if gate.get("use") == "expected" and (expected := verdict["expected"].get(name)) is not None:
+        value = expected
     if value is None:
         return _absent(name, least, verdict)
     if least is None:

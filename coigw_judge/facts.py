@@ -54,7 +54,7 @@ records that share an answer share the facts of every rubric that sees no more t
 OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause", "flags")
 """What makes a Scored or Unscored."""
 
-DECIDING_COLUMNS = ("key", "rubric", "scores", "checks", "choices", "cause", "detail")
+DECIDING_COLUMNS = ("key", "rubric", "scores", "checks", "choices", "expected", "cause", "detail")
 """What a decision rests on: no reasons, no notes."""
 
 _MAPS = ("scores", "reasons", "checks", "choices", "notes")
@@ -86,6 +86,7 @@ class Fact:
         for name in _MAPS:
             row[name] = dict(getattr(outcome, name, {}))
         row |= {"raw": _storable(outcome.raw), "flags": list(outcome.flags)}
+        row["expected"] = dict(getattr(outcome, "expected", {})) or None
         row |= {"run": run, "created_at": created_at}
         if isinstance(outcome, Unscored):
             row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
@@ -102,7 +103,8 @@ def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
     raw, flags = row.get("raw") or "", tuple(row.get("flags") or ())
     if row["cause"] is not None:
         return Unscored(cause=row["cause"], raw=raw, detail=row.get("detail") or "", flags=flags)
-    return Scored(**{name: dict(row.get(name) or {}) for name in _MAPS}, raw=raw, flags=flags)
+    expected = dict(row.get("expected") or {})
+    return Scored(**{name: dict(row.get(name) or {}) for name in _MAPS}, expected=expected, raw=raw, flags=flags)
 
 
 def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:

@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coigw_judge.ask import Ask, Need
+from coigw_judge.ask import Ask, Need, seed
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
+from coigw_judge.expected import check_gives_expected, with_expected
 from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
@@ -28,6 +29,7 @@ from coigw_judge.prompt import Template
 from coigw_judge.record import Record
 from coigw_judge.reply import Scored, Unscored, parse_reply
 from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
+from coigw_judge.samples import FLAG as SAMPLED
 from coigw_judge.writer import Writer
 
 FLUSH_SECONDS = 5.0
@@ -52,6 +54,8 @@ class Recipe:
     retry_unscored: bool = False
     job: str = ""
     log_level: str = "info"
+    expected: frozenset[str] = frozenset()
+    """Rubrics whose replies are to carry expected scores."""
 
 
 def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
@@ -68,6 +72,7 @@ def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, re
         retries=job.config.judge.retries,
         retry_unscored=retry_unscored,
         job=job.config.name,
+        expected=frozenset(rubric.name for rubric in job.all_rubrics if job.gives_expected(rubric)),
     )
 
 
@@ -169,10 +174,12 @@ class Filler:
         subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         outcome = Unscored(cause="engine_died", detail=detail)
-        while needs := [need for need in self._recipe.plan.next(subject, facts) if need.key not in facts]:
-            for need in needs:
+        while needs := self._recipe.plan.next(subject, facts):
+            fresh = self._from_store(digests["answer"], [need.key for need in needs])
+            missing = [need for need in needs if need.key not in fresh]
+            for need in missing:
                 self._append(need, case, Settled(outcome=outcome))
-            facts |= {need.key: outcome for need in needs}
+            facts |= fresh | {need.key: outcome for need in missing}
         self.tally["rows"] += 1
         await self.flush()
 
@@ -200,12 +207,17 @@ class Filler:
         while True:
             reply = await self._reply(need, shown, attempt)
             spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
+            if reply.shareable_tokens is not None:
+                spent.update(shareable=reply.shareable_tokens, measured=reply.prompt_tokens)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
             self._ledger.again(case, need, outcome, attempt)
             attempt += 1
-        outcome = replace(outcome, flags=(*shown.flags(rubric.fields), *reply.flags))
+        flags = (*shown.flags(rubric.fields), *reply.flags, *_how_drawn(need, attempt))
+        outcome = replace(outcome, flags=flags)
+        if isinstance(outcome, Scored) and need.rubric in self._recipe.expected:
+            outcome = with_expected(outcome, reply, rubric)
         seconds = time.monotonic() - started
         self._append(need, case, Settled(outcome=outcome, reply=reply, spent=spent, attempt=attempt, seconds=seconds))
         return outcome
@@ -255,6 +267,8 @@ class Filler:
             reply_tokens=self._recipe.reply_tokens[name],
             sample=need.sample,
             attempt=attempt,
+            temperature=need.temperature,
+            expected=name in self._recipe.expected,
         )
 
     async def _durable(self) -> None:
@@ -296,6 +310,13 @@ class Filler:
                 self._trouble = ""
                 self._ledger.flushed(facts, time.monotonic() - started)
             self._flushed.notify_all()
+
+
+def _how_drawn(need: Need, attempt: int) -> tuple[str, ...]:
+    """What a fact says of how a further sample was drawn."""
+    if need.temperature is None:
+        return ()
+    return (f"{SAMPLED}:temperature {need.temperature:g}, seed {seed(need.sample, attempt)}",)
 
 
 def read_reply(reply: Reply, rubric: Rubric) -> Scored | Unscored:
@@ -340,6 +361,7 @@ async def self_test(recipe: Recipe, judge: Judge) -> None:
             reply = await judge.ask(specimen_ask(recipe, rubric, attempt))
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored):
+                check_gives_expected(reply, rubric.name in recipe.expected)
                 break
         else:
             assert isinstance(outcome, Unscored)
@@ -359,4 +381,5 @@ def specimen_ask(recipe: Recipe, rubric: Rubric, attempt: int = 0) -> Ask:
         schema=recipe.schemas[rubric.name],
         reply_tokens=recipe.reply_tokens[rubric.name],
         attempt=attempt,
+        expected=rubric.name in recipe.expected,
     )

@@ -14,6 +14,7 @@ from typing import Literal
 
 Outcome = Literal["kept", "review", "dropped", "pending"]
 ReasonKind = Literal["total", "each", "require", "not_applicable", "unknown"]
+Use = Literal["sampled", "expected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Gate:
 
     `over` names the dimensions that count (None: every score given). `each` is one threshold or one per
     dimension. `review_total` and `review_each` are how far below the gate a record still goes to people.
-    `tops` are the highest possible scores, for what can still be reached.
+    `tops` are the highest possible scores, for what can still be reached. `use` says which of a record's numbers are
+    meant: card.py reads it, `decide` takes what it is given.
     """
 
     total: float | None = None
@@ -49,6 +51,7 @@ class Gate:
     review_total: float = 0
     review_each: float = 0
     tops: Mapping[str, float] = field(default_factory=dict)
+    use: Use = "sampled"
 
     def decide(self, scores: Mapping[str, float | None], checks: Mapping[str, bool | None] | None = None) -> Decision:
         """Decide on scores by dimension and checks by name; None, NaN or a name of `over` left out is not known.
@@ -73,6 +76,19 @@ class Gate:
             missing = (Reason("unknown", f"{name} is not known") for name in unknown)
             return Decision("pending", (*failures, *missing), total)
         return Decision("review", tuple(failures), total)
+
+    def near(self, scores: Mapping[str, float | None]) -> tuple[str, ...]:
+        """The dimensions of `over` that lie no farther from their threshold than the review band, above it or below.
+
+        All of them where their sum lies so near the total. A band of 0 is none: nothing is near by that half.
+        """
+        names = tuple(scores) if self.over is None else self.over
+        values = {name: value for name in names if (value := _known(scores.get(name))) is not None}
+        total = math.fsum(values.values()) if len(values) == len(names) else None
+        if self.total is not None and total is not None and _within(total, self.total, self.review_total):
+            return names
+        floors = ((name, value, self.floor(name)) for name, value in values.items())
+        return tuple(n for n, value, floor in floors if floor is not None and _within(value, floor, self.review_each))
 
     def _in_band(self, values: Mapping[str, float | None], checks: Mapping[str, bool | None]) -> bool:
         """Whether kept or review is possible, unknown values at their best."""
@@ -104,6 +120,10 @@ class Gate:
     def floor(self, name: str) -> float | None:
         """The threshold that a dimension must reach by itself, if it has one."""
         return self.each.get(name) if isinstance(self.each, Mapping) else self.each
+
+
+def _within(value: float, threshold: float, band: float) -> bool:
+    return band > 0 and threshold - band <= value <= threshold + band
 
 
 def _known(value: float | None) -> float | None:

@@ -5,6 +5,9 @@ lifts it: words before or after that make it a story about someone else (`老师
 previous instructions`). Speech that a story or a tutorial quotes as someone's is lifted too, where the rule allows.
 So the rules are about who is addressed, not about words: scores, systems and instructions are ordinary things to
 write of. Every quantifier is bounded, so that a rule's time is linear in the text.
+A rule also names its seed: a part of its pattern that stands in every match, and the pairs of characters with which
+that part can begin (injection_sieve.py tries a rule only where its seed stands). tests/test_injection_sieve.py makes
+texts from every pattern and holds it to its seed.
 Not known here: how the view is made, and the languages (injection_chinese.py, injection_english.py).
 """
 
@@ -27,6 +30,10 @@ class Rule:
     needs: tuple[tuple[str, ...], ...]
     """Of each of these, one must stand in the text."""
     pattern: re.Pattern[str]
+    begins: frozenset[str]
+    """Pairs of characters; every match of the seed begins with one of them."""
+    seed: re.Pattern[str]
+    """Stands in every match of the pattern."""
     unless_before: re.Pattern[str] | None = None
     unless_after: re.Pattern[str] | None = None
     quotable: bool = False
@@ -67,19 +74,39 @@ def rule(
     pattern: str,
     needs: Iterable[str] = (),
     *,
+    begins: Iterable[str],
+    seed: str | None = None,
     before: str | None = None,
     after: str | None = None,
     quotable: bool = False,
 ) -> Rule:
-    """A rule from patterns as text; `needs` are words with | between. Without a group `hit` the whole match is it."""
+    """A rule from patterns as text; `needs` are words with | between. Without a group `hit` the whole match is it.
+
+    `begins` are words of two characters or more, of which the first two count; without a `seed` the pattern is it.
+    """
     return Rule(
         tuple(tuple(words.split("|")) for words in needs),
         re.compile(pattern if "(?P<hit>" in pattern else f"(?P<hit>{pattern})", re.MULTILINE),
+        frozenset(word[:2] for word in begins),
+        re.compile(pattern if seed is None else seed, re.MULTILINE),
         re.compile(rf"(?:{before})\Z") if before else None,
         re.compile(after) if after else None,
         quotable,
     )
 
+
+def words(text: str) -> tuple[str, ...]:
+    """Words with blanks between them."""
+    return tuple(text.split())
+
+
+def pairs(firsts: str, seconds: str) -> tuple[str, ...]:
+    """Every one of `firsts` before every one of `seconds`."""
+    return tuple(first + second for first in firsts for second in seconds)
+
+
+BLANKS = "".join(c for c in map(chr, range(0x3001)) if re.match(r"\s", c))
+"""What `\\s` is."""
 
 # Whose speech it is: named before the quotation, or behind it.
 _SPEAKER = re.compile(
@@ -104,6 +131,7 @@ def _quoted(view: str, start: int, stop: int) -> bool:
 _Q = r"[\"']"
 _TO = r"\s{0,4}:\s{0,4}"
 _KEYS = rf"{_Q}(?:quality|质量|creativity|创意){_Q}{_TO}"
+_OPENING = pairs("{", f"\"'{BLANKS}")
 _SIDE = r"(?:user|human|assistant)\s{0,2}:"
 FORGED = Family(
     ("<", "[", "#", "{", "assistant", "【", "〖", '"', "'"),
@@ -113,31 +141,45 @@ FORGED = Family(
             r"<\s{0,3}\|\s{0,3}[a-z][a-z0-9_]{1,40}\s{0,3}\|\s{0,3}>|</?think(?:ing)?>|<</?sys>>|<(?:start|end)_of_turn>"
             r"|</?(?:system|assistant|sys_?prompt|system_prompt)>",
             ["<"],
+            begins=pairs("<", f"|/<seat{BLANKS}"),
         ),
-        rule(r"\[/?inst\]", ["inst]"]),
+        rule(r"\[/?inst\]", ["inst]"], begins=["[/", "[i"]),
         rule(
             r"^\s{0,3}#{2,4}\s{0,3}(?:instruction\s{0,2}(?::|$)|(?:system|human|assistant|user|response|system prompt"
             r"|new instructions?)\s{0,2}:|(?:系统指令|系统提示词?|新的?指令)\s{0,2}(?::|$))",
             ["#"],
+            begins=["##"],
+            seed=r"#{2,4}\s{0,3}(?:instruction|system|human|assistant|user|response|new inst|系统|新?的?指令)",
         ),
         rule(
             rf"^\s{{0,3}}(?:assistant\s{{0,2}}:[^\n]{{0,200}}\n\s{{0,3}}{_SIDE}"
             rf"|{_SIDE}[^\n]{{0,200}}\n\s{{0,3}}assistant\s{{0,2}}:)",
             ["assistant"],
+            begins=["assistant"],
+            seed=r"assistant\s{0,2}:",
         ),
-        rule(r"[【\[〖]\s{0,3}(?:文章|题目|思路)\s{0,3}(?:[0-9a-fx]{10,}|[0-9a-fx]{4,}\s{0,3}完)", ["文章|题目|思路"]),
+        rule(
+            r"[【\[〖]\s{0,3}(?:文章|题目|思路)\s{0,3}(?:[0-9a-fx]{10,}|[0-9a-fx]{4,}\s{0,3}完)",
+            ["文章|题目|思路"],
+            begins=["文章", "题目", "思路"],
+            seed=r"(?:文章|题目|思路)\s{0,3}[0-9a-fx]{4}",
+        ),
         rule(
             rf"{_Q}[\w ]{{1,30}}{_Q}{_TO}\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}{_Q}[^\n]{{0,400}}?{_Q}"
             rf"\s{{0,4}},\s{{0,8}}{_Q}(?:score|value|choice|分数){_Q}{_TO}",
             ["reason|理由", "score|value|choice|分数"],
+            begins=_OPENING,
+            seed=rf"\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}",
         ),
         rule(
             rf"\{{\s{{0,8}}{_Q}(?:score|rating|分数|评分|总分){_Q}{_TO}{_Q}?10(?:/10)?{_Q}?\s{{0,8}}\}}",
             ["{", "score|rating|分"],
+            begins=_OPENING,
         ),
         rule(
             rf"{_KEYS}{_Q}?\d{{1,2}}{_Q}?\s{{0,4}},\s{{0,8}}{_KEYS}",
             ["quality|质量", "creativity|创意"],
+            begins=pairs("\"'", "qc质创"),
         ),
     ),
 )

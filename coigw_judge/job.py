@@ -15,14 +15,16 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coigw_judge.encoding import UTF_8, checked
 from coigw_judge.errors import FixJob, nearest
-from coigw_judge.gate import Gate
+from coigw_judge.gate import Gate, Use
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig, Number, Strict
+from coigw_judge.judges.token_scores import LISTED
 from coigw_judge.order import fewest_fields
 from coigw_judge.paths import SECRET_IN_URI, carries_secret, is_uri, resolve
-from coigw_judge.prompt import Template, load_template
+from coigw_judge.prompt import Layout, Template, load_templates
 from coigw_judge.record import OWN_FIELDS
 from coigw_judge.rubric import Reasons, Rubric, explain, load_rubric
+from coigw_judge.samples import Middle
 from coigw_judge.screens.config import Screen
 
 Decided = Literal["kept", "dropped", "review", "pending", "unscored", "screened", "duplicate", "unreadable"]
@@ -82,12 +84,16 @@ class GateConfig(Strict):
     each: Number | dict[str, Number] | None = Field(default=None, description="the least of each, or per dimension")
     require: list[str] = Field(default=[], description="checks that must be true: a rubric's all, or rubric.check")
     review: Review = Review()
+    use: Use = Field(default="sampled", description="sampled scores, or expected ones (docs/expected.md)")
 
 
 class EarlyExit(Strict):
     """Stop asking only where a score is below `floor`."""
 
     floor: Number
+
+
+MOST_SAMPLES = 100
 
 
 class Samples(Strict):
@@ -99,6 +105,25 @@ class Samples(Strict):
     exhaustive: float = Field(
         default=0.01, ge=0, le=1, description="share of records asked in full despite early exit: rates come from it"
     )
+    count: int = Field(default=1, ge=1, le=MOST_SAMPLES, description="samples of every record")
+    borderline: int | None = Field(
+        default=None, ge=1, le=MOST_SAMPLES, description="samples of records within the review band of a threshold"
+    )
+    use: Middle = Field(default="median", description="what several samples of a score come to")
+    temperature: Number | None = Field(
+        default=None, gt=0, description="of every sample but the first; default: the judge's own, 0.7 where that is 0"
+    )
+
+    @model_validator(mode="after")
+    def _not_fewer(self) -> "Samples":
+        if self.borderline is not None and self.borderline < self.count:
+            raise ValueError(f"borderline: {self.borderline} is less than count: {self.count}; both are samples in all")
+        return self
+
+    @property
+    def most(self) -> int:
+        """Samples of one record at the most, `repeat`'s not counted."""
+        return max(self.count, self.borderline or 1)
 
 
 class EstimateConfig(Strict):
@@ -130,6 +155,11 @@ class Job(Strict):
     samples: Samples = Samples()
     judge: JudgeConfig
     reasons: Reasons = Field(default="short", description="none, short (80 characters) or full (400)")
+    layout: Layout = Field(
+        default="isolated",
+        description="isolated: each rubric stands alone behind the record; panel: all stand in the common system text",
+    )
+    expected: bool = Field(default=False, description="store probability-weighted scores beside the sampled ones")
     long_text: Literal["reject", "head_tail"] = Field(
         default="reject", description="texts over the context: unscored (too_long), or their beginning and end, flagged"
     )
@@ -157,6 +187,51 @@ class Job(Strict):
     def _knows_the_context(self) -> "Job":
         if self.long_text == "head_tail" and self.judge.engine == "endpoint" and self.judge.context is None:
             raise ValueError("long_text: head_tail needs judge.context, the tokens that the server's model takes")
+        return self
+
+    @model_validator(mode="after")
+    def _can_draw_samples(self) -> "Job":
+        gate, samples = self.gate, self.samples
+        if gate.use == "expected" and samples.most > 1:
+            raise ValueError(
+                "gate.use: expected weighs all that one reply might have said, samples.count and samples.borderline "
+                "ask again: a gate decides on one of them; leave the other out"
+            )
+        bands = [gate.total is not None and gate.review.total, gate.each is not None and gate.review.each]
+        if samples.most > samples.count and not any(bands):
+            raise ValueError(
+                "samples.borderline needs gate.review: how near to a threshold is borderline, for instance "
+                "review: {total: 2, each: 1} beside the same keys of gate"
+            )
+        body = self.judge.extra_body
+        if samples.most > 1 and ("temperature" in body or body.get("seed") is not None):
+            raise ValueError(
+                "samples: judge.extra_body sets temperature or seed, which every sample must have of its own; use "
+                "judge.sampling.temperature and samples.temperature"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_give_expected(self) -> "Job":
+        if self.gate.use == "expected" and not self.expected:
+            raise ValueError(
+                "gate.use: expected needs `expected: true` at the top of the job, which stores such scores"
+            )
+        if not self.expected:
+            return self
+        if self.judge.engine == "endpoint":
+            raise ValueError(
+                "expected: a server's probabilities may be those before its grammar, cut off after a few tokens; "
+                "use judge.engine: vllm, or leave `expected` out"
+            )
+        given = self.judge.engine_args
+        if given.get("logprobs_mode", "raw_logprobs") != "raw_logprobs":
+            raise ValueError(
+                "expected: needs the probabilities as the model has them; leave engine_args.logprobs_mode out"
+            )
+        listed = given.get("max_logprobs", LISTED)
+        if isinstance(listed, int) and 0 <= listed < LISTED:
+            raise ValueError(f"expected: needs {LISTED} probabilities a token; leave engine_args.max_logprobs out")
         return self
 
 
@@ -193,7 +268,12 @@ class LoadedJob:
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
             "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
+            **({"expected": True} if self.gives_expected(rubric) else {}),
         }
+
+    def gives_expected(self, rubric: Rubric) -> bool:
+        """Whether a rubric's facts are to hold expected scores."""
+        return self.config.expected and bool(rubric.dimensions)
 
 
 def load_job(path: Path, overrides: Sequence[str] = (), **replaced: Any) -> LoadedJob:
@@ -239,8 +319,7 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FixJob(f"{path}: rubrics, then: {twice[0]} is named twice")
-    templates = {rubric.name: load_template(rubric, config.reasons) for rubric in (*rubrics, *then)}
-    gate = _bind_gate(config.gate, rubrics, path)
+    gate = _bind_gate(config.gate, rubrics, path, config.samples.most > 1)
     if config.order == "fewest_fields":
         rubrics = fewest_fields(rubrics, gate, config.floor)
     return LoadedJob(
@@ -248,7 +327,7 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
         path=path,
         rubrics=rubrics,
         then=then,
-        templates=templates,
+        templates=load_templates((*rubrics, *then), config.reasons, config.layout),
         gate=gate,
         store=resolve(config.store, path.parent),
         out=resolve(config.out, path.parent),
@@ -256,8 +335,9 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     )
 
 
-def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gate:
-    """Spell out the rubrics that `over` and `require` name, and make sure that the gate can be passed."""
+def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path, many: bool) -> Gate:
+    """Spell out the rubrics that `over` and `require` name, and make sure that the gate can be passed. `many`: it is
+    to decide on several samples."""
     dimensions = {f"{r.name}.{d.key}": r.scale.max for r in rubrics for d in r.dimensions}
     checks = [f"{r.name}.{c.key}" for r in rubrics for c in r.checks]
     over = list(dimensions) if gate.over is None else _spell_out(gate.over, list(dimensions), "gate.over", path)
@@ -277,7 +357,10 @@ def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path) -> Gat
         review_total=gate.review.total,
         review_each=gate.review.each,
         tops=tops,
+        use=gate.use,
     )
+    if many and not over:
+        raise FixJob(f"{path}: samples: only scores come to a median or mean, and the job's rubrics have no dimension")
     best = bound.decide(dict(tops), dict.fromkeys(require, True))
     if best.decision != "kept":
         raise FixJob(f"{path}: gate: no record can pass it: with the highest scores, {best.reasons[0].text}; lower it")

@@ -3,7 +3,9 @@
 One flat counter, which can be summed over processes:
 
     rows                        records done                 asks.made, asks.from_store, asks.retried
-    asks.failed.<cause>         requests without a score     tokens.prompt, tokens.cached, tokens.generated
+    asks.failed.<cause>         requests without a score     tokens.prompt, tokens.cached, tokens.generated,
+                                tokens.shareable of tokens.measured, where the judge says
+    asks.extra                  further samples (samples.py), and their part of those: tokens.extra_<kind>
     outcome.<outcome>.<rubric>  requests: `scored` or the cause why not     retried.<rubric>
     seconds.<span>.<rubric>     requests by how long they took: the number of a span of REQUEST_SECONDS
     flush.<span>                flushes likewise, of FLUSH_SECONDS          flush.failed, facts
@@ -26,6 +28,7 @@ from coigw_judge.logs import event
 from coigw_judge.record import Record, record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName
+from coigw_judge.samples import FIRST_EXTRA
 
 REQUEST_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
 """Upper bounds of the spans of a request's time, retries and waiting for a place in the engine included."""
@@ -103,6 +106,9 @@ class Ledger:
             tally[f"seconds.{bisect_left(REQUEST_SECONDS, made.seconds)}.{rubric}"] += 1
         for kind, tokens in made.spent.items():
             tally[f"tokens.{kind}"] += tokens
+        if need.sample >= FIRST_EXTRA:
+            tally["asks.extra"] += 1
+            tally.update({f"tokens.extra_{kind}": tokens for kind, tokens in made.spent.items()})
         count = tally[f"outcome.{cause}.{rubric}"] if cause else 0
         shown = 0 < count <= _LOGGED or (count and count == 10 ** (len(str(count)) - 1))
         _tell_settled(case, need, made, logging.INFO if shown else logging.DEBUG, count)

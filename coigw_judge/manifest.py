@@ -8,13 +8,17 @@ import json
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
+
+from pydantic import ValidationError
 
 from coigw_judge.asks import Planned
 from coigw_judge.errors import FixStore
-from coigw_judge.job import DECISIONS, LoadedJob
+from coigw_judge.job import DECISIONS, Job, LoadedJob
 from coigw_judge.paths import check_reach, open_filesystem, write_atomic
 from coigw_judge.progress import clock
+from coigw_judge.rubric import explain
 from coigw_judge.scan import Scan
 
 MEANINGLESS = "the embedded judge is untrained: its scores are MEANINGLESS and only show that the machinery works"
@@ -31,7 +35,8 @@ def build(
     complete: bool,
 ) -> dict[str, Any]:
     """The manifest (CONTRACT, A run folder). `counts` are select's, `tally` is fill's."""
-    asked, made = counts["asks.asked"] + counts["asks.repeated"], int(tally.get("asks.made", 0))
+    asked = counts["asks.asked"] + counts["asks.repeated"] + counts["further.asked"]
+    made = int(tally.get("asks.made", 0))
     identity = planned.identity
     return {
         "run": run,
@@ -47,12 +52,21 @@ def build(
             "skipped": counts["asks.skipped"],
             "failed": counts["asks.failed"],
             "retried": int(tally.get("asks.retried", 0)),
+            "extra": int(tally.get("asks.extra", 0)),
+            "extra_failed": counts["further.failed"],
             "exhaustive": counts["asks.exhaustive"],
         },
         "exhaustive": {"share": job.config.samples.exhaustive, "rows": counts["exhaustive.rows"]},
         "repeat": job.config.samples.repeat,
         "repeated": {"rows": counts["repeat.asked"], "flipped": counts["repeat.flipped"]},
+        "samples": asdict(planned.plan.samples),
+        "borderline": {
+            "rows": counts["borderline.rows"],
+            "resampled": counts["several.rows"],
+            "flipped": counts["several.flipped"],
+        },
         "failures": _under(counts, "failed."),
+        "expected": {"given": counts["expected.given"], "missing": _under(counts, "expected.missing.")},
         "flags": _under(counts, "flag."),
         "screens": _screens(scan, counts),
         "genres": {
@@ -65,7 +79,11 @@ def build(
             "prompt": int(tally.get("tokens.prompt", 0)),
             "prompt_cached": int(tally.get("tokens.cached", 0)),
             "generated": int(tally.get("tokens.generated", 0)),
+            "extra_prompt": int(tally.get("tokens.extra_prompt", 0)),
+            "extra_cached": int(tally.get("tokens.extra_cached", 0)),
+            "extra_generated": int(tally.get("tokens.extra_generated", 0)),
         },
+        "cache": _cache(tally),
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "judge": {
             "engine": identity.engine,
@@ -80,6 +98,20 @@ def build(
         "configuration": job.config.model_dump(mode="json"),
         "versions": _versions(),
         "complete": complete,
+    }
+
+
+def _cache(tally: Mapping[str, float]) -> dict[str, float | None]:
+    """What the prefix cache gave: `hit_rate` of the prompt tokens, `best_hit_rate` if it had forgotten nothing (what
+    the layout allows; None where the judge can not say), `prefilled_per_record`, tokens for each record that the fill
+    brought to its end."""
+    prompt, rows = tally.get("tokens.prompt", 0), tally.get("rows", 0)
+    prefilled = prompt - tally.get("tokens.cached", 0)
+    measured = tally.get("tokens.measured", 0)
+    return {
+        "hit_rate": round(tally.get("tokens.cached", 0) / prompt, 4) if prompt else None,
+        "best_hit_rate": round(tally.get("tokens.shareable", 0) / measured, 4) if measured else None,
+        "prefilled_per_record": round(prefilled / rows, 1) if prompt and rows else None,
     }
 
 
@@ -146,6 +178,17 @@ def read(folder: str) -> dict[str, Any]:
     return found
 
 
+def configuration(manifest: Mapping[str, Any]) -> Job:
+    """The job that a run was made by. Raises FixStore where another version wrote what this one does not read."""
+    try:
+        return Job.model_validate(manifest.get("configuration"))
+    except ValidationError as error:
+        raise FixStore(
+            f"run {manifest.get('run')}: manifest.json: configuration: {explain(error, Job)}; another version of "
+            "coigw-judge wrote it: read it with that one, or make the run folder anew with `coigw-judge select`"
+        ) from error
+
+
 def summary(manifest: Mapping[str, Any], folder: str) -> str:
     """What a run did, for a terminal."""
     lines = [f"{manifest['job']}: {manifest['rows_in']:,} rows"]
@@ -209,17 +252,51 @@ def _cost_lines(manifest: Mapping[str, Any]) -> list[str]:
     if repeated["rows"]:
         share = repeated["flipped"] / repeated["rows"]
         lines.append(f"asked twice: {repeated['rows']:,} rows, of which {repeated['flipped']:,} flipped ({share:.1%})")
+    lines += _sample_lines(manifest)
     in_full = manifest.get("exhaustive")
     if in_full and in_full["rows"]:
         lines.append(
             f"asked in full: {in_full['rows']:,} rows, so that rates are known (samples.exhaustive): "
             f"{asks['exhaustive']:,} asks that early exit would have spared"
         )
+    lines += _expected_lines(manifest)
     if tokens["prompt"]:
-        hit = tokens["prompt_cached"] / tokens["prompt"]
-        lines.append(f"tokens: {tokens['prompt']:,} prompt ({hit:.0%} from cache), {tokens['generated']:,} generated")
+        lines.append(_token_line(tokens, manifest["cache"]))
     lines.append("time: " + ", ".join(f"{name} {clock(value)}" for name, value in seconds.items()))
     return [*lines, *_plan_lines(manifest)]
+
+
+def _token_line(tokens: Mapping[str, int], cache: Mapping[str, float | None]) -> str:
+    best, each = cache["best_hit_rate"], cache["prefilled_per_record"]
+    hit = f"{tokens['prompt_cached'] / tokens['prompt']:.1%} from cache"
+    hit += f", {best:.1%} at best" if best is not None else ""
+    prefilled = f", {each:,.0f} prefilled per record" if each is not None else ""
+    return f"tokens: {tokens['prompt']:,} prompt ({hit}){prefilled}, {tokens['generated']:,} generated"
+
+
+def _sample_lines(manifest: Mapping[str, Any]) -> list[str]:
+    """What further samples did, and what they cost; nothing where no row has several."""
+    found, samples, tokens = manifest["borderline"], manifest["samples"], manifest["tokens"]
+    if not found["resampled"]:
+        return []
+    share = found["flipped"] / found["resampled"]
+    near = f", {found['rows']:,} of them near a threshold" if samples["borderline"] > samples["count"] else ""
+    failed = manifest["asks"]["extra_failed"]
+    return [
+        f"several samples ({samples['use']}): {found['resampled']:,} rows{near}; {found['flipped']:,} ({share:.1%}) "
+        "decided otherwise than by the first",
+        f"  extra cost: {manifest['asks']['extra']:,} asks, {tokens['extra_prompt'] - tokens['extra_cached']:,} tokens "
+        f"prefilled, {tokens['extra_generated']:,} generated"
+        + (f"; {failed:,} further samples gave no score and are left out" if failed else ""),
+    ]
+
+
+def _expected_lines(manifest: Mapping[str, Any]) -> list[str]:
+    expected = manifest["expected"]
+    if not expected["given"] and not expected["missing"]:
+        return []
+    missing = "; ".join(f"{cause} {n:,}" for cause, n in expected["missing"].items())
+    return [f"expected scores: {expected['given']:,}" + (f", missing: {missing}" if missing else "")]
 
 
 def _plan_lines(manifest: Mapping[str, Any]) -> list[str]:

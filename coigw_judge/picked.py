@@ -14,7 +14,7 @@ from urllib.parse import quote
 from coigw_judge import encoding, source
 from coigw_judge.errors import FixSource
 from coigw_judge.files import File, Row, Split
-from coigw_judge.job import Job
+from coigw_judge.manifest import configuration
 from coigw_judge.paths import is_uri
 from coigw_judge.record import Record, Unreadable, to_record
 from coigw_judge.text_rows import read_head
@@ -25,7 +25,7 @@ Place = tuple[str, int]
 
 def records(manifest: Mapping[str, Any], places: Iterable[Place]) -> dict[Place, Record | str]:
     """The records at some places as the input has them now, or why they can not be had. `manifest`: of the run."""
-    job = Job.model_validate(manifest["configuration"])
+    job = configuration(manifest)
     base = Path(manifest["job_file"]).parent
     found: dict[Place, Record | str] = {}
     for name, group in groupby(sorted(places), key=lambda place: place[0]):

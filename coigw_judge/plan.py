@@ -2,8 +2,9 @@
 
     needs = plan.next(subject, facts)      facts: what the store holds, by request key
 
-It returns nothing once the gate has decided (early exit) or everything was asked; then the `then` rubrics of a
-record that ends as kept or review; then nothing for good. Because a second run walks the same steps over the
+It returns nothing once the gate has decided (early exit) or everything was asked; then the further samples that are
+due by the first ones (samples.py), all at once; then, by what all samples come to, the `then` rubrics of a record that
+ends as kept or review; then nothing for good. Because a second run walks the same steps over the
 same facts, it asks nothing.
 A small share of the records, chosen by their digests, is asked a second time from the start (sample 1), so that it
 can be told what re-asking alone changes. The second sample decides nothing.
@@ -13,7 +14,7 @@ Not known here: texts (digests are enough), judges, stores.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from coigw_judge.ask import Need, request_key
 from coigw_judge.card import Scorecard
@@ -22,6 +23,7 @@ from coigw_judge.headtail import HeadTail
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName, Rubric
+from coigw_judge.samples import Resampling, further, merged
 
 Facts = Mapping[bytes, Scored | Unscored]
 GENRE_RUBRIC = "genre"
@@ -47,8 +49,8 @@ class Plan:
 
     `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
     `repeat`: the share of records that are asked a second time. `exhaustive`: the share whose first samples are asked
-    in full although early exit is on. `head_tail`: how texts over the context are shown
-    (None: not at all).
+    in full although early exit is on. `head_tail`: how texts over the context are shown (None: not at all). `samples`:
+    who is asked more than once for a decision.
     """
 
     rubrics: tuple[Rubric, ...]
@@ -60,6 +62,7 @@ class Plan:
     repeat: float = 0.0
     exhaustive: float = 0.0
     head_tail: HeadTail | None = None
+    samples: Resampling = field(default_factory=Resampling)
 
     def next(self, subject: Subject, facts: Facts) -> list[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""
@@ -68,12 +71,27 @@ class Plan:
     def first(self, subject: Subject, facts: Facts) -> list[Need]:
         """What of `next` the decision hangs on, and the `then` rubrics."""
         needs = self._next(subject, facts, 0)
+        needs = needs or [need for need in self._further(subject, facts) if need.key not in facts]
         if needs or not self.then:
             return needs
         genre = self.genre(subject, facts)
         if self.card(subject, facts).decide(self.gate).decision not in ("kept", "review"):
             return []
         return [n for n in self._needs(self.then, subject, genre) if n.key not in facts]
+
+    def further(self, subject: Subject, facts: Facts) -> list[Need]:
+        """The further samples that are due, asked or not; none before the first samples are complete."""
+        return [] if self.samples.most == 1 or self._next(subject, facts, 0) else self._further(subject, facts)
+
+    def _further(self, subject: Subject, facts: Facts) -> list[Need]:
+        if self.samples.most == 1:
+            return []
+        due = self.samples.due(self.card_of(subject, facts), self.gate)
+        if not due:
+            return []
+        genre = self.genre(subject, facts)
+        wanted = ((rubric, sample) for rubric in self.rubrics for sample in further(due.get(rubric.name, 1)))
+        return [self.need(rubric, subject, genre, sample) for rubric, sample in wanted]
 
     def second(self, subject: Subject, facts: Facts) -> list[Need]:
         """What of `next` only tells how steady the judge is."""
@@ -86,7 +104,7 @@ class Plan:
         open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
         if not self.early_exit or not open_needs or (not sample and self.in_full(subject)):
             return open_needs
-        return [] if self.ends(self.card(subject, facts, sample)) else open_needs[:1]
+        return [] if self.ends(self.card_of(subject, facts, sample)) else open_needs[:1]
 
     def repeats(self, subject: Subject) -> bool:
         """Whether the record is among those that are asked a second time."""
@@ -102,7 +120,8 @@ class Plan:
 
     def beyond(self, subject: Subject, facts: Facts) -> list[str]:
         """The rubrics of a record that is asked in full whose facts early exit would have spared."""
-        lean, seen, wanted = replace(self, exhaustive=0.0, then=()), dict[bytes, Scored | Unscored](), set[bytes]()
+        lean = replace(self, exhaustive=0.0, then=(), samples=Resampling())
+        seen, wanted = dict[bytes, Scored | Unscored](), set[bytes]()
         while needs := [need for need in lean.first(subject, seen) if need.key in facts]:
             wanted.update(need.key for need in needs)
             seen |= {need.key: facts[need.key] for need in needs}
@@ -110,7 +129,17 @@ class Plan:
         return [need.rubric for need in known if need.key not in wanted]
 
     def card(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
-        """All that `facts` say of the record in a sample; `then` rubrics have but one."""
+        """All that `facts` say of the record: what the gate decides on, with what further samples come to. Or what they
+        say of it in the `repeat` sample alone (1)."""
+        if sample:
+            return self.card_of(subject, facts, sample)
+        others: dict[str, list[Scored | Unscored | None]] = {}
+        for need in self.further(subject, facts):
+            others.setdefault(need.rubric, []).append(facts.get(need.key))
+        return merged(self.card_of(subject, facts), others, self.samples.use)
+
+    def card_of(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
+        """What `facts` say of the record in one sample; `then` rubrics have but one."""
         genre = self.genre(subject, facts)
         asked: dict[str, Scored | Unscored | None] = {}
         lacking = []
@@ -153,7 +182,7 @@ class Plan:
         """Whether early exit asks no more of a record of which this is known."""
         if card.decide(self.gate).decision != "dropped":
             return False
-        return self.floor is None or any(score < self.floor for score in card.scores().values())
+        return self.floor is None or any(score < self.floor for score in card.scores(self.gate.use).values())
 
     def _needs(self, rubrics: tuple[Rubric, ...], subject: Subject, genre: str | None, sample: int = 0) -> list[Need]:
         return [self.need(rubric, subject, genre, sample) for rubric in rubrics if applies(rubric, subject)]
@@ -163,8 +192,9 @@ class Plan:
         guidance = self.guidance(rubric, genre)
         policy = self.head_tail
         cut = policy.key(subject.digests) if policy is not None and policy.concerns(subject.chars) else None
-        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut)
-        return Need(rubric.name, key, guidance, sample)
+        at = self.samples.temperature_of(sample)
+        key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut, at)
+        return Need(rubric.name, key, guidance, sample, at)
 
     def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""

@@ -1,8 +1,12 @@
 """What the judge reads: the record's fields first, then the rubric's question.
 
 A prompt file (prompts/*.md) begins with the placeholders of the fields its rubric reads, in the order of
-rubric.FIELDS and with nothing between them, so that all requests of one record share their longest prefix
-(layout `isolated`). Then come the task, {{rubric}}, {{genre}} and {{reply}}.
+rubric.FIELDS and with nothing between them, so that all requests of one record share their longest prefix.
+Then come the task, {{rubric}}, {{genre}} and {{reply}}.
+
+Under the layout `isolated` a rubric's task stands behind the fields, and no rubric sees another's text. Under `panel`
+the tasks of all of a job's rubrics stand in the system text, which every request of a run shares, and behind the fields
+a line names the one that counts: least to prefill, but whoever edits one rubric changes every request.
 
 A record's text stands between delimiters that carry 64 bits of a cryptographic hash of that very text: a
 text can not contain its own hash, so it can not close its own block. That guards against instructions in
@@ -13,9 +17,10 @@ Not known here: tokens, chat templates, models.
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from coigw_judge.errors import FixRubric
 from coigw_judge.rubric import (
@@ -40,6 +45,10 @@ OMISSION = "……（原文太长，此处由编者略去 {chars} 字）……"
 
 USUAL = Scale()
 """The scale that the system text names; a dimension's heading gives any other."""
+
+Layout = Literal["isolated", "panel"]
+PANEL = "下面列出几份评审表。每次只用其中一份，材料之后会点出它的名字；别的表当作不存在，既不作答，也不拿来比照。"
+"""Opens the list of a panel's rubrics in the system text."""
 
 REPLY = "回复 JSON："
 """What {{reply}} becomes: a last word behind the rubric; the keys stand in its headings."""
@@ -105,6 +114,30 @@ def load_template(rubric: Rubric, reasons: Reasons) -> Template:
     filled = {"rubric": describe(rubric), "genre": "\0", "reply": REPLY}
     before, after = _PLACEHOLDER.sub(lambda match: filled[match[1]], body).split("\0")
     return Template(f"{_system()}\n\n{reply_form(reasons)}", before.strip(), after.strip(), head)
+
+
+def load_templates(rubrics: Sequence[Rubric], reasons: Reasons, layout: Layout) -> dict[str, Template]:
+    """The templates of a job's rubrics by name. Raises FixRubric as load_template.
+
+    A panel lists its rubrics by name and not in the order of the asks, so that another order changes no request.
+    """
+    alone = {rubric.name: load_template(rubric, reasons) for rubric in rubrics}
+    if layout == "isolated":
+        return alone
+    listed = sorted(rubrics, key=lambda rubric: rubric.name)
+    sheets = [f"{_sheet(rubric)}\n\n{alone[rubric.name].before_genre}" for rubric in listed]
+    return {
+        rubric.name: replace(
+            alone[rubric.name],
+            system="\n\n".join((alone[rubric.name].system, PANEL, *sheets)),
+            before_genre=f"按{_sheet(rubric)}作答，只答这一份。",
+        )
+        for rubric in rubrics
+    }
+
+
+def _sheet(rubric: Rubric) -> str:
+    return f"《评审表 {rubric.name} {rubric.title}》"
 
 
 def _split_fields(text: str, rubric: Rubric, path: Path) -> tuple[tuple[FieldName, ...], str]:

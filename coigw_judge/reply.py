@@ -46,6 +46,8 @@ class Scored:
     """The reply, its lone surrogates as U+FFFD so that it can be stored."""
     flags: tuple[str, ...] = ()
     """What a reader must know of how it was asked: `head_tail:answer 12034`, characters of a field not shown."""
+    expected: Mapping[str, float | None] = field(default_factory=dict)
+    """Probability-weighted scores beside the sampled ones (expected.py), None where there is none; or nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -196,7 +196,9 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     none: Counter[str] = Counter()
-    counts = (found.asks, found.waiting, found.waiting_again, found.waiting_full) if found else (none, none, none, none)
+    counts = (none, none, none, none, none)
+    if found:
+        counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further, found.waiting_full)
     parts = stage.store.parts()
     return Inquiry(
         job=stage.job,

@@ -28,6 +28,7 @@ _RAW_COLUMNS = (
     "finish_reason",
     "attempt",
     "flags",
+    "sample",
     "record",
 )
 _WIDEST = 100
@@ -41,7 +42,10 @@ _SETTLED = {
 
 
 def find(run: str, row: str) -> dict[str, Any]:
-    """A row's verdict, texts, thresholds and raw replies. Raises FixStore where the run has no such row."""
+    """A row's verdict, what screens said, thresholds, texts and raw replies.
+
+    Raises FixStore where the run has no such row.
+    """
     opened = diff_rows.open_run(run)
     verdict = _verdict(opened, row)
     place = (verdict["file"], verdict["position"])
@@ -50,6 +54,7 @@ def find(run: str, row: str) -> dict[str, Any]:
     rubrics, _ = verdict_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
+        "screens": [asdict(hit) for hit in explained.hits(opened, verdict)],
         "gate": [asdict(test) for test in explained.tests(opened, verdict)],
         "texts": dict(texts.texts) if isinstance(texts, Record) else {},
         "missing": "" if isinstance(texts, Record) else texts,
@@ -82,8 +87,8 @@ def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]
     identity = record_digest(digests)
     table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
     return [
-        {name: row[name] for name in ("rubric", "raw", "cause", "finish_reason", "attempt", "flags")}
-        for row in table.to_pylist()
+        {name: row[name] for name in ("rubric", "sample", "raw", "cause", "finish_reason", "attempt", "flags")}
+        for row in sorted(table.to_pylist(), key=lambda row: row["sample"])
         if row["record"] == identity
     ]
 
@@ -94,7 +99,7 @@ def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]
 def as_text(found: Mapping[str, Any], width: int | None = None) -> str:
     """For a terminal; lines are folded by the width that characters take there (default: the terminal's)."""
     width = max(30, min(_WIDEST, width or shutil.get_terminal_size().columns))
-    parts = [_head(found, width), _gate_lines(found)]
+    parts = [_head(found, width), _screen_lines(found, width), _gate_lines(found)]
     for name, text in found["texts"].items():
         parts.append([f"== {name} ({len(text):,} characters)", *fold(printable(text), width)])
     if found["missing"]:
@@ -116,6 +121,13 @@ def _head(found: Mapping[str, Any], width: int) -> list[str]:
     if found["judge"]["meaningless"]:
         lines += sentence(f"! {manifests.MEANINGLESS}", width)
     return lines
+
+
+def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
+    lines = []
+    for hit in found["screens"]:
+        lines += sentence(one_line(f"{hit['screen']} ({hit['action']}): {hit['text']}"), width)
+    return ["== screens", *lines] if lines else []
 
 
 def _gate_lines(found: Mapping[str, Any]) -> list[str]:
@@ -143,7 +155,9 @@ def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
         if "." not in name or value is None:
             continue
         title = found["titles"].get(name, "")
-        lines.append(f"{name} {title}: {_shown(value)}" if title else f"{name}: {_shown(value)}")
+        expected = (verdict.get("expected") or {}).get(name)
+        shown = _shown(value) + (f" (expected {expected:.2f})" if expected is not None else "") + _apart(verdict, name)
+        lines.append(f"{name} {title}: {shown}" if title else f"{name}: {shown}")
         reason = verdict["judge_reasons"].get(name)
         if reason:
             lines += ["  " + line for line in fold(printable(reason), width - 2)]
@@ -151,6 +165,12 @@ def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
         if verdict[kind]:
             lines += sentence(f"{word}: {one_line(', '.join(verdict[kind]))}", width, "")
     return lines or ["none"]
+
+
+def _apart(verdict: Mapping[str, Any], name: str) -> str:
+    """How far several samples lie apart; nothing where there is one."""
+    spread = (verdict.get("spread") or {}).get(name)
+    return "" if spread is None else f" (of up to {verdict['samples']} samples, {spread:g} apart)"
 
 
 def _notes(found: Mapping[str, Any], width: int) -> list[list[str]]:
@@ -165,5 +185,7 @@ def _raw(found: Mapping[str, Any], width: int) -> list[list[str]]:
     parts = []
     for reply in found["replies"]:
         state = ", ".join((reply["cause"] or "scored", str(reply["finish_reason"]), *(reply["flags"] or ())))
-        parts.append([f"== raw reply: {reply['rubric']} ({one_line(state)})", *fold(printable(reply["raw"]), width)])
+        which = f" sample {reply['sample']}" if reply["sample"] else ""
+        title = f"== raw reply: {reply['rubric']}{which} ({one_line(state)})"
+        parts.append([title, *fold(printable(reply["raw"]), width)])
     return parts

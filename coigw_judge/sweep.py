@@ -2,7 +2,8 @@
 
 A pass counts how many records share which scores (bucket.Standing); the gates are then tried on those patterns, so
 a grid of fifty gates reads the store once. Where a fact that a gate needs was never asked (an earlier, stricter
-gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not.
+gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not. So it is where a gate has
+records near a threshold that were not asked the further samples (samples.py) which it wants of them.
 Not known here: Ray, the gate's other keys, which stay as the job has them.
 """
 
@@ -21,12 +22,15 @@ from coigw_judge.card import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.gate import Gate
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.samples import Others, Resampling, merged
 
 Grid = Mapping[str, tuple[float, ...]]
 """Values of `total` and `each` to try."""
 
 _RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
 _MOST_GATES = 10_000
+_SLACK = 1e-9
+"""Less than a difference between scores can be, more than sums of floats are off by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +66,89 @@ def parse_grid(text: str) -> Grid:
 def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
-    for each in buckets.read(view, bucket).standings:
-        counts[_as_json(each.card)] += each.count
+    for each in buckets.read(view, bucket, every_sample=True).standings:
+        counts[told(each.first or each.card, view.plan.gate, each.others)] += each.count
     return dict(counts)
 
 
-def yields(gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]]) -> list[Yield]:
-    """Try every gate of the grid on what `count` found in all buckets. What the grid does not name stays the gate's."""
+def told(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
+    """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
+    return _as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
+
+
+def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
+    """A card whose scores have the sum and the least score of the given one, both in full hundredths.
+
+    Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
+    holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
+    """
+    scores = card.scores(gate.use)
+    known = [name for name in gate.over or () if name in scores]
+    if not known or isinstance(gate.each, Mapping):
+        return _with_scores(card, scores)
+    least = _hundredths(min(scores[name] for name in known))
+    alike = dict.fromkeys(known, least)
+    alike[known[-1]] = _hundredths(math.fsum(scores[name] for name in known)) - least * (len(known) - 1) + _SLACK
+    return _with_scores(card, alike)
+
+
+def _hundredths(value: float) -> float:
+    return math.floor(value * 100 + _SLACK) / 100
+
+
+def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
+    """The card with these scores, as `rubric.dimension`, as if they were sampled."""
+    facts = dict(card.facts)
+    for rubric, fact in card.facts.items():
+        if isinstance(fact, Scored):
+            own = {name.partition(".")[2]: v for name, v in scores.items() if name.partition(".")[0] == rubric}
+            facts[rubric] = replace(fact, scores=own, expected={})
+    return Scorecard(facts, card.not_applicable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """What is known of some rows: the card of their first samples, and the further ones, as far as they are there."""
+
+    first: Scorecard
+    others: Others
+
+
+def yields(
+    gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]], samples: Resampling | None = None
+) -> list[Yield]:
+    """Try every gate of the grid on what `count` found in all buckets. What the grid does not name stays the gate's.
+
+    `samples`: who is due more than one (None: nobody).
+    """
     patterns: Counter[str] = Counter()
     for found in counted:
         patterns.update(found)
     each = gate.each if "each" not in grid else None
     cards = _alike(((_from_json(text), rows) for text, rows in patterns.items()), gate, isinstance(each, Mapping))
     gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
-    return [_yield(_changed(gate, total, each), cards) for total, each in gates]
+    return [_yield(_changed(gate, total, each), cards, samples or Resampling()) for total, each in gates]
 
 
-def _alike(cards: Iterable[tuple[Scorecard, int]], gate: Gate, by_dimension: bool) -> list[tuple[Scorecard, int]]:
+def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -> list[tuple[_Card, int]]:
     """One card, with all their rows, for cards that no gate of a grid tells apart.
 
     Where all is known and one threshold holds for every dimension, a gate sees the sum, the lowest score and whether a
-    check failed. `by_dimension`: thresholds differ, so every card stays.
+    check failed; that also tells whether a threshold is near. `by_dimension`: thresholds differ, so every card stays,
+    as does one with further samples.
     """
-    found: dict[Any, tuple[Scorecard, int]] = {}
-    for number, (card, rows) in enumerate(cards):
+    found: dict[Any, tuple[_Card, int]] = {}
+    for number, (known_of, rows) in enumerate(cards):
+        card = known_of.first
         scores, checks = card.scores(), card.checks()
         over = gate.over if gate.over is not None else tuple(scores)
         known = not card.not_applicable and all(name in scores for name in over)
         known = known and all(name in checks for name in gate.require)
         key: Any = number
-        if known and over and not by_dimension:
+        if known and over and not by_dimension and not any(any(others) for others in known_of.others.values()):
             chosen = [scores[name] for name in over]
             key = (math.fsum(chosen), min(chosen), all(checks[name] for name in gate.require))
-        found[key] = (card, rows + (found[key][1] if key in found else 0))
+        found[key] = (known_of, rows + (found[key][1] if key in found else 0))
     return list(found.values())
 
 
@@ -103,11 +157,14 @@ def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:
     return gate if each is None else replace(gate, each=each)
 
 
-def _yield(gate: Gate, cards: list[tuple[Scorecard, int]]) -> Yield:
+def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Yield:
     kept = possible = review = 0
-    for card, rows in cards:
+    for known, rows in cards:
+        card, complete = _with_others(known, gate, samples)
         decision = card.decide(gate)
-        if decision.decision == "kept":
+        if not complete:
+            possible += rows
+        elif decision.decision == "kept":
             kept += rows
         elif decision.decision == "review":
             review += rows
@@ -118,10 +175,19 @@ def _yield(gate: Gate, cards: list[tuple[Scorecard, int]]) -> Yield:
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 
 
-def _as_json(card: Scorecard) -> str:
+def _with_others(known: _Card, gate: Gate, samples: Resampling) -> tuple[Scorecard, bool]:
+    """The card on which a gate decides, and whether all samples that it wants are there."""
+    due = samples.due(known.first, gate)
+    others = {rubric: [*known.others.get(rubric, ()), *[None] * most][: most - 1] for rubric, most in due.items()}
+    complete = all(other is not None for each in others.values() for other in each)
+    return merged(known.first, others, samples.use), complete
+
+
+def _as_json(card: Scorecard, others: Others | None = None) -> str:
     facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
-    return json.dumps([facts, unasked, card.not_applicable], ensure_ascii=False, sort_keys=True)
+    further = {name: [each and _told(each) for each in asked] for name, asked in (others or {}).items()}
+    return json.dumps([facts, unasked, card.not_applicable, further], ensure_ascii=False, sort_keys=True)
 
 
 def _told(fact: Scored | Unscored) -> dict[str, Any]:
@@ -130,12 +196,15 @@ def _told(fact: Scored | Unscored) -> dict[str, Any]:
     return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
 
 
-def _from_json(text: str) -> Scorecard:
-    facts, unasked, not_applicable = json.loads(text)
-    known: dict[str, Scored | Unscored | None] = {
-        rubric: Unscored(cause=fact["failed"]) if "failed" in fact else Scored(**fact) for rubric, fact in facts.items()
-    }
-    return Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable))
+def _from_json(text: str) -> _Card:
+    facts, unasked, not_applicable, further = json.loads(text)
+    known: dict[str, Scored | Unscored | None] = {rubric: _fact(told) for rubric, told in facts.items()}
+    others = {rubric: [each and _fact(each) for each in asked] for rubric, asked in further.items()}
+    return _Card(Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable)), others)
+
+
+def _fact(told: Mapping[str, Any]) -> Scored | Unscored:
+    return Unscored(cause=told["failed"]) if "failed" in told else Scored(**told)
 
 
 def as_text(found: list[Yield], rows_in: int) -> str:

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import genres, in_full, spans
+from coigw_judge import expected, genres, in_full, spans
+from coigw_judge.ask import Need
 from coigw_judge.bucket import Bucket, Standing, View
 from coigw_judge.card import Scorecard
 from coigw_judge.gate import Decision, Gate
@@ -49,19 +50,23 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
 
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
-    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_full` by
-    those that are asked in full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work`
-    go the numbers of the rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known).
-    Of records with the same texts and genre only the first is to be asked: the others share its facts.
+    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
+    by those of further ones (samples.py), a rubric as often as it is asked, `waiting_full` by those that are asked in
+    full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers of the
+    rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the
+    same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
+    further: Counter[str] = Counter()
     full: Counter[str] = Counter()
     for each in found.standings:
-        if each.open:
-            (full if each.in_full else waiting)["+".join(_not_asked(each.card))] += each.count
+        if each.open and (names := _not_asked(each.card)):
+            (full if each.in_full else waiting)["+".join(names)] += each.count
+        if each.others and (names := [need.rubric for need in each.open if need.sample]):
+            further["+".join(names)] += each.count
         if each.again is not None and each.open_again:
             again["+".join(_not_asked(each.again))] += each.count
         for rubric, fact in each.card.facts.items():
@@ -77,7 +82,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_full": full}
+    counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_further": further}
+    counts["waiting_full"] = full
     share = in_full.told(view, bucket, found.standings)
     return {"rows": len(wanted), "share": share, **{name: dict(each) for name, each in counts.items()}}
 
@@ -98,8 +104,12 @@ def verdict_schema(plan: Plan) -> pa.Schema:
 
     Beside those: `file`, `position`, `chars`; `record`, the digest of the texts in hex; `suspected`, what in the record
     addresses the judge; `repeat_decision` and `repeat_scores`, what a second sample alone gives where one was asked;
+    `samples`, the most samples that the scores of a rubric rest on, and `spread`, by `rubric.dimension` how far the
+    highest of them lies above the lowest, null where there is but one (the score columns and `total` hold what the gate
+    decided on, the median or mean of all samples; checks, choices, notes and reasons are the first sample's);
     `category` of the genre, where the taxonomy knows it; `screens`, a sentence for each screen that hit, also where it
-    only flags; `published`, the day; `ttr` and `mattr`, lexical diversity.
+    only flags; `published`, the day; `ttr` and `mattr`, lexical diversity; `expected`, the expected scores
+    by `rubric.dimension`, null where there is none.
     """
     rubrics = (*plan.rubrics, *plan.then)
     scores = [(f"{r.name}.{d.key}", pa.float64()) for r in rubrics for d in r.dimensions]
@@ -113,7 +123,8 @@ def verdict_schema(plan: Plan) -> pa.Schema:
     after += [("suspected", pa.string()), ("repeat_decision", pa.string()), ("repeat_scores", _NUMBERS)]
     after += [("category", pa.string()), ("screens", _STRINGS), ("published", pa.date32())]
     after += [("source", pa.string()), ("region", pa.string())]
-    after += [("ttr", pa.float32()), ("mattr", pa.float32())]
+    after += [("ttr", pa.float32()), ("mattr", pa.float32()), ("expected", _NUMBERS)]
+    after += [("samples", pa.int32()), ("spread", _NUMBERS)]
     return pa.schema([*before, *scores, *checks, *choices, *after])
 
 
@@ -121,9 +132,11 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     """Decide a bucket's rows and write them as one part of `folder`; returns counts.
 
     Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `repeat.asked`, `repeat.flipped`, `exhaustive.rows`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `expected.given`, `expected.missing.<cause>`, `repeat.asked`,
+    `repeat.flipped`, `exhaustive.rows`,
     `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
-    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`.
+    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
+    `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
     """
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(view.plan)
@@ -138,6 +151,7 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
             counts[f"{name}.{value['values']}"] += value["counts"]
     counts.update(_count_genres(table))
     counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
+    counts.update(expected.count(view.plan, found))
     return dict(counts)
 
 
@@ -173,13 +187,14 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
 
 def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
     """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
-    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py)."""
+    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py), why
+    an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
     flags = [each or [] for each in found.rows["flags"].to_pylist()]
     if not view.drop_duplicates:
         for row in np.flatnonzero(duplicate).tolist():
             flags[row].append("duplicate")
     stated = found.facts["flags"]
-    flagged = pc.list_value_length(stated).to_numpy() > 0
+    flagged = (pc.list_value_length(stated).to_numpy() > 0) & _of_first_samples(found)
     if np.any(flagged):
         flagged &= pc.is_null(found.facts["cause"]).to_numpy()
         of_fact = {at: _names(stated[at].as_py()) for at in np.flatnonzero(flagged).tolist()}
@@ -188,7 +203,18 @@ def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
             named[[at for at, names in of_fact.items() if name in names]] = True
             for row in found.judged[_shown_by(found, named)].tolist():
                 flags[row].append(name)
+    for row in found.judged[expected.stood_in(view.plan, found)].tolist():
+        flags[row].append(expected.STOOD_IN)
     return pa.array(flags, _STRINGS)
+
+
+def _of_first_samples(found: Bucket) -> Numbers:
+    """Which facts are some row's first sample: the flags of further ones say how they were drawn, which is no row's."""
+    theirs = np.zeros(len(found.facts), bool)
+    for (_, sample), at in found.fact_of.items():
+        if sample == 0:
+            theirs[at[at >= 0]] = True
+    return theirs
 
 
 def _names(flags: list[str]) -> set[str]:
@@ -216,6 +242,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
     columns["genre"] = spread.rows(found.genres)
     columns["category"] = _categories(columns["genre"])
+    several = [each.card.scores() if each.card.samples else {} for each in found.standings]
     for rubric in (*view.plan.rubrics, *view.plan.then):
         at = found.fact_of[rubric.name, 0]
         for kind_name, items in (
@@ -225,10 +252,14 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
         ):
             for item in items:
                 values = buckets.looked_up(found.facts[kind_name], item.key)
-                columns[f"{rubric.name}.{item.key}"] = spread.facts(values, at)
+                name = f"{rubric.name}.{item.key}"
+                columns[name] = spread.facts(values, at)
+                if kind_name == "scores" and any(several):
+                    columns[name] = spread.instead(columns[name], [scores.get(name) for scores in several])
     asked = [(rubric.name, found.fact_of[rubric.name, 0]) for rubric in (*view.plan.rubrics, *view.plan.then)]
     columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
     columns["notes"] = spread.maps(found.facts["notes"], asked)
+    columns["expected"] = spread.maps(found.facts["expected"], asked)
     return columns
 
 
@@ -249,6 +280,8 @@ _PER_PATTERN: Mapping[str, pa.DataType] = {
     "not_applicable": _STRINGS,
     "repeat_decision": pa.string(),
     "repeat_scores": _NUMBERS,
+    "samples": pa.int32(),
+    "spread": _NUMBERS,
 }
 
 
@@ -265,6 +298,10 @@ class _Spread:
         at = np.full(self._found.rows.num_rows, len(values) - 1, np.int64)
         at[self._found.judged] = self._found.pattern
         return pa.array(values, kind).take(pa.array(at))
+
+    def instead(self, values: pa.Array, per_pattern: Sequence[float | None]) -> pa.Array:
+        """Scores per row, those of a pattern instead of them where it has some."""
+        return pc.coalesce(self.patterns([*per_pattern, None], pa.float64()), values)
 
     def rows(self, values: pa.Array) -> pa.Array:
         """Values per judged row; null for the others but what the scan has."""
@@ -283,7 +320,7 @@ class _Spread:
 
     def maps(self, values: pa.ChunkedArray, asked: Sequence[tuple[str, Numbers]]) -> pa.Array:
         """One map per row out of its facts' maps, the keys as `rubric.item`."""
-        array = values.combine_chunks() if values.num_chunks else pa.array([], _TEXTS)
+        array = values.combine_chunks() if values.num_chunks else pa.array([], values.type)
         keys, texts, owners, order = [], [], [], []
         for rank, (rubric, at) in enumerate(asked):
             places = self._places(at)
@@ -335,7 +372,7 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
     if final == "unscored":
         reasons += [_why_unscored(rubric, fact) for rubric, fact in card.failed().items()]
     elif final == "pending":
-        reasons += [f"{need.rubric} was not asked yet" for need in standing.open]
+        reasons += [_why_pending(need) for need in standing.open]
     again = standing.again
     return {
         "decision": final,
@@ -347,7 +384,13 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
         "not_applicable": list(card.not_applicable),
         "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
         "repeat_scores": None if again is None else list(again.scores().items()),
+        "samples": max(card.samples.values(), default=1) if _asked(card) else None,
+        "spread": list(card.spread.items()) or None,
     }
+
+
+def _why_pending(need: Need) -> str:
+    return f"{need.rubric} was not asked yet" + (f" (sample {need.sample})" if need.sample else "")
 
 
 def _not_asked(card: Scorecard) -> list[str]:
@@ -379,10 +422,26 @@ def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
             counts["repeat.asked"] += each.count
             counts["repeat.flipped"] += each.count * (again != each.final)
             counts["asks.repeated"] += each.count * len(_asked(each.again))
+        if each.first is not None:
+            counts.update(_count_several(gate, each, each.first))
         if each.in_full and not each.open:
             counts["exhaustive.rows"] += each.count
             counts["asks.exhaustive"] += each.count * each.beyond
     return counts
+
+
+def _count_several(gate: Gate, standing: Standing, first: Scorecard) -> dict[str, int]:
+    """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
+    others = [other for each in standing.others.values() for other in each if other is not None]
+    alone, _ = first.final(gate, complete=True)
+    rows = 0 if standing.open else standing.count
+    return {
+        "further.asked": standing.count * len(others),
+        "further.failed": standing.count * sum(isinstance(other, Unscored) for other in others),
+        "borderline.rows": rows * standing.near,
+        "several.rows": rows,
+        "several.flipped": rows * (alone != standing.final),
+    }
 
 
 def _kinds(final: Decided, decision: Decision) -> set[str]:

@@ -26,7 +26,12 @@ from coigw_judge.source import Split, read
 Format = Literal["parquet", "jsonl"]
 _ROWS_PER_PART = 20_000
 _CHARS_PER_PART = 128 << 20
-_MAPS = ("judge_reasons", "notes")
+_MAPS: dict[str, tuple[Any, pa.DataType]] = {
+    "judge_reasons": (str, pa.string()),
+    "notes": (str, pa.string()),
+    "expected": (float | None, pa.float64()),
+}
+"""Columns of verdicts that hold maps of texts to these."""
 
 
 def decisions_to_write(write: Iterable[str]) -> list[str]:
@@ -116,7 +121,7 @@ def _merged(rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str,
             names[name] = f"verdict_{names[name]}"
     merged = []
     for original, verdict in rows:
-        for name in _MAPS:
+        for name in _MAPS.keys() & verdict.keys():
             verdict[name] = dict(verdict[name] or [])
         merged.append({**original, **{names[name]: value for name, value in verdict.items()}})
     return merged
@@ -170,10 +175,11 @@ def _parquet_bytes(table: pa.Table) -> bytes:
 
 
 def _column(name: str, values: list[Any]) -> pa.Array:
-    if name.removeprefix("verdict_") in _MAPS and all(isinstance(value, dict | None) for value in values):
-        pairs = [[(k, v) for k, v in (value or {}).items() if isinstance(v, str)] for value in values]
+    holds, type_ = _MAPS.get(name.removeprefix("verdict_"), (None, None))
+    if holds is not None and all(isinstance(value, dict | None) for value in values):
+        pairs = [[(k, v) for k, v in (value or {}).items() if isinstance(v, holds)] for value in values]
         if all(len(pair) == len(value or {}) for pair, value in zip(pairs, values, strict=True)):
-            return pa.array(pairs, pa.map_(pa.string(), pa.string()))
+            return pa.array(pairs, pa.map_(pa.string(), type_))
     try:
         array = pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):

@@ -26,11 +26,12 @@ SCHEMA = pa.schema(
         ("answer_analysis.knowledge", pa.string()),
         ("judge_reasons", TEXTS),
         ("notes", TEXTS),
-        ("genre", pa.string()),
-        *((name, STRINGS) for name in ("asked", "skipped", "not_applicable", "flags")),
+        *((name, pa.string()) for name in ("genre", "category")),
+        *((name, STRINGS) for name in ("asked", "skipped", "not_applicable", "flags", "screens")),
         *((name, pa.string()) for name in ("file", "record", "suspected", "repeat_decision")),
         ("position", pa.int64()),
         ("chars", pa.int64()),
+        *((name, pa.float32()) for name in ("ttr", "mattr")),
         ("repeat_scores", pa.map_(pa.string(), pa.float64())),
     ]
 )
@@ -73,7 +74,7 @@ def make_run(
         own["id"] = None if raw.get("id") is None else str(raw["id"])
         if isinstance(record, Record):
             own |= {"record": record_digest(record.digests()).hex(), "chars": record.chars}
-        own |= {name: [] for name in ("reasons", "asked", "skipped", "not_applicable", "flags")}
+        own |= {name: [] for name in ("reasons", "asked", "skipped", "not_applicable", "flags", "screens")}
         own |= {name: {} for name in ("judge_reasons", "notes")}
         rows.append(own | verdict)
         at += len(line)
@@ -111,8 +112,12 @@ def manifest(job: Path, folder: Path, rows: Sequence[Row], **told: Any) -> Row:
         "judge": {"engine": "vllm", "model": "m", "revision": "1", "fingerprint": "f" * 32, "meaningless": False},
         "rubrics": {name: load_rubric(name).fingerprint() for name in (*RUBRICS, *THEN)},
         "gate": dumped["gate"],
-        "configuration": dumped,
+        "configuration": dumped | told.pop("configuration", {}),
         "complete": True,
+        **{key: {} for key in ("gate_reasons", "failures", "flags", "screens", "seconds")},
+        "asks": dict.fromkeys(("made", "from_store", "skipped", "failed", "retried"), 0),
+        "tokens": dict.fromkeys(("prompt", "prompt_cached", "generated"), 0),
+        "versions": {"coigw-judge": "0"},
         **told,
     }
 

@@ -6,10 +6,12 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
   seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
   cached   half of a prompt's tokens are said to come from the cache
+  unsteady further samples (2 and on) answer each for themselves; `lose`: those numbers of them fail
   poison   a text at which it dies, with all that is out; `once`: a file, only the process that creates it dies
   counts   names of what it counts of its own, once per request
   words    what it dies with; `reason`: what it gives as the reason of a score
   child    hold a child process that stands for the engine; it dies when that is gone
+  expected rubric -> what is taken off its scores to give the expected ones (not below 0); null: it has none
   hang     a file: the process that creates it answers `hang_after` asks, and then nothing any more
   broken   what the constructor raises; `stillborn`: what the very first request, the self-test's, does
 """
@@ -51,7 +53,8 @@ class ScriptedJudge:
     async def ask(self, ask: Ask) -> Reply:
         if "log" in self._options and ask.key:
             with Path(self._options["log"]).open("a") as log:
-                log.write(f"{ask.rubric} {ask.key.hex()} {ask.attempt}\n")
+                drawn = f" {ask.sample} {ask.temperature} {ask.seed}" if ask.sample > 1 else ""
+                log.write(f"{ask.rubric} {ask.key.hex()} {ask.attempt}{drawn}\n")
         if "stillborn" in self._options:
             raise RuntimeError(self._options["stillborn"])
         text = "\n".join(ask.prompt.fields)
@@ -72,11 +75,23 @@ class ScriptedJudge:
             return Reply(text='{"quality"', finish_reason="length", prompt_tokens=len(text), generated_tokens=9)
         if failure is not None:
             return Reply(text=failure, finish_reason="stop", prompt_tokens=len(text), generated_tokens=9)
+        if ask.key and ask.sample in self._options.get("lose", []):
+            return Reply(text="嗯", finish_reason="stop", prompt_tokens=len(text), generated_tokens=1)
         low = ask.rubric in self._options.get("low", [])
-        reply = json.dumps(_answer(ask.schema, f"{ask.rubric}{text}", low, self._options.get("reason", "理由")), ensure_ascii=False)
+        seed = f"{ask.rubric}{text}" + (f"#{ask.sample}" if self._options.get("unsteady") and ask.sample > 1 else "")
+        reply = json.dumps(_answer(ask.schema, seed, low, self._options.get("reason", "理由")), ensure_ascii=False)
         cached = len(text) // 2 if self._options.get("cached") else 0
         tokens = {"prompt_tokens": len(text), "cached_tokens": cached, "generated_tokens": len(reply)}
-        return Reply(text=reply, finish_reason="stop", **tokens)
+        return Reply(text=reply, finish_reason="stop", **tokens, **(self._expected(ask, reply) if ask.expected else {}))
+
+    def _expected(self, ask: Ask, reply: str) -> dict[str, dict[str, Any]]:
+        if "expected" not in self._options:
+            return {}
+        less = self._options["expected"].get(ask.rubric, 0)
+        scores = {key: item["score"] for key, item in json.loads(reply).items() if "score" in item}
+        if less is None:
+            return {"expected": dict.fromkeys(scores), "expected_missing": dict.fromkeys(scores, "crosses")}
+        return {"expected": {key: max(0.0, score - less) for key, score in scores.items()}}
 
     def _seconds(self) -> float:
         if "pace" in self._options:

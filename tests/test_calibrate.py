@@ -9,7 +9,7 @@ import pytest
 from people import OVER, decided, make_run, scored, triplets, write_labels
 from scipy import stats
 
-from coigw_judge import diff_rows
+from coigw_judge import cli_people, diff_rows
 from coigw_judge.cli import main
 from coigw_judge.people import calibrate, leaks, regate
 from coigw_judge.people.agreement import Bootstrap
@@ -242,6 +242,18 @@ def test_the_command_prints_tables_that_stand_below_each_other_and_leaves_its_re
     assert told["items"]["answer.quality"]["compared"] == 90
     assert main(["calibrate", run, "--labels", str(tmp_path / "labels.jsonl"), "--json", *QUICK]) == 0
     assert json.loads(capsys.readouterr().out)["calibration"]["records"] == 90
+
+
+def test_the_report_is_left_although_nobody_reads_the_text_to_its_end(tmp_path, monkeypatch):
+    run = crowd(tmp_path)
+
+    def closed(*args: Any, **more: Any) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(cli_people, "_print", closed)
+    monkeypatch.setattr("os.dup2", lambda *_: None)  # what main does to a closed output would reach pytest's own
+    main(["calibrate", run, "--labels", labelled(tmp_path), *QUICK])
+    assert json.loads(Path(run, "calibration.json").read_text(encoding="utf-8"))["records"] == 90
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,20 @@ def test_requests_of_one_record_share_their_prefix(engine):
     assert third.cached_tokens > second.cached_tokens
 
 
+def test_further_samples_of_one_prompt_differ_and_each_is_drawn_alike_again(engine):
+    texts = {"answer": "巷口的修表匠说，这只表走得慢。" * 60, "query": "用一件旧物写等待"}
+    first = ask("answer", texts)
+    further = [replace(first, sample=sample, temperature=0.7) for sample in range(2, 7)]
+    plain, *drawn = engine.ask(first, *further)
+    assert len({reply.text for reply in drawn}) >= 4 and len({reply.text for reply in (plain, *drawn)}) >= 5
+    scores = [tuple(outcome.scores.values()) for reply in drawn if isinstance(outcome := read_reply(reply, load_rubric("answer")), Scored)]
+    assert len(scores) >= 3 and len(set(scores)) >= 2, "not only the words differ"
+    (again,) = engine.ask(further[0])
+    (once_more,) = engine.ask(further[0])
+    assert again.text == once_more.text, "temperature and seed are all that it hangs on"
+    assert again.cached_tokens > 0.9 * (again.prompt_tokens - 64), "a further sample prefills next to nothing"
+
+
 def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_path, write_job, ray_cluster):
     long = "".join(f"第{n}天，巷口的修表匠说，这只表走得慢，是因为它替谁等过人。" for n in range(6500))
     assert len(long) > 200_000
@@ -201,6 +216,9 @@ def test_the_whole_route(tmp_path, capsys, ray_cluster):
     assert manifest["decisions"]["pending"] == manifest["decisions"]["unreadable"] == 0
     assert manifest["judge"]["meaningless"] is True
     assert manifest["asks"]["made"] >= 9 and manifest["tokens"]["prompt_cached"] > 0
+    cache = manifest["cache"]
+    assert 0 < cache["hit_rate"] <= cache["best_hit_rate"] < 1, "no engine has more from its cache than an ideal one"
+    assert f"{cache['best_hit_rate']:.1%} at best" in told.out
     assert main(["run", *arguments]) == 0
     again = max((tmp_path / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     second = json.loads((again / "manifest.json").read_text())

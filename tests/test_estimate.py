@@ -23,7 +23,6 @@ from coigw_judge.estimate import facts as estimate_facts
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.facts import Seen
-from coigw_judge.estimate.tokens import PrefixCache
 from coigw_judge.facts import SCHEMA, Fact
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
@@ -31,12 +30,14 @@ from coigw_judge.job import EstimateConfig, load_job
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
 from coigw_judge.judges.layout import gpus_planned
+from coigw_judge.judges.prefixes import PrefixCache
 from coigw_judge.judges.vllm import make_encoder
 from coigw_judge.known import Known
 from coigw_judge.manifest import planned_and_made
 from coigw_judge.pipeline import passes
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.samples import Resampling
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer
 
@@ -79,7 +80,7 @@ def test_the_cache_holds_whole_blocks_of_what_was_sent_before(sent, block):
 
 
 def test_a_cache_forgets_what_was_not_used_for_long(monkeypatch):
-    monkeypatch.setattr("coigw_judge.estimate.tokens._GENERATION", 50)
+    monkeypatch.setattr("coigw_judge.judges.prefixes._GENERATION", 50)
     cache, used = PrefixCache(1), [1] * 20
     for n in range(40):
         assert cache.ask([*used, 100 + n, 1]) == (20 if n else 0), "what is used all the time stays"
@@ -182,6 +183,8 @@ def walked(plan_: Any, *records: dict[str, Any]) -> Seen:
         ended={n: counts[f"ended.{n}"] for n in "abc"},
         complete=counts["complete"],
         passed=counts["passed"],
+        near=counts["near"],
+        further={n: counts[f"further.{n}"] for n in "abc"},
     )
 
 
@@ -212,6 +215,20 @@ def test_then_is_asked_of_what_survives_and_of_a_record_that_waits_for_nothing_e
     assert seen.chances(asked, ["a", "b", "n"]) == pytest.approx([1, 0.5, 0.25])
     assert seen.chances(asked, ["n"]) == [1.0]
     assert seen.chances(replace(asked, early_exit=False), ["a", "b", "n"]) == pytest.approx([1, 1, 0.25])
+
+
+def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_there():
+    near = replace(GATE, over=("a.d", "b.d"), each=8, total=None, review_each=1)
+    several = plan(A, B, then=[rubric("n")], gate=near, samples=Resampling(borderline=3))
+    seen = walked(several, *({"a": scored(a), "b": scored(b)} for a, b in ((10, 10), (10, 9), (7, 8), (10, 2))), {"a": scored(1)})
+    assert (seen.complete, seen.near) == (3, 2)
+    alive = (1 - 1 / 5) * (1 - 1 / 4)
+    assert seen.further_samples(several, ["a", "b", "n"]) == pytest.approx({"a": alive * 2 / 3, "b": alive * 4 / 3})
+    assert seen.further_samples(several, ["n"]) == {}, "its further samples are known, or open and counted"
+    assert Seen().further_samples(several, ["a", "b"]) == {"a": 0, "b": 0}
+    assert Seen().further_samples(replace(several, samples=Resampling(count=3, borderline=3)), ["a", "b"]) == {"a": 2, "b": 2}
+    all_of_them = replace(several, samples=Resampling(count=2, borderline=3, dropped=True), early_exit=False)
+    assert sum(seen.further_samples(all_of_them, ["a", "b"]).values()) > 2 * (1 - alive)
 
 
 def test_where_no_facts_are_nothing_is_assumed_to_be_saved():

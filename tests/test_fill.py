@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from coigw_judge.ask import Ask
@@ -20,6 +22,7 @@ from coigw_judge.known import Known
 from coigw_judge.plan import Plan
 from coigw_judge.prompt import omission
 from coigw_judge.record import Record
+from coigw_judge.samples import Resampling
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer
 
@@ -194,6 +197,42 @@ def test_a_dead_judge_ends_the_block_and_the_others_facts_stay(recipe, tmp_path)
 
     asyncio.run(fill())
     assert store.read().num_rows >= 1
+
+
+def test_further_samples_are_asked_drawn_and_counted_apart(recipe, tmp_path):
+    gate = Gate(each=8, over=recipe.plan.gate.over, tops=recipe.plan.gate.tops, review_each=1)
+    several = replace(recipe, plan=replace(recipe.plan, gate=gate, samples=Resampling(borderline=3, temperature=0.5)))
+    judge, store = FakeJudge(lambda ask: good(ask) if ask.sample != 3 else Reply(text="嗯")), Store(str(tmp_path / "facts"))
+    filler = run(several, judge, store, [records(2)])
+    asked = sorted({(ask.rubric, ask.sample, ask.temperature, ask.seed - ask.attempt) for ask in judge.asked})
+    assert asked == [(r, s, t, 1000 * s) for r in ("answer", "query") for s, t in ((0, None), (2, 0.5), (3, 0.5))]
+    assert (filler.tally["asks.made"], filler.tally["asks.extra"]) == (12, 8)
+    assert (filler.tally["tokens.extra_prompt"], filler.tally["tokens.prompt"]) == (40, 80)
+    flags = sorted({(fact["sample"], *fact["flags"]) for fact in store.read(("sample", "flags", "key")).to_pylist()})
+    assert flags == [(0,), (2, "sampled:temperature 0.5, seed 2000"), (3, "sampled:temperature 0.5, seed 3002")]
+    again = FakeJudge(good)
+    run(several, again, store, [records(2)], Known(store.read(DECIDING_COLUMNS)))
+    assert again.asked == []
+
+
+def test_who_is_given_up_among_further_samples_keeps_what_it_has(recipe, tmp_path):
+    gate = Gate(each=8, over=recipe.plan.gate.over, tops=recipe.plan.gate.tops, review_each=1)
+    several = replace(recipe, plan=replace(recipe.plan, gate=gate, samples=Resampling(borderline=3)))
+    store = Store(str(tmp_path / "facts"))
+    run(several, FakeJudge(good), store, [records(1)])
+    table = store.read(("sample", *DECIDING_COLUMNS))
+    left = Known(table.filter(pc.not_equal(table["sample"], 3)).select(list(DECIDING_COLUMNS)))
+
+    async def give_up() -> None:
+        writer = Writer(store, "other")
+        await Filler(several, FakeJudge(good), writer, left, flush_seconds=60).give_up(records(1)[0], "it died")
+
+    asyncio.run(give_up())
+    facts = store.read(("run", "sample", "cause", "rubric"))
+    gone = facts.filter(pc.equal(facts["run"], "other")).to_pylist()
+    assert gone == [], "its facts count already, and the earlier of two that stand under one key"
+    loose = [row for path in (tmp_path / "facts" / "parts").iterdir() for row in pq.read_table(path).to_pylist() if row["run"] == "other"]
+    assert {(row["sample"], row["cause"]) for row in loose} == {(3, "engine_died")} and len(loose) == 2
 
 
 def test_facts_have_the_columns_that_users_rely_on(recipe, tmp_path):

@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 # From the bottom up. A module imports from its own group, without cycles, or from those before it.
 GROUPS = (
     {
-        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "genres", "rubric", "record"),
+        *("addresses", "errors", "hashing", "s3", "paths", "spans", "index", "genres", "rubric", "record", "codepoints"),
         *("encoding", "files", "text_rows", "parquet_rows", "source"),
-        *("injection", "injection_rules", "injection_chinese", "injection_english"),
+        *("injection", "injection_rules", "injection_chinese", "injection_english", "injection_view", "injection_sieve"),
     },
     {"prompt", "ask", "tokens", "reply", "reply_items", "reply_prose", "reply_scan", "headtail"},
     {
-        *("gate", "card", "plan", "order"),
+        *("gate", "card", "samples", "plan", "order"),
         *("screens", "screens.characters", "screens.config", "screens.dates", "screens.diversity", "screens.encoding"),
         *("screens.engagement", "screens.lines", "screens.repetition", "screens.sketch"),
     },
@@ -26,7 +26,8 @@ GROUPS = (
         *("screened", "links"),
         *("upkeep", "bucket", "in_full", "verdict", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
-        *("judges.layout", "judges.cores", "judges.ranks"),
+        *("judges.layout", "judges.cores", "judges.ranks", "judges.prefixes"),
+        *("expected", "judges.spelling", "judges.token_scores"),
         *("judges.endpoint", "judges.servers", "judges.rates", "judges.probes"),
         *("judges.chat", "judges.completion", "judges.control"),
     },
@@ -39,8 +40,10 @@ GROUPS = (
         *("estimate.lengths", "estimate.order", "estimate.ordering"),
         *("diff", "diff_report", "diff_rows", "diff_tally", "diff_text", "verdict_rows", "picked"),
         *("report", "report.shape", "report.tally", "report.examples", "report.figures", "report.page"),
+        *("report.plots", "report.tables", "report.against_people", "report.drift_and_leaks", "report.diversity"),
         *("terminal", "explained", "people", "people.labels", "people.labelled", "people.agreement", "people.alpha"),
         *("people.calibrate", "people.calibrate_gate", "people.calibrate_text", "people.calibrate_view", "people.regate"),
+        *("people.calibrate_read",),
         *("people.chosen", "people.label_studio", "people.export", "people.drift", "people.leaks", "people.annotators"),
     },
     {"cli", "cli_people", "front"},

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import SHARED_DATA
 from test_report import NAUGHTY, rows
+from test_report_people import HOSTILE, judged, labels
 
 from coigw_judge.cli import main
 from coigw_judge.report import examples
@@ -63,10 +64,10 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, url: str) -> Iterator[Any]:
-    """Open the page in a window of its own; `said` collects errors and requests other than for the page."""
+    """Open a page in a window of its own; `said` collects errors and requests other than for the page."""
     contexts = []
 
-    def open_page(**settings: Any) -> Any:
+    def open_page(at: str = url, **settings: Any) -> Any:
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
@@ -74,8 +75,8 @@ def visit(browser: Any, url: str) -> Iterator[Any]:
         page.on("console", lambda message: page.said.append(message.text))
         page.on("pageerror", lambda error: page.said.append(str(error)))
         page.on("dialog", lambda dialog: page.said.append("a dialog"))
-        page.on("request", lambda request: page.said.append(request.url) if request.url != url else None)
-        page.goto(url)
+        page.on("request", lambda request: page.said.append(request.url) if request.url != at else None)
+        page.goto(at)
         return page
 
     yield open_page
@@ -138,6 +139,35 @@ def test_what_a_screen_reader_finds(visit: Any) -> None:
     assert levels[0] == "H1" and levels.count("H1") == 1
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a run that people labelled, whose annotator and genre have a script's name."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    run = judged(folder)
+    more = ["--golden", run, "--annotators", "--resamples", "20"]
+    assert main(["calibrate", run, "--labels", labels(folder), *more]) == 0
+    assert main(["report", run]) == 0
+    return Path(run, "report.html").as_uri()
+
+
+@pytest.mark.slow
+def test_judge_and_people_are_drawn_and_told(visit: Any, calibrated: str) -> None:
+    page = visit(calibrated, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("window.pwned") is None and page.said == []
+    people = page.locator("section:has(> h2#people)")
+    assert HOSTILE in people.inner_text() and people.locator("script").count() == 0
+    assert people.locator("svg:not([role=img]), svg:not([aria-label])").count() == 0
+    assert people.locator("table:not(:has(caption))").count() == 0
+    figure = people.locator("figure", has_text="answer.quality").first
+    assert figure.locator("circle").count() > 5 and not figure.locator("table").first.is_visible()
+    figure.locator("summary").click()
+    assert figure.locator("table").first.is_visible() and figure.locator("table.cross td").count() == 121
+    shapes = page.locator(".lane u").evaluate_all("found => found.map(e => [e.offsetLeft, e.parentElement.clientWidth])")
+    assert shapes and all(-3 <= left <= width for left, width in shapes), "every mark lies on its axis"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_the_page_says_that_scores_mean_nothing(visit: Any) -> None:

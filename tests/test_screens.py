@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jieba
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +15,11 @@ from coigw_judge.errors import FixJob
 from coigw_judge.job import load_job
 from coigw_judge.judges import Identity
 from coigw_judge.record import Record, to_record
-from coigw_judge.screens import NAMES, Screens, as_finding
+from coigw_judge.screens import NAMES, Screens, as_finding, lines, repetition
+from coigw_judge.screens.characters import characters
 from coigw_judge.screens.config import EXEMPT, Screen
 from coigw_judge.screens.diversity import mattr, ttr, words
+from coigw_judge.screens.lines import boilerplate
 
 PROSE = (
     "外婆的院子里有一棵石榴树，秋天的时候，果子裂开了口，像是有话要说。我蹲在树下数蚂蚁，她在灶间喊我的小名，声音穿过竹帘，"
@@ -146,6 +149,43 @@ def test_boilerplate_is_a_share_of_lines_and_long_lines_are_stories() -> None:
     lines = "\n".join([*(PROSE[n : n + 20] for n in range(0, 180, 10)), "点击阅读原文"])
     assert "boilerplate" not in findings(lines), "1 of 17 lines"
     assert findings(lines, boilerplate=0.05)["boilerplate"] == "1 of 17 lines are a site's or an advertiser's, such as 点击阅读原文"
+
+
+def naive_boilerplate(text: str) -> tuple[int, int]:
+    held = [line for line in map(str.strip, text.splitlines()) if line]
+    beside = {phrase: pattern for phrase, pattern in lines._BESIDE.items() if phrase in text}
+    contact = any(word in text for word in lines._CONTACT_WORDS)
+    hits = [
+        any(phrase in line and (not pattern or pattern.search(line)) for phrase, pattern in beside.items())
+        or bool(contact and lines._CONTACT.match(line))
+        for line in held
+        if len(line) <= lines.LONGEST
+    ]
+    return (sum(hits), len(held)) if beside or contact else (0, 0)
+
+
+@given(
+    st.lists(
+        st.sampled_from([*lines._BESIDE, *lines._CONTACT_WORDS, "\n", "，", ": 12345678", "他说", "领取", "链接"])
+        | st.text(max_size=2),
+        max_size=30,
+    ).map("".join)
+)
+@settings(derandomize=True)
+def test_every_phrase_is_seen_wherever_it_stands(text: str) -> None:
+    """Phrases are looked for by two of their characters; here each is looked for by itself."""
+    assert boilerplate(text, characters(text))[:2] == naive_boilerplate(text)
+
+
+@given(st.lists(st.integers(0, 0x10FFFF), min_size=12, max_size=40), st.integers(1, 12))
+def test_a_runs_hash_is_one_polynomial_however_it_is_put_together(codes: list[int], run: int) -> None:
+    wanted = []
+    for start in range(len(codes) - run + 1):
+        value = 0
+        for code in codes[start : start + run]:
+            value = (value * repetition._MULTIPLIER + code) % 2**64
+        wanted.append(value)
+    assert repetition._hashes(np.array(codes, np.uint64), run).tolist() == wanted
 
 
 def test_repetition_is_the_share_that_stood_before() -> None:

@@ -1,6 +1,8 @@
 """A sweep says of every gate of a grid what select under that gate says."""
 
 import json
+from dataclasses import replace
+from statistics import fmean, median
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from coigw_judge.card import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.gate import Gate
 from coigw_judge.reply import Scored, Unscored
+from coigw_judge.samples import Resampling
 
 OVER = ("a.x", "a.y", "b.x")
 GATE = Gate(total=20, each=6, over=OVER, tops=dict.fromkeys(OVER, 10))
@@ -47,6 +50,37 @@ def test_every_gate_keeps_what_it_would_keep_alone(records: list[tuple[Any, Any,
         best = Scored(scores={"x": 10, "y": 10})
         hoped = [Scorecard({r: best if f is None else f for r, f in card.facts.items()}, card.not_applicable) for card in cards]
         assert found.kept + found.possible == sum(card.decide(gate).decision == "kept" for card in hoped)
+
+
+others = st.lists(st.none() | number.map(lambda s: Scored(scores={"x": s})) | st.just(Unscored(cause="malformed")), max_size=2)
+
+
+@settings(max_examples=80)
+@given(st.lists(st.tuples(a, b, others), max_size=12), st.sampled_from([Resampling(borderline=3), Resampling(count=2, borderline=3, use="mean"), Resampling(count=3, borderline=3, dropped=True)]))
+def test_every_gate_takes_the_samples_that_it_wants(records: list[tuple[Any, Any, Any]], samples: Resampling) -> None:
+    """A gate near whose thresholds a record lies decides on all samples, and can not tell yet where one is missing."""
+    bands = Gate(total=20, each=6, over=OVER, tops=GATE.tops, review_each=1, review_total=2)
+    cards = [Scorecard({"a": one, "b": other}) for one, other, _ in records]
+    counted = [{sweep._as_json(card, {"b": further}): 1} for card, (_, _, further) in zip(cards, records, strict=True)]
+    for found in sweep.yields(bands, {"total": (15.0, 22.0), "each": (4.0, 6.0, 8.0)}, counted, samples):
+        gate = replace(bands, total=found.total, each=found.each)
+        kept = review = open_ = 0
+        for card, (_, other, further) in zip(cards, records, strict=True):
+            due = samples.due(card, gate)
+            there = [each for each in further[: due.get("b", 1) - 1] if each is not None]
+            if due.get("a") or len(there) < due.get("b", 1) - 1:
+                open_ += 1
+                continue
+            scored = [other, *there] if due.get("b") else [other]
+            values = [each.scores["x"] for each in scored if isinstance(each, Scored)]
+            whole = Scored(scores={"x": median(values) if samples.use == "median" else fmean(values)}) if values else other
+            decision = Scorecard({"a": card.facts["a"], "b": whole}).decide(gate).decision
+            kept, review = kept + (decision == "kept"), review + (decision == "review")
+            if decision == "pending" and not card.failed():
+                best = Scored(scores={"x": 10, "y": 10})
+                hoped = Scorecard({"a": card.facts["a"] or best, "b": whole or best})
+                open_ += hoped.decide(gate).decision == "kept"
+        assert (found.kept, found.review, found.possible) == (kept, review, open_)
 
 
 def test_the_table_shows_ranges_where_facts_are_missing() -> None:

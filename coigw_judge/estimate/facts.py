@@ -53,9 +53,11 @@ class Spent:
 class Seen:
     """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
 
-    `complete` records have all facts and were not ended, `passed` of those are kept or in review. `bytes_each` is what
-    a fact takes on disk (None: no facts at all). `share`: what is known of the records that are asked in full;
-    `from_share`: the counts are theirs alone, because facts were asked in another order than the job's.
+    `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
+    near a threshold that the job asks them further samples (samples.py); `further` are such samples of all complete
+    records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all). `share`: what is known of the
+    records that are asked in full; `from_share`: the counts are theirs alone, because facts were asked in another order
+    than the job's.
     """
 
     spent: Mapping[str, Spent] = field(default_factory=dict)
@@ -64,6 +66,8 @@ class Seen:
     ended: Mapping[str, int] = field(default_factory=dict)
     complete: int = 0
     passed: int = 0
+    near: int = 0
+    further: Mapping[str, int] = field(default_factory=dict)
     bytes_each: float | None = None
     share: InFull = field(default_factory=InFull)
     from_share: bool = False
@@ -77,6 +81,24 @@ class Seen:
     def passes(self) -> float:
         """The share of kept or in review among records that no rubric ended; 1 where no fact says so."""
         return self.passed / self.complete if self.complete else 1.0
+
+    def further_samples(self, plan: Plan, waiting: Sequence[str]) -> dict[str, float]:
+        """How many further samples of each rubric are likely asked of a record that waits for some first samples.
+
+        Where no record is complete nobody knows how many lie near a threshold; then only `samples.count` is counted.
+        """
+        then, samples = {rubric.name for rubric in plan.then}, plan.samples
+        first = [name for name in waiting if name not in then]
+        if samples.most == 1 or not first:
+            return {}
+        alive = 1.0
+        for name in first:
+            alive *= 1 - self.ends(name)
+        asked = [rubric.name for rubric in plan.rubrics if rubric.dimensions]
+        if not self.complete:
+            return {name: float(samples.count - 1) for name in asked if name in first}
+        dropped = (1 - alive) * (samples.count - 1) if samples.dropped else 0.0
+        return {name: alive * self.further.get(name, 0) / self.complete + dropped for name in asked}
 
     def chances(self, plan: Plan, waiting: Sequence[str], *, in_full: bool = False) -> list[float]:
         """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`.
@@ -136,6 +158,8 @@ def look(
         ended={name: counts[f"ended.{name}"] for name in names},
         complete=counts["complete"],
         passed=counts["passed"],
+        near=counts["near"],
+        further={name: counts[f"further.{name}"] for name in names},
         bytes_each=bytes_each,
         share=share,
         from_share=from_share,
@@ -225,5 +249,7 @@ def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[st
             return
     if last == len(order) - 1:
         counts["complete"] += 1
-        decision = Scorecard(shown, lacking).decide(plan.gate).decision
-        counts["passed"] += decision in ("kept", "review")
+        card = Scorecard(shown, lacking)
+        counts["passed"] += card.decide(plan.gate).decision in ("kept", "review")
+        counts["near"] += bool(plan.samples.near(card, plan.gate))
+        counts.update({f"further.{name}": n - 1 for name, n in plan.samples.due(card, plan.gate).items()})

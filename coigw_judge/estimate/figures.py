@@ -11,12 +11,14 @@ from typing import Any
 
 from coigw_judge.estimate.disk import Room
 from coigw_judge.rubric import Reasons
+from coigw_judge.samples import Resampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One rubric. Requests: `applies` = `known` + `spared` + `open`; `expected` of the open ones are likely made,
-    and `again` of second samples. Tokens of all expected requests over all their tries, None where not known."""
+    and `again` of second samples, `further` of those that decide beside the first. Tokens of all expected requests
+    over all their tries, None where not known."""
 
     name: str
     then: bool
@@ -27,6 +29,7 @@ class Asked:
     open: float
     expected: float
     again: float
+    further: float
     prompt: float | None
     cached: float | None
     generated: float | None
@@ -40,7 +43,7 @@ class Asked:
     @property
     def requests(self) -> float:
         """Requests that are likely made."""
-        return self.expected + self.again
+        return self.expected + self.again + self.further
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class Estimate:
     records_seen: int
     complete: int
     passes: float
+    near: int
+    samples: Resampling
     reasons: Reasons
     block: int | None
     rubrics: tuple[Asked, ...]
@@ -89,8 +94,8 @@ class Estimate:
 
     @property
     def at_most(self) -> float:
-        """Requests that are open at the most, second samples included."""
-        return sum(each.open + each.again for each in self.rubrics)
+        """Requests that are open at the most, second samples included; of further ones those that are likely."""
+        return sum(each.open + each.again + each.further for each in self.rubrics)
 
     def total(self, name: str) -> float | None:
         """The sum of a token column; None where a rubric that is asked has none."""

@@ -68,6 +68,8 @@ def make(inquiry: Inquiry) -> Estimate:
         records_seen=seen.records,
         complete=seen.complete,
         passes=seen.passes,
+        near=seen.near,
+        samples=plan.samples,
         reasons=job.config.reasons,
         block=None if encoder is None else block_tokens(job),
         rubrics=rubrics,
@@ -127,11 +129,14 @@ def _rubrics(
     names = tuple(rubric.name for rubric in job.all_rubrics)
     expected = _expected(inquiry, counts.waiting) + _expected(inquiry, counts.waiting_full, in_full=True)
     again = _expected(inquiry, counts.waiting_again)
+    further = _further(inquiry, counts)
+    more = again + further
     sums, means = None, None
     if encoder is not None and measure is not None:
         sums = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=False)
         means = sums.means()
-        unseen = [n for n, name in enumerate(names) if expected[name] and not sums.values[:, n, 0].sum()]
+        wanted = expected + more
+        unseen = [n for n, name in enumerate(names) if wanted[name] and not sums.values[:, n, 0].sum()]
         if unseen:  # what waits for these is not in the sample: its lengths are taken as if all of the sample did
             means[unseen] = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=True).means()[unseen]
     found = []
@@ -144,12 +149,12 @@ def _rubrics(
         if means is not None:
             each, hit, full, over = means[n].tolist()
             source = "sampled"
-            prompt = (expected[name] + again[name]) * each * tries
-            cached = expected[name] * (hit + (tries - 1) * full) + again[name] * tries * full
+            prompt = (expected[name] + more[name]) * each * tries
+            cached = expected[name] * (hit + (tries - 1) * full) + more[name] * tries * full
             long = expected[name] * over
         elif spent and spent.prompt:
             source = "facts"
-            prompt, cached = ((expected[name] + again[name]) * value for value in (spent.prompt, spent.cached))
+            prompt, cached = ((expected[name] + more[name]) * value for value in (spent.prompt, spent.cached))
         reply = _reply_tokens(inquiry, n, recipe, states, encoder)
         found.append(
             Asked(
@@ -157,9 +162,10 @@ def _rubrics(
                 then=rubric in job.then,
                 expected=expected[name],
                 again=again[name],
+                further=further[name],
                 prompt=prompt,
                 cached=cached,
-                generated=None if reply is None else (expected[name] + again[name] - (long or 0.0)) * reply,
+                generated=None if reply is None else (expected[name] + more[name] - (long or 0.0)) * reply,
                 too_long=long,
                 lengths_from=source,
                 replies_from="facts" if spent else "" if reply is None else "assumed",
@@ -183,6 +189,20 @@ def _expected(inquiry: Inquiry, waiting: Mapping[str, float], in_full: bool = Fa
         chances = inquiry.seen.chances(inquiry.planned.plan, names, in_full=in_full)
         for name, chance in zip(names, chances, strict=True):
             found[name] += count * chance  # type: ignore[assignment]
+    return found
+
+
+def _further(inquiry: Inquiry, counts: Counts) -> Counter[str]:
+    """How many further samples of each rubric are likely asked: those that are open now, and those that come of first
+    samples that are."""
+    found: Counter[str] = Counter()
+    for joined, count in counts.waiting_further.items():
+        for name in joined.split("+"):
+            found[name] += count  # type: ignore[assignment]
+    for joined, count in counts.waiting.items():
+        likely = inquiry.seen.further_samples(inquiry.planned.plan, joined.split("+"))
+        for name, samples in likely.items():
+            found[name] += count * samples  # type: ignore[assignment]
     return found
 
 

@@ -36,6 +36,7 @@ class Counts:
     asks: Mapping[str, float]
     waiting: Mapping[str, float]
     waiting_again: Mapping[str, float]
+    waiting_further: Mapping[str, float]
     waiting_full: Mapping[str, float]
 
 
@@ -87,6 +88,7 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
+    further: Counter[str] = Counter()
     full: Counter[str] = Counter()
     states: list[State] = []
     before: set[tuple[bytes, str | None]] = set()
@@ -105,9 +107,11 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
         if plan.repeats(subject) and plan.second(subject, facts):
             second = [name for name, fact in plan.card(subject, facts, 1).facts.items() if fact is None]
             again["+".join(second)] += weight  # type: ignore[assignment]
+        if several := [need.rubric for need in plan.further(subject, facts) if need.key not in facts]:
+            further["+".join(several)] += weight  # type: ignore[assignment]
         applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
         states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight, whole))
-    return states, Counts(asks, waiting, again, full)
+    return states, Counts(asks, waiting, again, further, full)
 
 
 def _waiting(plan: Plan, subject: Subject, facts: Facts, weight: float, asks: Counter[str]) -> tuple[str, ...]:
@@ -129,6 +133,8 @@ def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
     found = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
     if plan.genre_first() and found:  # only now the other rubrics' requests are known
         found |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, found).values()})
+    if plan.samples.most > 1 and found:  # only now it is known which records are due further samples
+        found |= _look_up(inquiry, {need.key for subject in subjects for need in plan.further(subject, found)})
     return {key: fact for key, fact in found.items() if not (inquiry.retry and isinstance(fact, Unscored))}
 
 

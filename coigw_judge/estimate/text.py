@@ -83,11 +83,28 @@ def _requests(made: Estimate) -> Iterator[str]:
     again = sum(each.again for each in made.rubrics)
     if again:
         yield f"  second samples (samples.repeat): {number(again)} requests, within `to ask`"
+    yield from _on_samples(made)
 
 
 def _request_numbers(each: Asked) -> tuple[float, ...]:
     saved = each.expected - each.open
     return each.applies, each.known, each.failed, each.open, each.spared, saved, each.requests
+
+
+def _on_samples(made: Estimate) -> Iterator[str]:
+    """What is said of further samples."""
+    samples = made.samples
+    if samples.most == 1:
+        return
+    further = sum(each.further for each in made.rubrics)
+    yield f"  further samples (samples): {number(further)} requests, within `to ask`"
+    if samples.borderline <= samples.count:
+        return
+    if made.complete:
+        share = f"{made.near / made.complete:.0%} of {made.complete:,} records that no rubric ended"
+        yield f"  near a threshold: {share}, from facts of this judge"
+    elif made.requests:
+        yield "  near a threshold: not known, no facts say it; samples of such records beyond the first are not counted"
 
 
 def _on_early_exit(made: Estimate) -> Iterator[str]:

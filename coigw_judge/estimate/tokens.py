@@ -1,9 +1,7 @@
 """How many tokens a record's requests take, and how many of them an engine has to prefill.
 
-A prefix cache holds whole blocks of tokens (vllm: 16 on GPUs, 32 in our CPU setting) under a hash of all tokens up to
-the block's end. A request finds its longest run of cached blocks from the beginning; its last token is computed in any
-case. Here the cache never forgets what was asked in the neighbourhood: that is what an engine gets whose KV cache holds
-the records at work, when a record's requests are adjacent.
+An ideal prefix cache (judges/prefixes.py) says what is cached: that is what an engine gets whose KV cache holds the
+records at work, when a record's requests are adjacent.
 Not known here: which requests records wait for (states.py), how many there are in all.
 """
 
@@ -12,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import xxhash
 
 from coigw_judge.asks import head_tail, reserve
 from coigw_judge.errors import FixJudge
@@ -22,38 +19,12 @@ from coigw_judge.fill import Recipe
 from coigw_judge.headtail import fit, too_long
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Yardstick, encoder_of, yardstick
+from coigw_judge.judges.prefixes import PrefixCache
 from coigw_judge.record import Record
 from coigw_judge.tokens import Encoder
 
 _DRAWS = 400
 _LEAST_PLACES = 8
-
-_GENERATION = 400_000
-"""Blocks after which the cache forgets what was not used for as long."""
-
-
-class PrefixCache:
-    """An ideal prefix cache of bounded size; `block` tokens a block."""
-
-    def __init__(self, block: int) -> None:
-        self._block = block
-        self._new: set[int] = set()
-        self._old: set[int] = set()
-
-    def ask(self, ids: Sequence[int]) -> int:
-        """Take a request's ids; how many of them were cached."""
-        raw = np.asarray(ids, np.uint32).tobytes()
-        wide = 4 * self._block
-        digest, cached, unbroken = 0, 0, True
-        for end in range(wide, len(raw) + 1, wide):
-            digest = xxhash.xxh3_64_intdigest(raw[end - wide : end], seed=digest)
-            unbroken = unbroken and (digest in self._new or digest in self._old)
-            cached += unbroken
-            self._new.add(digest)
-        if len(self._new) > _GENERATION:
-            self._old, self._new = self._new, set()
-        return min(cached, max(0, len(ids) - 1) // self._block) * self._block
-
 
 # What to measure with
 

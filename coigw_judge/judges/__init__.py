@@ -7,14 +7,15 @@ Not known here: what is asked and why, where facts go.
 """
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJob, FixJudge
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judge_config import JudgeConfig
+from coigw_judge.judges.token_scores import Missing
 from coigw_judge.reply import Cause
 from coigw_judge.tokens import Encoder
 
@@ -30,6 +31,7 @@ class Reply:
     """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
 
     Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
+    `shareable_tokens` are those that an ideal prefix cache would have had (judges/prefixes.py); None: not known.
     """
 
     text: str = ""
@@ -37,15 +39,22 @@ class Reply:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    shareable_tokens: int | None = None
     cause: Cause | None = None
     detail: str = ""
     flags: tuple[str, ...] = ()
     """What the fact must say of how this was asked, beside what the caller knows."""
+    expected: Mapping[str, float | None] = field(default_factory=dict)
+    """Expected scores by dimension, where the ask wants them (token_scores.py)."""
+    expected_missing: Mapping[str, Missing] = field(default_factory=dict)
+    """Why one of them is None."""
 
 
 @runtime_checkable
 class Judge(Protocol):
     """Answers asks, many at a time. A class of your own is made with its JudgeConfig as the only argument.
+
+    Where `ask.expected` is set its replies should carry `expected`; one that gives none fails the self-test.
 
     `ask` returns a Reply also where this one request failed. It raises JudgeUnavailable where the engine is gone
     (it is then replaced) and FixJudge where no request can ever succeed; anything else that it raises counts as the

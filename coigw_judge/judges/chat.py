@@ -47,7 +47,7 @@ class Chat:
         """The request for an ask."""
         plain = "\n\n".join(ask.prompt.fields)
         fields = control.neutralised(plain)
-        drawn = sampling(self._config, ask.attempt)
+        drawn = sampling(self._config, ask.attempt, ask.temperature)
         if self._config.sampling.top_k is None:
             drawn.pop("top_k", None)  # not OpenAI's; only where the job asks for it
         budget = reply_budget(self._config, ask)
@@ -57,7 +57,7 @@ class Chat:
                 {"role": "user", "content": f"{fields}\n\n{ask.prompt.task}"},
             ],
             "max_tokens": budget,
-            "seed": seed(ask),
+            "seed": ask.seed,
             **self._response_format(ask),
             **drawn,
         }
@@ -85,11 +85,6 @@ class Chat:
 def reply_budget(config: JudgeConfig, ask: Ask) -> int:
     """Tokens that the reply may take, thinking included."""
     return ask.reply_tokens + (config.thinking_tokens if config.thinking else 0)
-
-
-def seed(ask: Ask) -> int:
-    """The same for a sample and attempt, as the vllm judge has it."""
-    return ask.sample * 1000 + ask.attempt
 
 
 def finished(config: JudgeConfig, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply
-from coigw_judge.judges.chat import Request, finished, reply_budget, seed
+from coigw_judge.judges.chat import Request, finished, reply_budget
 from coigw_judge.judges.model_files import model_files
 from coigw_judge.judges.presets import sampling, template_arguments
 from coigw_judge.tokens import Encoder
@@ -60,11 +60,11 @@ class Completion:
         body = {
             "prompt": ids,
             "max_tokens": budget,
-            "seed": seed(ask),
+            "seed": ask.seed,
             "add_special_tokens": False,
             "skip_special_tokens": not self._config.thinking,
             **_ENGINE_DEFAULTS,
-            **sampling(self._config, ask.attempt),
+            **sampling(self._config, ask.attempt, ask.temperature),
         }
         if self._config.reply_format == "json_schema":
             body["structured_outputs"] = {"json": dict(ask.schema)}

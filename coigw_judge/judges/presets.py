@@ -106,13 +106,15 @@ def template_arguments(config: JudgeConfig) -> dict[str, Any]:
     return {"enable_thinking": config.thinking} if switch == "argument" else {}
 
 
-def sampling(config: JudgeConfig, attempt: int) -> dict[str, float]:
-    """Temperature and its kin for the n-th try.
+def sampling(config: JudgeConfig, attempt: int, temperature: float | None = None) -> dict[str, float]:
+    """Temperature and its kin for the n-th try; `temperature` is that of a further sample.
 
     A reply that gave no scores at temperature 0 would come back the same, so a further try is drawn at 0.7 at least.
     """
     stated = {key: value for key, value in config.sampling.model_dump().items() if value is not None}
     drawn = {**(_QWEN3_THINKING if config.thinking else _GREEDY), **stated}
+    if temperature is not None:
+        drawn["temperature"] = temperature
     if attempt > 0:
         drawn["temperature"] = max(drawn["temperature"], 0.7)
     return drawn

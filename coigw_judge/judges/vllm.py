@@ -8,10 +8,14 @@ Not known here: rubrics, retries, how many replicas there are.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import itertools
 import json
+import math
 import os
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +26,16 @@ from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import PROTOCOL, Identity, Reply, Yardstick, embedded
 from coigw_judge.judges.layout import check_shape, layout_of, on_cpu
 from coigw_judge.judges.model_files import model_files
+from coigw_judge.judges.prefixes import PrefixCache
 from coigw_judge.judges.presets import preset_for, sampling, template_arguments
 from coigw_judge.judges.ranks import Ranks
+from coigw_judge.judges.spelling import Spelling
+from coigw_judge.judges.token_scores import LISTED, Chances, Drawn, Probe, expected_scores
 from coigw_judge.tokens import Encoder
 
 if TYPE_CHECKING:
     from vllm import SamplingParams
+    from vllm.outputs import CompletionOutput, RequestOutput
 
 NEUTRAL_ARGS = frozenset(
     {
@@ -205,8 +213,10 @@ class VllmJudge:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
         self._engine = AsyncLLM.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
+        self._ideal = PrefixCache(int(engine_config.cache_config.block_size))
         at_once = running(config)
         self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
+        self._spelling = Spelling(self.encoder.decode, self.encoder.plain(":")[-1])
         self._ids = itertools.count()
         self._ranks = Ranks(layout.data) if layout.data > 1 else None
 
@@ -223,13 +233,56 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        parameters = self._sampling(ask, budget)
+        shareable = self._ideal.ask(ids)
         if self._ranks is None:
-            return await self._generate(ids, parameters)
-        with self._ranks.of(ask.prompt.fields[0]) as rank:
-            return await self._generate(ids, parameters, data_parallel_rank=rank)
+            reply = await self._answer(ask, ids, budget)
+        else:
+            with self._ranks.of(ask.prompt.fields[0]) as rank:
+                reply = await self._answer(ask, ids, budget, data_parallel_rank=rank)
+        return dataclasses.replace(reply, shareable_tokens=shareable)
 
-    async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> Reply:
+    async def _answer(self, ask: Ask, ids: list[int], budget: int, **where: int) -> Reply:
+        final = await self._generate(ids, self._sampling(ask, budget), **where)
+        if isinstance(final, Reply):
+            return final
+        done = final.outputs[0]
+        reply = Reply(
+            text=done.text,
+            finish_reason=done.finish_reason,
+            prompt_tokens=len(ids),
+            cached_tokens=final.num_cached_tokens or 0,
+            generated_tokens=len(done.token_ids),
+        )
+        return await self._with_expected(reply, ask, ids, done, where) if ask.expected else reply
+
+    async def _with_expected(
+        self, reply: Reply, ask: Ask, ids: list[int], done: "CompletionOutput", where: Mapping[str, int]
+    ) -> Reply:
+        """The reply with the expected scores of what it says; probes are part of what it cost.
+
+        vLLM 0.32 takes probabilities after the grammar's mask and before the temperature.
+        """
+        spent: Counter[str] = Counter()
+
+        async def answered(probe: Probe) -> Chances | None:
+            asked = [*ids, *probe.ids]
+            final = await self._generate(asked, self._probing(probe), **where)
+            if isinstance(final, Reply):
+                return None
+            spent.update(prompt_tokens=len(asked), cached_tokens=final.num_cached_tokens or 0, generated_tokens=1)
+            return _chances(final.outputs[0], 0)
+
+        drawn = list(done.token_ids)
+        while drawn and drawn[-1] in self.encoder.control_ids:
+            drawn.pop()  # the end of the turn, which is no part of the text
+        found = await expected_scores(
+            Drawn(drawn, functools.partial(_chances, done)), ask.schema, self._spelling, answered
+        )
+        cost = {name: getattr(reply, name) + tokens for name, tokens in spent.items()}
+        return dataclasses.replace(reply, expected=found.values, expected_missing=found.missing, **cost)
+
+    async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> "RequestOutput | Reply":
+        """What the engine made of a request, or the reply to one that it refused. Raises JudgeUnavailable."""
         from vllm.exceptions import VLLMClientError
         from vllm.inputs import TokensPrompt
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -250,14 +303,7 @@ class VllmJudge:
             return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
         if final is None:
             raise JudgeUnavailable("the vLLM engine ended a request without an answer")
-        done = final.outputs[0]
-        return Reply(
-            text=done.text,
-            finish_reason=done.finish_reason,
-            prompt_tokens=len(ids),
-            cached_tokens=final.num_cached_tokens or 0,
-            generated_tokens=len(done.token_ids),
-        )
+        return final
 
     def _sampling(self, ask: Ask, budget: int) -> "SamplingParams":
         from vllm import SamplingParams
@@ -266,16 +312,38 @@ class VllmJudge:
         schema = json.dumps(ask.schema, ensure_ascii=False)
         return SamplingParams(
             max_tokens=budget,
-            seed=ask.sample * 1000 + ask.attempt,
+            seed=ask.seed,
             skip_special_tokens=not self._config.thinking,
             output_kind=RequestOutputKind.FINAL_ONLY,
             structured_outputs=StructuredOutputsParams(json=schema),
-            **sampling(self._config, ask.attempt),
+            logprobs=LISTED if ask.expected else None,
+            flat_logprobs=ask.expected,
+            **sampling(self._config, ask.attempt, ask.temperature),
+        )
+
+    def _probing(self, probe: Probe) -> "SamplingParams":
+        """One token more, under a grammar that is the rest of the reply's form."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            logprobs=LISTED,
+            flat_logprobs=True,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+            structured_outputs=StructuredOutputsParams(regex=probe.pattern),
         )
 
     async def close(self) -> None:
         """End the engine's processes; without it the exit prints EngineDeadError."""
         self._engine.shutdown()
+
+
+def _chances(done: "CompletionOutput", position: int) -> Chances:
+    """The probabilities of the likeliest tokens at a position of what was generated."""
+    listed = done.logprobs[position] if done.logprobs is not None else None
+    return {} if listed is None else {token: math.exp(each.logprob) for token, each in listed.items()}
 
 
 def _first_line(error: BaseException) -> str:

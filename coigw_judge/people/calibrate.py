@@ -27,8 +27,6 @@ from coigw_judge.people.calibrate_view import Options, View, judged
 from coigw_judge.people.labelled import Joined, Record, join, unknown_items
 from coigw_judge.people.labels import OVERALL, VERDICTS, Labels
 
-FILE = "calibration.json"
-
 
 def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
@@ -36,11 +34,14 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     items = [*run.items("score"), *run.items("check")]
     over, require = verdict_rows.gate_items(run)
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
+    columns += ["expected"] if run.manifest["gate"].get("use") == "expected" else []
     joined = join(run, labels, columns, options.round)
     view, unweighted = _weighed(run, joined, options)
     rubrics, rubrics_note = verdict_rows.known_rubrics(run)
     scales = {f"{r.name}.{d.key}": r.scale.values() for r in rubrics for d in r.dimensions}
     scales |= {name: [0, 1] for name in run.items("check")}
+    ranges = {r.name: (r.scale.min, r.scale.max) for r in rubrics if r.dimensions}
+    ranges |= {name: (min(scale), max(scale)) for name, scale in scales.items()}
     gave = unknown_items(joined, [*items, *run.items("choice"), *(name.partition(".")[0] for name in items)])
     labelled_items = [item for item in _ordered(joined, items) if item not in gave]
     if not labelled_items:
@@ -61,13 +62,13 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
         "bootstrap": asdict(options.how),
         "decisions": dict(Counter(record.verdict["decision"] for record in view.records)),
         "rubrics": rubrics_note,
-        "items": {item: _item(view, item, scales.get(item)) for item in labelled_items},
+        "items": {item: {"range": ranges.get(item), **_item(view, item, scales.get(item))} for item in labelled_items},
         "gate": calibrate_gate.against_people(view),
         "regate": calibrate_gate.for_recall(view, over, require, {r.name: r.scale.max for r in rubrics}),
     }
 
 
-def write(run: Run, found: Mapping[str, Any], name: str = FILE) -> str:
+def write(run: Run, found: Mapping[str, Any], name: str) -> str:
     """Leave a report in the run folder, for report.html; returns where."""
     path = f"{run.folder.rstrip('/')}/{name}"
     filesystem, inner = open_filesystem(path)
@@ -179,7 +180,7 @@ def _within(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _points(x: Floats, y: Floats, weights: Floats | None) -> list[list[float]]:
-    """What a plot draws: judge, people, records (or weight) at that point."""
+    """The cross table of judge and people: judge's number, people's, records (or weight) with both."""
     tables = agreement.table(x, y, weights)
     return [
         [float(tables.x[k]), float(tables.y[m]), float(tables.weights[0, k, m])]

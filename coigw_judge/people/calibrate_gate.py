@@ -96,6 +96,7 @@ def for_recall(
         "now": decisions["kept"] + decisions["review"],
         "wanted": view.options.recall,
         "choices": regate.choose(labelled, accepted, weights, costs, rule, wanted, view.options.how),
+        "frontier": regate.frontier(labelled, accepted, weights, costs),
     }
 
 
@@ -114,4 +115,5 @@ def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[s
         tops=tuple(tops.get(name.partition(".")[0], 10.0) for name in over),
         review_total=gate["review"]["total"],
         review_each=gate["review"]["each"],
+        expected=gate.get("use") == "expected",
     )

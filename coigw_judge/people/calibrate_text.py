@@ -1,5 +1,7 @@
 """A calibration for a terminal: tables whose columns stand below each other, and every caveat in words.
 
+Caveats and table cells are given apart from their layout too, because report.html says the same: a caveat that begins
+with WARNING is one that a reader must not miss.
 Not known here: how anything was computed.
 """
 
@@ -9,9 +11,11 @@ from typing import Any
 from coigw_judge import manifest as manifests
 from coigw_judge.people.agreement import Estimate
 from coigw_judge.people.drift import Drift
+from coigw_judge.people.regate import Choice
 from coigw_judge.terminal import columns, one_line, sentence
 
 WIDTH = 100
+WARNING = "! "
 _GROUPS = 20
 
 
@@ -39,27 +43,32 @@ def _head(found: Mapping[str, Any]) -> list[str]:
         f"{one_line(found['run'])}: {found['records']:,} records, {found['labels']:,} labels by "
         f"{len(found['annotators'])} annotators (rounds: {rounds})"
     ]
-    if found["meaningless"]:
-        lines += _said(f"! {manifests.MEANINGLESS}")
+    return [*lines, *_each(caveats(found))]
+
+
+def _each(sentences: Sequence[str]) -> list[str]:
+    return [line for text in sentences for line in _said(text)]
+
+
+def caveats(found: Mapping[str, Any]) -> list[str]:
+    """What a reader must know before the figures."""
+    said = [f"{WARNING}{manifests.MEANINGLESS}"] if found["meaningless"] else []
     blind = found["blind"]
     if blind["not_blind"]:
-        lines += _said(
-            f"! NOT BLIND: on {blind['not_blind']:,} records people saw the judge's scores first, so they agree with "
-            "it more than they would alone; export --blind leaves the scores out"
+        said.append(
+            f"{WARNING}NOT BLIND: on {blind['not_blind']:,} records people saw the judge's scores first, so they agree "
+            "with it more than they would alone; export --blind leaves the scores out"
         )
     if blind["not_said"]:
-        lines += _said(f"! {blind['not_said']:,} records do not say whether people labelled them blind")
+        said.append(f"{WARNING}{blind['not_said']:,} records do not say whether people labelled them blind")
     if found["weighted"]:
-        lines += _said("weighted by the sampling design: figures speak of the run, not of the sample")
+        said.append("weighted by the sampling design: figures speak of the run, not of the sample")
     how = found["bootstrap"]
-    lines += _said(f"in brackets: 95 % intervals, {how['resamples']:,} resamples of records, seed {how['seed']}")
-    for reason, count in found["left_out"].items():
-        lines += _said(f"labels left out: {count:,} {reason}")
+    said.append(f"in brackets: 95 % intervals, {how['resamples']:,} resamples of records, seed {how['seed']}")
+    said += [f"labels left out: {count:,} {reason}" for reason, count in found["left_out"].items()]
     for item, hint in found["unknown_items"].items():
-        lines += _said(f"labels left out: item {item} is not scored by this run {hint}")
-    if found["rubrics"]:
-        lines += _said(f"rubrics: {found['rubrics']}")
-    return lines
+        said.append(f"labels left out: item {item} is not scored by this run {hint}")
+    return said + ([f"rubrics: {found['rubrics']}"] if found["rubrics"] else [])
 
 
 def shown(value: Estimate | None) -> str:
@@ -71,8 +80,9 @@ def shown(value: Estimate | None) -> str:
     return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
-def _ceiling(between: Mapping[str, Estimate]) -> str:
-    return shown(between.get("interval") or between.get("ordinal"))
+def ceiling(between: Mapping[str, Estimate]) -> Estimate | None:
+    """Krippendorff's alpha of the people on an item, by numbers where they gave such, else by decisions."""
+    return between.get("interval") or between.get("ordinal")
 
 
 def _items(found: Mapping[str, Any]) -> list[str]:
@@ -87,7 +97,7 @@ def _items(found: Mapping[str, Any]) -> list[str]:
                 item,
                 shown(told.get("kappa")),
                 shown(told.get("auc")),
-                _ceiling(told["between_annotators"]),
+                shown(ceiling(told["between_annotators"])),
                 "-" if within is None else f"{within:.2f}",
             ]
         )
@@ -95,20 +105,29 @@ def _items(found: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(found: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for item, told in found["items"].items():
-        if told["judge_missing"]:
-            causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(told["judge_missing"].items()))
-            lines += _said(f"{item}: {sum(told['judge_missing'].values()):,} of {told['labelled']:,}: {causes}")
+    lines = _each(missing(found))
     if not lines:
         return ["Missing scores: none; the judge has a score wherever people gave one."]
     return ["Missing scores (left out of the figures above, never counted as low)", *lines]
 
 
+def missing(found: Mapping[str, Any]) -> list[str]:
+    """Of every item whose judge's score is missing somewhere: how often, and why."""
+    said = []
+    for item, told in found["items"].items():
+        if told["judge_missing"]:
+            causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(told["judge_missing"].items()))
+            said.append(f"{item}: {sum(told['judge_missing'].values()):,} of {told['labelled']:,}: {causes}")
+    return said
+
+
+UNDECIDED = "people decided nothing (no accept / refine / remove on `overall`): no figures"
+
+
 def _gate(found: Mapping[str, Any]) -> list[str]:
     gate = found["gate"]
     if gate is None:
-        return ["The gate", *_said("people decided nothing (no accept / refine / remove on `overall`): no figures")]
+        return ["The gate", *_said(UNDECIDED)]
     rows = [["passes as", "n", "accepted", "precision", "recall", "F1"]]
     for title, key in (("kept", "kept"), ("kept or review", "kept_or_review")):
         told = gate[key]
@@ -117,59 +136,72 @@ def _gate(found: Mapping[str, Any]) -> list[str]:
     lines = ["The gate against people's accept", *columns(rows), ""]
     table = [["decision", "people accept", "people do not"]]
     table += [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
-    lines += columns(table)
-    without = gate["without_decision"]
+    return [*lines, *columns(table), *_each(gate_notes(gate))]
+
+
+def gate_notes(gate: Mapping[str, Any]) -> list[str]:
+    """How the gate's figures treat what has no clear answer."""
+    said, without = [], gate["without_decision"]
     if without:
         told = ", ".join(f"{name} {n:,}" for name, n in sorted(without.items()))
         treated = "left out" if gate["missing"] == "excluded" else "counted as not kept"
-        lines += _said(f"without a decision of the gate: {told}; {treated} (--missing changes that)")
+        said.append(f"without a decision of the gate: {told}; {treated} (--missing changes that)")
     if gate["ties_counted_as_not_accepted"]:
-        lines += _said(f"{gate['ties_counted_as_not_accepted']:,} ties between people count as not accepted")
+        said.append(f"{gate['ties_counted_as_not_accepted']:,} ties between people count as not accepted")
     if not gate["outside_labelled"]:
-        lines += _said(
-            "! Only records that passed were labelled: recall can not be known from them. Draw from all decisions with "
-            "export --sample N --stratify decision,genre"
+        said.append(
+            f"{WARNING}Only records that passed were labelled: recall can not be known from them. Draw from all "
+            "decisions with export --sample N --stratify decision,genre"
         )
-    return lines
+    return said
+
+
+CHOICE_HEADS = ("recall", "gate", "recall on labels", "on others", "rows to look at")
 
 
 def _regate(found: Mapping[str, Any]) -> list[str]:
     told = found["regate"]
     if told is None or not told["choices"]:
         return []
-    rows = [["recall", "gate", "recall on labels", "on others", "rows to look at"]]
-    for choice in told["choices"]:
-        mark = " *" if choice.wanted == told["wanted"] else ""
-        rows.append(
-            [
-                f"{choice.wanted:.0%}{mark}",
-                gate_text(choice),
-                f"{choice.recall:.1%}",
-                "-" if choice.recall_elsewhere is None else f"{choice.recall_elsewhere:.1%}",
-                f"{choice.cost:,}" + (f" to {choice.cost_at_most:,}" if choice.cost_at_most > choice.cost else ""),
-            ]
-        )
-    lines = ["The gate that reaches a recall at the least review cost", *columns(rows, left=2)]
+    rows = [choice_cells(choice, told["wanted"]) for choice in told["choices"]]
+    lines = ["The gate that reaches a recall at the least review cost", *columns([CHOICE_HEADS, *rows], left=2)]
+    return [*lines, *_each(regate_notes(told))]
+
+
+def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
+    """A chosen gate: the recall asked for, the gate, its recall on the labels and on others, its cost."""
+    mark = " *" if choice.wanted == wanted else ""
+    return [
+        f"{choice.wanted:.0%}{mark}",
+        gate_text(choice),
+        f"{choice.recall:.1%}",
+        "-" if choice.recall_elsewhere is None else f"{choice.recall_elsewhere:.1%}",
+        f"{choice.cost:,}" + (f" to {choice.cost_at_most:,}" if choice.cost_at_most > choice.cost else ""),
+    ]
+
+
+def regate_notes(told: Mapping[str, Any]) -> list[str]:
+    """What the figures of other gates rest on."""
     review = told["review"]
-    lines += _said(
+    said = [
         f"of {told['rows']:,} rows; the run's own gate sends {told['now']:,} to people (kept and review). Recall "
         f"counts what is kept or in review (band: total {review['total']:g}, each {review['each']:g}); `on others` is "
         "the mean over records that a resample left out"
-    )
+    ]
     if told["left_out_without_scores"]:
-        lines += _said(
-            f"! {told['left_out_without_scores']:,} labelled records are left out, as scores that a gate needs are not "
-            "known; a run with early_exit: false knows them"
+        said.append(
+            f"{WARNING}{told['left_out_without_scores']:,} labelled records are left out, as scores that a gate needs "
+            "are not known; a run with early_exit: false knows them"
         )
     reached = {choice.wanted for choice in told["choices"]}
     if told["wanted"] is not None and told["wanted"] not in reached:
-        lines += _said(
-            f"! no gate over these scores reaches a recall of {told['wanted']:.0%}: checks or screens forbid"
+        said.append(
+            f"{WARNING}no gate over these scores reaches a recall of {told['wanted']:.0%}: checks or screens forbid"
         )
-    return lines
+    return said
 
 
-def gate_text(choice: Any) -> str:
+def gate_text(choice: Choice) -> str:
     """A gate as the job's keys say it."""
     parts = [] if choice.total is None else [f"total: {choice.total:g}"]
     if choice.each is not None:
@@ -205,50 +237,62 @@ def _more(groups: Mapping[str, Any]) -> list[str]:
     return [f"  and {len(groups) - _GROUPS:,} more groups; --json has all"] if len(groups) > _GROUPS else []
 
 
+ANNOTATOR_HEADS = ("annotator", "records", "yield", "same decision", "Spearman with others", "higher than others")
+
+
 def _annotators(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [["annotator", "records", "yield", "same decision", "Spearman with others", "higher than others"]]
-    for each in found:
-        shared = f" of {each['shared_decisions']:,}" if each["shared_decisions"] else ""
-        rows.append(
-            [
-                each["annotator"],
-                f"{each['records']:,}",
-                _share(each["yield"]),
-                _share(each["same_decision"]) + shared,
-                "-" if each["spearman_with_others"] is None else f"{each['spearman_with_others']:.2f}",
-                "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
-            ]
-        )
-    return ["Annotators", *columns(rows, most=28)]
+    return ["Annotators", *columns([ANNOTATOR_HEADS, *map(annotator_cells, found)], most=28)]
+
+
+def annotator_cells(each: Mapping[str, Any]) -> list[str]:
+    """One annotator: how much, how strict, how far from the others."""
+    shared = f" of {each['shared_decisions']:,}" if each["shared_decisions"] else ""
+    return [
+        each["annotator"],
+        f"{each['records']:,}",
+        share(each["yield"]),
+        share(each["same_decision"]) + shared,
+        "-" if each["spearman_with_others"] is None else f"{each['spearman_with_others']:.2f}",
+        "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
+    ]
 
 
 def drift_text(found: Drift) -> str:
     """What golden records say, for a terminal."""
     lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
-    if found.missing:
-        lines += _said(f"! {found.missing:,} golden records are not in this run")
-    if found.changed:
-        lines += _said(f"! {found.changed:,} have other texts than in the reference, and are left out")
+    lines += _each(drift_caveats(found))
     rows = [["item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman"]]
     for each in found.items:
         figures = ["-" if v is None else f"{v:.2f}" for v in (each.change, each.noise, each.spearman)]
         rows.append([each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures])
     lines += columns(rows)
-    for each in found.items:
-        if each.alarm:
-            lines += _said(f"ALARM {each.item}: {each.alarm}")
+    lines += _each([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
     if any(each.noise is None for each in found.items):
-        lines += _said("noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records")
+        lines += _said(NO_NOISE)
     return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+
+
+NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
+
+
+def drift_caveats(found: Drift) -> list[str]:
+    """Golden records that could not be compared."""
+    said = []
+    if found.missing:
+        said.append(f"{WARNING}{found.missing:,} golden records are not in this run")
+    if found.changed:
+        said.append(f"{WARNING}{found.changed:,} have other texts than in the reference, and are left out")
+    return said
+
+
+NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
 
 
 def writers_text(found: Mapping[str, Any]) -> str:
     """Leaks by annotator, for a terminal."""
     rows = [["annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"]]
     for name, told in found["annotators"].items():
-        rows.append(
-            [name, f"{told['queries']:,}", _share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"]
-        )
+        rows.append([name, f"{told['queries']:,}", share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"])
     lines = ["Leaks in what annotators wrote", *columns(rows, most=30)]
     if found["phrases"]:
         lines += ["", "Phrases of the answer in its query"]
@@ -262,10 +306,11 @@ def writers_text(found: Mapping[str, Any]) -> str:
         lines += columns([["row", "row", "annotators", "alike"], *told], left=3)
     lines += [
         "",
-        *_said("Each is a reason to read the record, no proof: a title or a line that must be named is no leak."),
+        *_said(NO_PROOF),
     ]
     return "\n".join(lines)
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share in whole percents, `-` where there is none."""
     return "-" if value is None else f"{value:.0%}"

@@ -20,7 +20,7 @@ from coigw_judge import picked, source, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.errors import FixJob
 from coigw_judge.files import File, Row
-from coigw_judge.job import Job
+from coigw_judge.manifest import configuration
 from coigw_judge.paths import is_uri, open_atomic, open_filesystem
 from coigw_judge.people import label_studio
 from coigw_judge.people.chosen import Chosen
@@ -128,7 +128,7 @@ def special_column(run: Run, told: str) -> tuple[str, str]:
 
 def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
     """The run's input as it is listed now, and how its columns are called."""
-    job = Job.model_validate(run.manifest["configuration"])
+    job = configuration(run.manifest)
     patterns = [pattern if is_uri(pattern) else str(pattern) for pattern in job.input.paths]
     return source.list_files(patterns, Path(run.manifest["job_file"]).parent, job.input.encoding), job.input.columns
 
@@ -171,7 +171,7 @@ def _verdicts(run: Run, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
 
 
 def _columns(run: Run, options: Options) -> list[str]:
-    skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores"}
+    skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores", "samples", "spread"}
     return [name for name in run.columns if name not in skipped]
 
 

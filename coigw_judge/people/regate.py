@@ -22,6 +22,8 @@ from coigw_judge.people.agreement import Bootstrap, Floats
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200
+MOST_STEPS = 200
+"""Of the line that a plot of recall against cost draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Rule:
     tops: tuple[float, ...]
     review_total: float
     review_each: float
+    expected: bool = False
+    """Whether the gate uses expected scores; a sampled one stands in where there is none."""
 
     @property
     def by_dimension(self) -> bool:
@@ -44,7 +48,7 @@ class Rule:
     @property
     def columns(self) -> list[str]:
         """What of a verdict is needed."""
-        return ["decision", "not_applicable", *self.over, *self.require]
+        return ["decision", "not_applicable", *self.over, *self.require, *(["expected"] if self.expected else [])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,16 @@ class Standing:
 
 def standing(table: pa.Table, rule: Rule) -> Standing:
     """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
-    scores = np.stack([_numbers(table[name]) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
+    scores = (
+        np.stack([_scores(table, name, rule) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
+    )
     applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
     unknown = np.isnan(scores) & applies
     best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
-    total = np.round(np.where(applies, best, 0).sum(axis=1), 9)
+    total = _comparable(np.where(applies, best, 0).sum(axis=1), rule)
     margins = best - np.array([_base(rule, floor) for floor in rule.floors], np.float64)
     counts = applies & np.array([floor is not None or not rule.by_dimension for floor in rule.floors], bool)
-    least = np.round(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), 9)
+    least = _comparable(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), rule)
     out, unsure = _outside(table, rule)
     out |= ~applies.any(axis=1)  # the gate says: dropped, as none of its rubrics applies
     total[out], least[out] = -math.inf, -math.inf
@@ -74,6 +80,20 @@ def standing(table: pa.Table, rule: Rule) -> Standing:
 
 def _base(rule: Rule, floor: float | None) -> float:
     return (floor or 0.0) if rule.by_dimension else 0.0
+
+
+def _scores(table: pa.Table, name: str, rule: Rule) -> Floats:
+    """What the gate looks at."""
+    sampled = _numbers(table[name])
+    if not rule.expected:
+        return sampled
+    expected = _numbers(pa.chunked_array([pc.map_lookup(table["expected"].combine_chunks(), name, "first")]))
+    return np.where(np.isnan(expected), sampled, expected)
+
+
+def _comparable(values: Floats, rule: Rule) -> Floats:
+    """Values that float errors do not tell apart. Expected ones in full hundredths: else as many as there are rows."""
+    return np.asarray(np.floor(values * 100 + 1e-7) / 100 if rule.expected else np.round(values, 9))
 
 
 def _numbers(column: pa.ChunkedArray) -> Floats:
@@ -148,7 +168,7 @@ class Choice:
     keys; `each` is a shift of all floors where these differ (`each_shift`). `wanted`: the recall asked for.
     """
 
-    wanted: float | None
+    wanted: float
     total: float | None
     each: float | None
     each_shift: float | None
@@ -173,15 +193,11 @@ def choose(
     """
     if not accepted.any() or not len(labelled.total):
         return []
-    reachable = accepted & np.isfinite(labelled.total)
-    totals = np.unique(np.append(labelled.total[reachable], -1e300))
-    leasts = np.unique(np.append(labelled.least[reachable], -1e300))
+    totals, leasts = _thresholds(labelled, accepted)
     sure, unsure = costs.grid(totals, leasts)
 
     def recalls(times: Floats) -> Floats:
-        every = _grid(labelled.total, labelled.least, weights * times * accepted, totals, leasts)
-        whole = float((weights * times * accepted).sum())
-        return every / whole if whole > 0 else np.full(every.shape, math.nan)
+        return _recalls(labelled, accepted, weights * times, totals, leasts)
 
     grid, found = recalls(np.ones(len(weights))), []
     for want in wanted:
@@ -190,6 +206,49 @@ def choose(
             elsewhere = _elsewhere(recalls, sure, want, len(weights), how)
             found.append(_told(rule, totals, leasts, at, grid, elsewhere, sure, unsure, want))
     return found
+
+
+def frontier(
+    labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]], weights: Floats, costs: Costs
+) -> list[tuple[int, float]]:
+    """What recall costs, for a plot: (rows to look at, recall on the labels) of gates that no other gate beats in both.
+
+    By rising cost, at most MOST_STEPS of them, the first and the last always among them.
+    """
+    if not accepted.any() or not len(labelled.total):
+        return []
+    totals, leasts = _thresholds(labelled, accepted)
+    cost = costs.grid(totals, leasts)[0].reshape(-1)
+    recall = _recalls(labelled, accepted, weights, totals, leasts).reshape(-1)
+    order = np.lexsort((-recall, cost))
+    best, steps = 0.0, []
+    for at in order.tolist():
+        if recall[at] > best + 1e-12:
+            best = float(recall[at])
+            steps.append((int(cost[at]), best))
+    kept = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MOST_STEPS)).round().astype(int))
+    return [steps[at] for at in kept.tolist()]
+
+
+def _thresholds(labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Floats, Floats]:
+    """The least sums and the least scores that are worth a try."""
+    reachable = accepted & np.isfinite(labelled.total)
+    return np.unique(np.append(labelled.total[reachable], -1e300)), np.unique(
+        np.append(labelled.least[reachable], -1e300)
+    )
+
+
+def _recalls(
+    labelled: Standing,
+    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    weights: Floats,
+    totals: Floats,
+    leasts: Floats,
+) -> Floats:
+    """Of the weight that people accept, the share at or above every pair of thresholds."""
+    every = _grid(labelled.total, labelled.least, weights * accepted, totals, leasts)
+    whole = float((weights * accepted).sum())
+    return every / whole if whole > 0 else np.full(every.shape, math.nan)
 
 
 def _cheapest(recall: Floats, cost: Floats, wanted: float) -> tuple[int, int] | None:

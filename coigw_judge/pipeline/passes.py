@@ -213,6 +213,7 @@ class Open:
     asks: Counter[str]
     waiting: Counter[str] = field(default_factory=Counter)
     waiting_again: Counter[str] = field(default_factory=Counter)
+    waiting_further: Counter[str] = field(default_factory=Counter)
     waiting_full: Counter[str] = field(default_factory=Counter)
     share: Counter[str] = field(default_factory=Counter)
 
@@ -227,6 +228,7 @@ def survey(view: View, work: str | None = None) -> Open:
     asks: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
     again: Counter[str] = Counter()
+    further: Counter[str] = Counter()
     full: Counter[str] = Counter()
     share: Counter[str] = Counter()
     rows = 0
@@ -237,13 +239,14 @@ def survey(view: View, work: str | None = None) -> Open:
             asks.update(found["asks"])
             waiting.update(found["waiting"])
             again.update(found["waiting_again"])
+            further.update(found["waiting_further"])
             full.update(found["waiting_full"])
             share.update(found["share"])
             rows += found["rows"]
     if work is None or not rows:
-        return Open({}, None, asks, waiting, again, full, share)
+        return Open({}, None, asks, waiting, again, further, full, share)
     splits, path = _open_rows(Store(view.store).filesystem, work)
-    return Open(splits, path, asks, waiting, again, full, share)
+    return Open(splits, path, asks, waiting, again, further, full, share)
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
@@ -278,7 +281,7 @@ def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
         found = run_tasks(
             [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count(ready, item["bucket"])
         )
-    return sweeping.yields(view.plan.gate, grid, found)
+    return sweeping.yields(view.plan.gate, grid, found, view.plan.samples)
 
 
 @contextmanager

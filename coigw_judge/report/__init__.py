@@ -4,6 +4,9 @@
     tally.py     one streaming pass over the verdicts: counts
     examples.py  rows to read, with their texts
     figures.py   counts as bars, histograms and tables
+    plots.py, tables.py       places on axes; tables with intervals drawn in a cell
+    against_people.py, drift_and_leaks.py    what `calibrate` left in the run folder
+    diversity.py              lexical diversity of kept and dropped rows
     page.py      the template, and what hostile text must not do
 
 The page needs no network and no server. Its size is bounded by the examples, not by the rows.

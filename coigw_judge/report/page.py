@@ -20,8 +20,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from coigw_judge import manifest as manifests
 from coigw_judge.diff_rows import Run, check_group, open_run
 from coigw_judge.paths import open_filesystem, write_atomic
+from coigw_judge.people import calibrate_read, calibrate_text
 from coigw_judge.progress import clock
-from coigw_judge.report import examples, figures, tally
+from coigw_judge.report import diversity, examples, figures, plots, tally
+from coigw_judge.report.against_people import against_people
+from coigw_judge.report.drift_and_leaks import golden, leaks
 from coigw_judge.report.shape import Shape, shape_of
 
 NAME = "report.html"
@@ -36,23 +39,39 @@ _KEEP = "\n\t\u200d"
 def build(folder: str, by: Sequence[str] = ()) -> str:
     """Write a run's report.html; returns its path. `by`: further columns of the verdicts to group by.
 
-    Raises FixStore where the folder is no run, FixJob where its verdicts have no such column.
+    Raises FixStore where the folder is no run or a file of `calibrate` in it is broken, FixJob where its verdicts have
+    no such column.
     """
     run = open_run(folder)
+    people = _people(run)
     for name in by:
         check_group((run, run), name)
     shape = shape_of(run)
     columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
     counted = tally.count(run, shape.dimensions, shape.checks, columns)
     shown = examples.choose(run, shape, run.manifest)
-    page = render(run, shape, counted, shown)
+    page = render(run, shape, counted, shown, people)
     filesystem, inner = open_filesystem(folder)
     write_atomic(filesystem, f"{inner}/{NAME}", page.encode())
     return f"{folder.rstrip('/')}/{NAME}"
 
 
-def render(run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Example]) -> str:
-    """The page as text."""
+def _people(run: Run) -> dict[str, Any]:
+    """What `calibrate` left in the run folder, as the template has it; `people` is whether it left anything."""
+    told, drift, wrote = calibrate_read.calibration(run), calibrate_read.drift(run), calibrate_read.writers(run)
+    return {
+        "people": any(each is not None for each in (told, drift, wrote)),
+        "calibration": None if told is None else against_people(told),
+        "golden": None if drift is None else golden(drift),
+        "leaks": None if wrote is None else leaks(wrote),
+        "no_proof": calibrate_text.NO_PROOF,
+    }
+
+
+def render(
+    run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Example], people: Mapping[str, Any]
+) -> str:
+    """The page as text. `people`: what the section on judge and people is made of."""
     environment = Environment(
         loader=PackageLoader("coigw_judge.report"),
         autoescape=select_autoescape(default=True),
@@ -62,6 +81,7 @@ def render(run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Ex
     )
     environment.filters |= {"visible": visible, "cut": cut, "n": _n, "pct": _percent, "clock": clock, "g": _g}
     folder = files("coigw_judge.report") / "templates"
+    told = {title: groups for title, groups in counted.groups.items() if groups.keys() - {tally.NONE}}
     script = (folder / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         manifest=run.manifest,
@@ -69,8 +89,14 @@ def render(run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Ex
         meaningless=manifests.MEANINGLESS if run.manifest["judge"]["meaningless"] else "",
         shape=shape,
         tally=counted,
+        groups=told,
+        without=[title for title, groups in counted.groups.items() if groups and title not in told],
         examples=shown,
         figures=figures,
+        plots=plots,
+        diversity=diversity.tables(counted.diversity),
+        fewest=diversity.FEWEST,
+        **people,
         histograms=_histograms(shape, counted),
         total=figures.histogram("sum", counted.totals, shape.total),
         style=(folder / "page.css").read_text(encoding="utf-8"),

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.diff_rows import Run
+from coigw_judge.report.diversity import MEASURES, Diversity
 from coigw_judge.verdict_rows import batches
 
 MOST_GROUPS = 5_000
@@ -25,7 +26,8 @@ MOST_GROUPS = 5_000
 LENGTHS = (0, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
 """Where bins of characters begin. The paper's articles are roughly log-normal, most of them between 100 and 10,000."""
 
-_NONE = "(none)"
+NONE = "(none)"
+"""The group of rows without a value."""
 _DECIDED = ("kept", "review", "dropped")
 
 
@@ -64,7 +66,7 @@ class Tally:
     """Counts of a run.
 
     `scores`: per dimension rows by (score, decision); `totals` likewise for the sum; `checks`: per check [yes, no];
-    `groups`: per column its values; `folded`: values of a column that were too many to tell apart; `flags`: rows.
+    `groups`: per column its values; `folded`: values of a column that were too many to tell apart.
     """
 
     decisions: Counter[str] = field(default_factory=Counter)
@@ -74,6 +76,7 @@ class Tally:
     groups: dict[str, dict[str, Group]] = field(default_factory=dict)
     folded: dict[str, Group] = field(default_factory=dict)
     lengths: dict[str, Group] = field(default_factory=dict)
+    diversity: Diversity = field(default_factory=Diversity)
 
 
 def count(run: Run, dimensions: Sequence[str], checks: Sequence[str], columns: Mapping[str, str]) -> Tally:
@@ -84,8 +87,9 @@ def count(run: Run, dimensions: Sequence[str], checks: Sequence[str], columns: M
         groups={title: {} for title in columns.values()},
         lengths={name: Group() for name in length_names()},
     )
-    wanted = ["decision", "total", "chars", *dimensions, *checks, *columns]
-    for batch in batches(run, wanted):
+    measured = [name for name in (*MEASURES, "category") if name in run.columns]
+    wanted = ["decision", "total", "chars", *dimensions, *checks, *columns, *measured]
+    for batch in batches(run, list(dict.fromkeys(wanted))):
         _count(found, batch, columns)
     return found
 
@@ -101,11 +105,12 @@ def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str]) -> None:
     for name, counter in found.scores.items():
         _count_scores(counter, decided, name)
     _count_scores(found.totals, decided, "total")
+    found.diversity.add(decided)
     for name, yes in found.checks.items():
         yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
     for column, title in columns.items():
         keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
-        _count_groups(found.groups[title], batch, keys.fill_null(_NONE))
+        _count_groups(found.groups[title], batch, keys.fill_null(NONE))
         _fold(found, title)
     with_length = batch.filter(pc.is_valid(batch["chars"]))
     bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
@@ -118,7 +123,9 @@ def _values(column: pa.ChunkedArray) -> Counter[Any]:
 
 
 def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str) -> None:
-    found = pa.table({"score": rows[name].cast(pa.float64()), "decision": rows["decision"]}).drop_null()
+    # Sums of expected scores have six digits: told apart they would be as many as there are rows.
+    score = pc.round(rows[name].cast(pa.float64()), 2)
+    found = pa.table({"score": score, "decision": rows["decision"]}).drop_null()
     grouped = found.group_by(["score", "decision"]).aggregate([([], "count_all")])
     for entry in grouped.to_pylist():
         counter[entry["score"], entry["decision"]] += entry["count_all"]

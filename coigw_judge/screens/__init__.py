@@ -155,7 +155,7 @@ class Screens:
             if letters >= _FEWEST_LETTERS and found.counts[HAN] < value * letters:
                 yield Finding("chinese", f"{found.counts[HAN] / letters:.0%} of the letters are Chinese, < {value:.0%}")
         if (value := self._on("boilerplate", genre)) is not None:
-            hits, lines, shown = boilerplate(answer)
+            hits, lines, shown = boilerplate(answer, found)
             if hits and hits >= value * lines:
                 yield Finding(
                     "boilerplate", f"{hits} of {lines} lines are a site's or an advertiser's, such as {_short(shown)}"

@@ -6,11 +6,10 @@ Not known here: what share of a kind is too much.
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-Codes = np.ndarray[Any, np.dtype[Any]]
+from coigw_judge.codepoints import COUNT, Codes, codes_of
 
 OTHER, BLANK, HAN, LETTER, NUMBER, BROKEN, PRIVATE = range(7)
 """Kinds: marks; blanks; Chinese characters; other letters; digits; what no text holds; private use."""
@@ -35,15 +34,15 @@ class Characters:
 
 def characters(text: str) -> Characters:
     """Sort a text's characters into kinds."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    kinds = _table()[np.minimum(codes, 0x10FFFF)]
+    codes = codes_of(text)
+    kinds = _table().take(codes)
     return Characters(codes, kinds, tuple(np.bincount(kinds, minlength=7).tolist()))
 
 
 @cache
 def _table() -> Codes:
     """The kind of every code point."""
-    table = np.zeros(0x110000, np.uint8)
+    table = np.zeros(COUNT, np.uint8)
     for code in range(0x20000):  # beyond lie Chinese characters, tags and private use alone
         category = unicodedata.category(chr(code))
         if category[0] == "L":

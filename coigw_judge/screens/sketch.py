@@ -13,7 +13,8 @@ import numpy as np
 import xxhash
 from rensa import RMinHash
 
-from coigw_judge.screens.characters import HAN, LETTER, LOOKED_AT, NUMBER, Codes, characters
+from coigw_judge.codepoints import Codes
+from coigw_judge.screens.characters import HAN, LETTER, LOOKED_AT, NUMBER, characters
 
 RUN = 5
 BANDS = 14

@@ -1,0 +1,57 @@
+"""One turn of a comparison: a system in a process of its own, watched from outside.
+
+Not known here: what the systems are, what is made of their figures.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from watch import Watch
+
+
+def run_system(place: Path, system: str, job: Mapping[str, Any], program: Path) -> dict[str, Any]:
+    """Run `program SYSTEM JOB.yaml FIGURES.json STARTED` in the new folder `place`.
+
+    Returns the figures it left, the seconds of judging, the peak memory of its process tree, and the cores that it and
+    that others had meanwhile. Ends the program with the tail of the system's log where it failed.
+    """
+    place.mkdir()
+    (place / "job.yaml").write_text(yaml.safe_dump(dict(job), allow_unicode=True), encoding="utf-8")
+    figures = place / "figures.json"
+    print(f"bench: {place.name}", file=sys.stderr, flush=True)
+    with (place / "log").open("wb") as log:
+        arguments = [system, str(place / "job.yaml"), str(figures), str(time.time())]
+        process = psutil.Popen([sys.executable, str(program), *arguments], stdout=log, stderr=log, env=environment())
+        watch = Watch()
+        watch.until_exit(process)
+    if process.returncode or not figures.is_file():
+        tail = (place / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
+        raise SystemExit(f"{tail}\nbench: {system} failed with status {process.returncode}; its log ends as above")
+    found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
+    own, others = watch.cores(found["first"], found["last"])
+    seconds = found["last"] - found["first"]
+    return {**found, "seconds": seconds, "peak_bytes": watch.peak_bytes, "cores": own, "others_cores": others}
+
+
+def environment() -> dict[str, str]:
+    """The same for every system: vLLM's CPU settings as judges/vllm.py has them, no network, our package."""
+    here = Path(__file__).parent
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    ours = {
+        "VLLM_CPU_KVCACHE_SPACE": "2",
+        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        "VLLM_NO_USAGE_STATS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray's own 15 would let any other process on the machine go before our engine only
+        "HF_HUB_OFFLINE": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(here.parent), str(here)))),
+    }
+    return {**os.environ, **ours}

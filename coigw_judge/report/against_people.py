@@ -1,0 +1,199 @@
+"""The judge against people: what calibration.json holds, as tables and drawings.
+
+Every sentence is calibrate_text's own, so page and terminal say the same. A run that nobody calibrated has no section.
+Not known here: HTML, statistics, how many rows a run has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coigw_judge.people import calibrate_text
+from coigw_judge.people.calibrate_read import Calibration, Hits, Item, Regate
+from coigw_judge.people.calibrate_text import shown
+from coigw_judge.report.plots import Axis, Pairs, TradeOff, axis_for, lane, pairs, trade_off
+from coigw_judge.report.tables import Line, Note, Table, ends, notes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgainstPeople:
+    """What is shown of a calibration. A part that it does not have is None or empty.
+
+    `pairs`: of every item judge against people, and the same by group.
+    """
+
+    summary: str
+    notes: tuple[Note, ...]
+    items: Table
+    further: Table
+    missing: tuple[str, ...]
+    pairs: tuple[tuple[Pairs, Table | None], ...]
+    gate: tuple[Table, ...]
+    gate_notes: tuple[Note, ...]
+    trade_off: TradeOff | None
+    choices: Table | None
+    choice_notes: tuple[Note, ...]
+    annotators: Table
+
+
+def against_people(told: Calibration) -> AgainstPeople:
+    """The section of a calibration."""
+    gate, regate = told["gate"], told["regate"]
+    chosen = regate is not None and bool(regate["choices"])
+    return AgainstPeople(
+        summary=_summary(told),
+        notes=notes(calibrate_text.caveats(told)),
+        items=_items(told),
+        further=_further(told),
+        missing=tuple(calibrate_text.missing(told)),
+        pairs=_pairs(told),
+        gate=_gate(told),
+        gate_notes=notes(calibrate_text.gate_notes(gate) if gate else [calibrate_text.UNDECIDED]),
+        trade_off=_trade_off(told),
+        choices=_choices(regate) if regate and chosen else None,
+        choice_notes=notes(calibrate_text.regate_notes(regate)) if regate and chosen else (),
+        annotators=_annotators(told),
+    )
+
+
+def _summary(told: Calibration) -> str:
+    rounds = ", ".join(map(str, told["rounds"]))
+    return (
+        f"{told['records']:,} records, {told['labels']:,} labels by {len(told['annotators']):,} annotators "
+        f"(rounds: {rounds})"
+    )
+
+
+# Items
+
+
+def _items(told: Calibration) -> Table:
+    """Per item: how judge and people agree, beside how people agree with each other."""
+    found = told["items"].items()
+    both = [(item.get("spearman"), calibrate_text.ceiling(item["between_annotators"])) for _, item in found]
+    axis = axis_for((end for two in both for each in two for end in ends(each)), 0, 1)
+    lines = []
+    for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
+        compared = f"{item['compared']:,}" if item["compared"] else "-"
+        cells = (compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
+        lines.append(Line(name, cells, (lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling)))))
+    return Table(
+        caption="Agreement by item, with 95 % intervals",
+        heads=("item", "n", "Spearman", "ceiling: alpha of people", "kappa (quadratic)", "AUC for accept"),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("judge", "judge and people: Spearman"), ("ceiling", "people among themselves: alpha, the ceiling")),
+    )
+
+
+def _further(told: Calibration) -> Table:
+    """The other correlations, and what groups alone do not explain."""
+    lines = []
+    for name, item in told["items"].items():
+        if "pearson" in item:
+            within = item.get("within", {}).get("spearman")
+            figures = (shown(item.get("kendall")), shown(item.get("pearson")))
+            lines.append(Line(name, (*figures, "-" if within is None else f"{within:.2f}")))
+    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({told['by']})")
+    return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
+
+
+def _pairs(told: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:
+    drawn = []
+    for name, item in told["items"].items():
+        one = pairs(name, item.get("points", []), item.get("range"))
+        if one is not None:
+            drawn.append((one, _groups(told["by"], name, item)))
+    return tuple(drawn)
+
+
+def _groups(by: str, name: str, item: Item) -> Table | None:
+    groups = item.get("by", {})
+    if len(groups) < 2:
+        return None
+    axis = axis_for((end for each in groups.values() for end in ends(each["spearman"])), 0, 1)
+    lines = []
+    for group, each in groups.items():
+        means = (each["judge_mean"], each["people_mean"])
+        cells = (
+            f"{each['compared']:,}",
+            *("-" if mean.value is None else f"{mean.value:.2f}" for mean in means),
+            *(shown(estimate) for estimate in (each["spearman"], each["kendall"], each["pearson"])),
+        )
+        lines.append(Line(group, cells, (lane("judge", axis, *ends(each["spearman"])),)))
+    return Table(
+        caption=f"{name} by {by}",
+        heads=(by, "n", "judge", "people", "Spearman", "Kendall", "Pearson"),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("judge", "judge and people: Spearman"),),
+    )
+
+
+# The gate
+
+
+def _gate(told: Calibration) -> tuple[Table, ...]:
+    """The gate against people's accept; people's word by decision; the gate by group."""
+    gate = told["gate"]
+    if gate is None:
+        return ()
+    passing: dict[str, Hits] = {"kept": gate["kept"], "kept or review": gate["kept_or_review"]}
+    found = [_hits(passing, "passes as", "The gate against people's accept"), _counts(gate["decisions"])]
+    if len(gate["by"]) > 1:
+        found.append(_hits(gate["by"], told["by"], f"The gate by {told['by']}, where kept alone passes"))
+    return tuple(found)
+
+
+def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
+    axis = Axis(0, 1)
+    lines = []
+    for name, each in hits.items():
+        figures = (each["precision"], each["recall"], each["f1"])
+        lanes = lane("precision", axis, *ends(figures[0])), lane("recall", axis, *ends(figures[1]))
+        lines.append(Line(name, (f"{each['records']:,}", f"{each['accepted']:,}", *map(shown, figures)), lanes))
+    return Table(
+        caption=caption,
+        heads=(head, "n", "accepted", "precision", "recall", "F1"),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("precision", "precision"), ("recall", "recall")),
+    )
+
+
+def _counts(decisions: Mapping[str, Mapping[str, int]]) -> Table:
+    lines = [
+        Line(name, (f"{counts['accepted']:,}", f"{counts['not_accepted']:,}"))
+        for name, counts in sorted(decisions.items())
+    ]
+    heads = ("decision", "people accept", "people do not")
+    return Table(caption="What people say of rows, by their decision", heads=heads, lines=tuple(lines))
+
+
+def _trade_off(told: Calibration) -> TradeOff | None:
+    gate, regate = told["gate"], told["regate"]
+    if gate is None or regate is None:
+        return None
+    chosen = [
+        (f"{choice.wanted:.0%} wanted: {calibrate_text.gate_text(choice)}", choice.cost, choice.recall)
+        for choice in regate["choices"]
+    ]
+    recall = gate["kept_or_review"]["recall"].value
+    return trade_off(regate.get("frontier", []), chosen, None if recall is None else (regate["now"], recall))
+
+
+def _choices(regate: Regate) -> Table:
+    lines = []
+    for choice in regate["choices"]:
+        wanted, *cells = calibrate_text.choice_cells(choice, regate["wanted"])
+        lines.append(Line(wanted, tuple(cells)))
+    asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
+    return Table(
+        caption=f"The gate that reaches a recall at the least review cost{asked}",
+        heads=("recall wanted", *calibrate_text.CHOICE_HEADS[1:]),
+        lines=tuple(lines),
+    )
+
+
+def _annotators(told: Calibration) -> Table:
+    lines = [Line(name, tuple(cells)) for name, *cells in map(calibrate_text.annotator_cells, told["annotators"])]
+    return Table(caption="Annotators", heads=calibrate_text.ANNOTATOR_HEADS, lines=tuple(lines))

@@ -1,0 +1,62 @@
+"""Tables of the page: lines under heads, some with intervals drawn in a cell; and the sentences beside them.
+
+Not known here: HTML, what a table is about.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from coigw_judge.people.agreement import Estimate
+from coigw_judge.people.calibrate_text import WARNING
+from coigw_judge.report.plots import Axis, Lane
+
+MOST_LINES = 40
+"""Lines of a table whose length the data decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line: what it is of, its cells, and the lanes of its drawing."""
+
+    name: str
+    cells: tuple[str, ...]
+    lanes: tuple[Lane | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Lines under their heads. `axis`: what lanes are drawn on; `legend`: (kind of lane, what it is)."""
+
+    caption: str
+    heads: tuple[str, ...]
+    lines: tuple[Line, ...]
+    axis: Axis | None = None
+    legend: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def shown(self) -> tuple[Line, ...]:
+        """The lines that the page has."""
+        return self.lines[:MOST_LINES]
+
+    @property
+    def more(self) -> int:
+        """How many it leaves out."""
+        return len(self.lines) - len(self.shown)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A sentence; `grave` is one that a reader must not miss."""
+
+    text: str
+    grave: bool
+
+
+def notes(sentences: Sequence[str]) -> tuple[Note, ...]:
+    """Sentences as calibrate_text gives them."""
+    return tuple(Note(text.removeprefix(WARNING), text.startswith(WARNING)) for text in sentences)
+
+
+def ends(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+    """An estimate's value, and the ends of its interval."""
+    return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)
