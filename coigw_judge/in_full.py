@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from coigw_judge.bucket import Standing, View
 from coigw_judge.card import Scorecard
+from coigw_judge.gate import Use
 from coigw_judge.order import can_end
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Scored, Unscored
@@ -55,13 +56,17 @@ def as_json(plan: Plan, card: Scorecard) -> str:
     if any(fact is None for fact in asked.values()):
         return LACKING if any(fact is not None for fact in asked.values()) else ""
     ending = {rubric.name for rubric in plan.rubrics if can_end(rubric, plan.gate, plan.floor)}
-    facts = {name: _told(fact) if name in ending else {} for name, fact in asked.items()}
+    facts = {name: _told(fact, plan.gate.use) if name in ending else {} for name, fact in asked.items()}
     lacking = [rubric.name for rubric in plan.rubrics if rubric.name in card.not_applicable]
     return json.dumps([facts, lacking], ensure_ascii=False, sort_keys=True)
 
 
-def _told(fact: Scored | Unscored | None) -> dict[str, object]:
-    return {"scores": dict(fact.scores), "checks": dict(fact.checks)} if isinstance(fact, Scored) else {"failed": True}
+def _told(fact: Scored | Unscored | None, use: Use) -> dict[str, object]:
+    """A fact's values, its scores those that the gate uses: `read` gives them back as sampled ones, which stand in."""
+    if not isinstance(fact, Scored):
+        return {"failed": True}
+    expected = {} if use == "sampled" else {key: value for key, value in fact.expected.items() if value is not None}
+    return {"scores": {**fact.scores, **expected}, "checks": dict(fact.checks)}
 
 
 def read(counts: Told) -> InFull:

@@ -246,6 +246,14 @@ def test_a_card_that_was_counted_ends_where_the_record_does(some: Plan, who: Sub
         assert ends[0] == ends[1]
 
 
+def test_where_the_gate_uses_expected_scores_a_card_ends_by_those() -> None:
+    fact = Scored(scores={"d": 9.0}, expected={"d": 7.4})
+    for use, ends in (("sampled", False), ("expected", True)):
+        some = plan(FREE[0], gate=replace(gate_of("a"), use=use))
+        ((card, _),) = read({as_json(some, Scorecard({"a": fact})): 1}).cards
+        assert some.ends(card) == some.ends(Scorecard({"a": fact})) == ends
+
+
 def test_records_known_in_part_are_counted_apart_and_too_many_of_them_spoil_the_rates() -> None:
     some = plan(A, B, exhaustive=1.0)
     good, failed = Scored(scores={"x": 9, "y": 9}), Unscored(cause="malformed")
