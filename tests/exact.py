@@ -35,7 +35,7 @@ class Exact:
         """P(value) at the place of a dimension's score in a reply; and how much of it begins with a token of several."""
         text = self._tokenizer.decode(list(reply), skip_special_tokens=False)
         own = text[text.rfind("</think>") + 1 :]
-        told = re.search(rf'"{key}":(?:\{{"reason":"(?:[^"\\]|\\.)*","score":)?(\d+)(\}}?(?:,"\w+":(?:\{{"\w+":"|"|))?)', own)
+        told = re.search(rf'"{key}":(?:\{{"reason":"(?:[^"\\]|\\.)*","score":)?(\d+)(\}}?(?:\}}|,"\w+":(?:\{{"\w+":"|"|)))', own)
         assert told is not None, own
         begin = len(text) - len(own) + told.start(1)
         before = next(n for n in range(len(reply)) if len(self._tokenizer.decode(list(reply[:n]), skip_special_tokens=False)) == begin)

@@ -100,7 +100,8 @@ def test_expected_scores_are_those_of_exact_enumeration(setting: tuple[Asked, Ex
     assert len(encoder.plain("10")) == (1 if thinking else 2)
     settled = tens = apart = probed = 0
     for n, text in enumerate(TEXTS):
-        for reasons in ("none", "short") if n < 3 else ("none",):
+        # The changed one writes `</think>` into its reasons too, which nobody can tell from an end of thinking.
+        for reasons in ("none", "short") if n < 3 and not thinking else ("none",):
             before, asked.probes = len(asked.drawn), 0
             ask, reply = asked.ask(text, reasons)
             outcome = read_reply(reply, TWO)
