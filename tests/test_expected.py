@@ -268,7 +268,8 @@ def test_from_sampled_to_expected_nothing_is_asked_again(tmp_path: Path, write_j
 @pytest.mark.usefixtures("ray_cluster")
 def test_early_exit_in_a_fill_goes_by_expected_scores(tmp_path: Path, write_job: Callable[..., Path]) -> None:
     """The first rubric's scores pass, its expected ones do not: nothing more is asked, and a second run asks nothing."""
-    job = write_job(triplets(12), judge=scripted(tmp_path, answer=9), expected=True, gate={"each": 5, "use": "expected"})
+    judge, none_in_full = scripted(tmp_path, answer=9), {"exhaustive": 0}
+    job = write_job(triplets(12), judge=judge, expected=True, gate={"each": 5, "use": "expected"}, samples=none_in_full)
     assert main(["run", str(job)]) == 0
     assert [line.split()[0] for line in asks(tmp_path)] == ["answer"] * 12
     assert {row["decision"] for row in verdicts(tmp_path)} == {"dropped"}
