@@ -315,6 +315,14 @@ def test_what_makes_no_sense_is_refused_in_plain_words(write_job: Any, keys: dic
     assert "job.yaml" in str(caught.value) and len(str(caught.value).splitlines()) <= 2
 
 
+def test_a_gate_goes_by_samples_or_by_expected_scores(write_job: Any) -> None:
+    both = {"samples": {"borderline": 3}, "expected": True}
+    gate = {"each": 7, "review": {"each": 1}}
+    with pytest.raises(FixJob, match=r"gate\.use: expected .* a gate decides on one of them"):
+        job(write_job, **both, gate={**gate, "use": "expected"})
+    assert job(write_job, **both, gate=gate).config.expected
+
+
 @pytest.mark.parametrize("body", [{"temperature": 0}, {"seed": 7}, {"temperature": None}])
 def test_a_body_that_draws_all_samples_alike_is_refused(write_job: Any, body: dict) -> None:
     judge = {"engine": "endpoint", "base_url": "http://a/v1", "model": "m", "extra_body": body}
