@@ -97,7 +97,8 @@ def judge(job: LoadedJob) -> Ran:
         },
         postprocess=lambda row: {name: row[name] for name in _LEFT},
     )
-    processor.get_stage_by_name("vLLMEngineStage").fn = Noted
+    # Not by assignment: that would validate the stage anew, which by then has lost its placement and wants a GPU.
+    processor.get_stage_by_name("vLLMEngineStage").__dict__["fn"] = Noted
     listed = [
         {"messages": each.messages, "rubric": each.rubric, "schema": each.schema, "max_tokens": each.max_tokens}
         for each in asked
