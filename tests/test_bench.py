@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench"
-SCRIPTS = sorted(path for path in BENCH.glob("*.py") if "ArgumentParser(" in path.read_text(encoding="utf-8"))
+SCRIPTS = sorted(path for path in BENCH.rglob("*.py") if "ArgumentParser(" in path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
