@@ -109,8 +109,8 @@ def _cache(tally: Mapping[str, float]) -> dict[str, float | None]:
     prefilled = prompt - tally.get("tokens.cached", 0)
     measured = tally.get("tokens.measured", 0)
     return {
-        "hit_rate": round(tally.get("tokens.cached", 0) / prompt, 4) if prompt else None,
-        "best_hit_rate": round(tally.get("tokens.shareable", 0) / measured, 4) if measured else None,
+        "hit_rate": round(tally.get("tokens.cached", 0) / prompt, 6) if prompt else None,
+        "best_hit_rate": round(tally.get("tokens.shareable", 0) / measured, 6) if measured else None,
         "prefilled_per_record": round(prefilled / rows, 1) if prompt and rows else None,
     }
 
