@@ -37,20 +37,17 @@ WARM_UP: Texts = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Ran:
     """What one run of one system came to. Judging begins at `first` (time.time()), when the first request is put in,
     and ends at `last`, when the last reply is out, for the job as a fact.
 
-    `startup` is from the process's start to `first`: imports, engine, warm-up; for the job also Ray and scan.
     `unscored` counts replies by the cause for which they gave no scores.
     """
 
-    system: str
     records: int
     requests: int
     first: float
     last: float
-    startup: float
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
@@ -67,8 +64,18 @@ class Outcome:
     cause: str | None
 
 
-Ran = tuple[int, list["Outcome"], float, float]
-"""Records, replies, when the first request went in and when the last reply was out (time.time())."""
+def counted(records: int, outcomes: Sequence[Outcome], first: float, last: float) -> Ran:
+    """A run of which every reply is known."""
+    return Ran(
+        records=records,
+        requests=len(outcomes),
+        first=first,
+        last=last,
+        prompt_tokens=sum(outcome.prompt for outcome in outcomes),
+        cached_tokens=sum(outcome.cached for outcome in outcomes),
+        generated_tokens=sum(outcome.generated for outcome in outcomes),
+        unscored=dict(Counter(outcome.cause for outcome in outcomes if outcome.cause is not None)),
+    )
 
 
 def main(system: str, job_file: str, target: str, started: str) -> None:
@@ -77,21 +84,13 @@ def main(system: str, job_file: str, target: str, started: str) -> None:
 
 
 def leave(judge: Callable[[LoadedJob], Ran], system: str, job_file: str, target: str, started: str) -> None:
-    """Have a job's workload judged and write the figures."""
-    records, outcomes, first, last = judge(load_job(Path(job_file)))
-    figures = Figures(
-        system=system,
-        records=records,
-        requests=len(outcomes),
-        first=first,
-        last=last,
-        startup=first - float(started),
-        prompt_tokens=sum(outcome.prompt for outcome in outcomes),
-        cached_tokens=sum(outcome.cached for outcome in outcomes),
-        generated_tokens=sum(outcome.generated for outcome in outcomes),
-        unscored=dict(Counter(outcome.cause for outcome in outcomes if outcome.cause is not None)),
-    )
-    Path(target).write_text(json.dumps(asdict(figures)), encoding="utf-8")
+    """Have a job's workload judged and write the figures.
+
+    `startup` is from the process's start to the first request: imports, engine, warm-up; for the job also Ray and scan.
+    """
+    ran = judge(load_job(Path(job_file)))
+    figures = {"system": system, "startup": ran.first - float(started), **asdict(ran)}
+    Path(target).write_text(json.dumps(figures), encoding="utf-8")
 
 
 # Raw vLLM
@@ -112,7 +111,8 @@ def raw(job: LoadedJob, ask: Ask) -> Ran:
     first = time.time()
     outputs = ask(engine, job, wanted)
     last = time.time()
-    return len(rows), [_outcome(out, rubric) for out, (_, rubric) in zip(outputs, wanted, strict=True)], first, last
+    outcomes = [_outcome(output, rubric) for output, (_, rubric) in zip(outputs, wanted, strict=True)]
+    return counted(len(rows), outcomes, first, last)
 
 
 def _ask_rubric_first(engine: "LLM", job: LoadedJob, wanted: Sequence[tuple[Texts, Rubric]]) -> "list[RequestOutput]":
@@ -202,7 +202,7 @@ def our_job(job: LoadedJob) -> Ran:
     outcomes = [
         Outcome(fact["prompt_tokens"], fact["cached_tokens"], fact["generated_tokens"], fact["cause"]) for fact in facts
     ]
-    return stage.scan.rows_in, outcomes, first, last
+    return counted(stage.scan.rows_in, outcomes, first, last)
 
 
 if __name__ == "__main__":

@@ -16,11 +16,14 @@ import yaml
 from watch import Watch
 
 
-def run_system(place: Path, system: str, job: Mapping[str, Any], program: Path) -> dict[str, Any]:
+def run_system(
+    place: Path, system: str, job: Mapping[str, Any], program: Path, beside: psutil.Process | None = None
+) -> dict[str, Any]:
     """Run `program SYSTEM JOB.yaml FIGURES.json STARTED` in the new folder `place`.
 
     Returns the figures it left, the seconds of judging, the peak memory of its process tree, and the cores that it and
-    that others had meanwhile. Ends the program with the tail of the system's log where it failed.
+    that others had meanwhile; what a server `beside` takes is its own. Ends the program with the tail of the system's
+    log where it failed.
     """
     place.mkdir()
     (place / "job.yaml").write_text(yaml.safe_dump(dict(job), allow_unicode=True), encoding="utf-8")
@@ -30,7 +33,7 @@ def run_system(place: Path, system: str, job: Mapping[str, Any], program: Path) 
         arguments = [system, str(place / "job.yaml"), str(figures), str(time.time())]
         process = psutil.Popen([sys.executable, str(program), *arguments], stdout=log, stderr=log, env=environment())
         watch = Watch()
-        watch.until_exit(process)
+        watch.until_exit(process, beside)
     if process.returncode or not figures.is_file():
         tail = (place / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
         raise SystemExit(f"{tail}\nbench: {system} failed with status {process.returncode}; its log ends as above")

@@ -23,13 +23,13 @@ class Watch:
     _own: list[float] = field(default_factory=list)
     _all: list[float] = field(default_factory=list)
 
-    def until_exit(self, process: psutil.Popen) -> None:
-        """Sample until the process ends."""
+    def until_exit(self, process: psutil.Popen, beside: psutil.Process | None = None) -> None:
+        """Sample until the process ends; `beside` is another that works for it, such as a server."""
         while process.poll() is None:
-            resident, seconds = _tree(process)
-            self.peak_bytes = max(self.peak_bytes, resident)
+            trees = [_tree(each) for each in (process, beside) if each is not None]
+            self.peak_bytes = max(self.peak_bytes, sum(resident for resident, _ in trees))
             self._at.append(time.time())
-            self._own.append(seconds)
+            self._own.append(sum(seconds for _, seconds in trees))
             self._all.append(machine_seconds())
             time.sleep(_SAMPLE_SECONDS)
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from systems import Outcome, Texts, rubric_first
+from systems import Texts, rubric_first
 
-from coigw_judge.fill import read_reply, reply_budget
+from coigw_judge.fill import reply_budget
 from coigw_judge.job import LoadedJob
-from coigw_judge.judges import Reply
 from coigw_judge.judges.presets import sampling
-from coigw_judge.reply import Unscored
+from coigw_judge.reply import Unscored, parse_reply
 from coigw_judge.rubric import Rubric
 
 
@@ -66,8 +65,8 @@ def sampled(job: LoadedJob) -> dict[str, Any]:
     return {"seed": 0, **sampling(job.config.judge, 0)}
 
 
-def outcome(job: LoadedJob, rubric: str, text: str, finish: str | None, prompt: int, cached: int, made: int) -> Outcome:
-    """A reply as it is counted; no peer checks a reply, so what would be unscored is found here."""
+def cause(job: LoadedJob, rubric: str, text: str) -> str | None:
+    """Why a reply gives no scores, if so: no peer checks a reply, and none passes on why it ended."""
     known: dict[str, Rubric] = {each.name: each for each in job.rubrics}
-    read = read_reply(Reply(text=text, finish_reason=finish, generated_tokens=made), known[rubric])
-    return Outcome(prompt, cached, made, read.cause if isinstance(read, Unscored) else None)
+    read = parse_reply(text, known[rubric])
+    return read.cause if isinstance(read, Unscored) else None

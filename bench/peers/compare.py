@@ -1,12 +1,14 @@
-"""The same records and checkpoint through raw vLLM, stock ray.data.llm and a job of ours, under three jobs.
+"""The same records and checkpoint through raw vLLM, five tools and a job of ours, under three jobs.
 
-    .venv/bin/python bench/peers/compare.py early               # about half of the records end at the first ask
-    .venv/bin/python bench/peers/compare.py triplets            # jobs/triplets.yaml: nothing ends early
-    .venv/bin/python bench/peers/compare.py prefilter           # jobs/prefilter.yaml without its `then`
-    .venv/bin/python bench/peers/compare.py early --rounds 5 --records 40
+    bash bench/peers/setup.sh                                         # once: .venv-peers, with the tools
+    .venv-peers/bin/python bench/peers/compare.py early               # about half of the records end at the first ask
+    .venv-peers/bin/python bench/peers/compare.py triplets            # jobs/triplets.yaml: nothing ends early
+    .venv-peers/bin/python bench/peers/compare.py prefilter           # jobs/prefilter.yaml without its `then`
+    .venv-peers/bin/python bench/peers/compare.py early --rounds 5 --records 40
 
-Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. Prints
-what each can not do, a table, and as its last line one JSON object. What came out: bench/README.md.
+Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. The tools
+that speak to a server share one in a round (served.py), whose cache is emptied before each. Prints what each can not
+do, a table, and as its last line one JSON object. What came out: bench/README.md.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
@@ -21,18 +24,29 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import served
 import workload
 import yaml
 from turns import run_system
 
+from coigw_judge.job import load_job
+
 ROOT = Path(__file__).parents[2]
+SERVED = ("datatrove", "distilabel", "daft", "data-juicer")
+SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "ray-data-llm", *SERVED, "job")
 PROGRAM = Path(__file__).with_name("one.py")
-SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "ray-data-llm", "job")
 CAN_NOT = {
     "raw-rubric-first": "stop early, resume, keep replies, tell a truncated reply from a bad one unless scripted",
     "raw-same-prompts": "the same; its prompts and their order are ours",
     "ray-data-llm": "stop early (a filter between two processors loads the engine twice), say why a reply ended "
     "(finish_reason is dropped), resume by request, keep text from forging control tokens",
+    "datatrove": "stop early but in a rollout of one's own, have its own engine where the command `vllm` is missing; "
+    "a document that it can not write is a warning, and is lost",
+    "distilabel": "stop early between tasks of one batch, run vLLM in process (its class passes logits_processors, "
+    "which vLLM has no longer), say why a reply ended",
+    "daft": "give its vLLM provider a system text or a reply format, say why a reply ended, resume",
+    "data-juicer": "keep more requests in flight than it has processes, read scores under other names than its own, "
+    "tell a failed reply from a low score (both are 0.0, and the filter keeps both)",
 }
 _GIB = 2**30
 Figures = dict[str, Any]
@@ -129,9 +143,26 @@ JOBS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
 def _round(folder: Path, number: int, job: dict[str, Any], systems: list[str]) -> dict[str, Figures]:
     """Every system once; each round begins with another, so that none always has the quietest machine."""
     turn = number % len(systems)
-    return {
-        each: run_system(folder / f"{number}-{each}", each, job, PROGRAM) for each in (*systems[turn:], *systems[:turn])
-    }
+    found: dict[str, Figures] = {}
+    for each in (*systems[turn:], *systems[:turn]):
+        if each not in SERVED:
+            found[each] = run_system(folder / f"{number}-{each}", each, job, PROGRAM)
+        elif each not in found:
+            together = [other for other in systems if other in SERVED]
+            turned = number % len(together)
+            found |= _at_server(folder, number, job, together[turned:] + together[:turned])
+    return {each: found[each] for each in systems}
+
+
+def _at_server(folder: Path, number: int, job: dict[str, Any], systems: list[str]) -> dict[str, Figures]:
+    """Those that share a server, whose start counts for each."""
+    written = folder / f"{number}-server.yaml"
+    written.write_text(yaml.safe_dump(job, allow_unicode=True), encoding="utf-8")
+    began = time.time()
+    with (folder / f"{number}-server.log").open("wb") as log, served.started(load_job(written), log) as server:
+        start = time.time() - began
+        found = {each: run_system(folder / f"{number}-{each}", each, job, PROGRAM, server) for each in systems}
+    return {each: {**figures, "startup": start + figures["startup"]} for each, figures in found.items()}
 
 
 _COLUMNS: Mapping[str, tuple[str, Callable[[Figures], float]]] = {

@@ -8,7 +8,13 @@ import sys
 
 import systems
 
-PEERS = {"ray-data-llm": "stock_ray"}
+PEERS = {
+    "ray-data-llm": "stock_ray",
+    "datatrove": "by_datatrove",
+    "distilabel": "by_distilabel",
+    "daft": "by_daft",
+    "data-juicer": "by_data_juicer",
+}
 """The module of this folder that runs each."""
 
 if __name__ == "__main__":

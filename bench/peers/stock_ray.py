@@ -12,10 +12,9 @@ import time
 from functools import partial
 from typing import Any
 
-from asked import outcome as as_outcome
-from asked import requests, rows, sampled
+from asked import cause, requests, rows, sampled
 from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
-from systems import WARM_UP, Ran
+from systems import WARM_UP, Outcome, Ran, counted
 
 from coigw_judge.job import LoadedJob
 
@@ -60,7 +59,7 @@ def _bounds(max_tokens: int, schema: str) -> dict[str, Any]:
 
 
 def judge(job: LoadedJob) -> Ran:
-    """Records, replies, when the first request went in and when the last reply was out."""
+    """One map over all requests."""
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
     from transformers import AutoTokenizer
@@ -105,11 +104,13 @@ def judge(job: LoadedJob) -> Ran:
     ]
     answers = processor(ray.data.from_items(listed)).take_all()
     outcomes = [
-        as_outcome(
-            job, each["rubric"], each["generated_text"], None,
-            each["num_input_tokens"], each["cached"], each["num_generated_tokens"],
+        Outcome(
+            prompt=each["num_input_tokens"],
+            cached=each["cached"],
+            generated=each["num_generated_tokens"],
+            cause=cause(job, each["rubric"], each["generated_text"]),
         )
         for each in answers
-    ]  # fmt: skip
+    ]
     first = min(each["done"] - each["time_taken_llm"] for each in answers)
-    return len(records), outcomes, first, max(each["done"] for each in answers)
+    return counted(len(records), outcomes, first, max(each["done"] for each in answers))
