@@ -101,3 +101,17 @@ def test_the_fewest_fields_first_is_a_key_of_the_job(write_job, tmp_path, capsys
     assert main(["run", str(job), "--set", "order=fewest_fields"]) == 0
     assert {line.split()[0] for line in asks(tmp_path)} == {"usability"} and len(asks(tmp_path)) == 30
     assert list(manifest(tmp_path)["rubrics"]) == ["usability", "thought"]
+
+
+def test_a_job_of_which_half_ends_at_the_first_ask_decides_as_one_that_asks_everything(write_job, tmp_path, capsys):
+    """The job of bench/peers/compare.py early: usability, answer, query, thought (issue 6)."""
+    known = {"judge": scripted(tmp_path), "rubrics": ["usability", "answer", "query", "thought"], "samples": {"exhaustive": 0}}
+    gate = {"each": {"usability.completeness": 9, "answer.quality": 8, "query.quality": 8, "thought.creativity": 8}}
+    assert main(["run", str(write_job(triplets(120), **known, gate=gate, early_exit=False, store="whole"))]) == 0
+    whole, everything = {row["id"]: row["decision"] for row in verdicts(tmp_path)}, len(asks(tmp_path))
+    assert everything == 480 and set(whole.values()) == {"kept", "dropped"}
+    assert main(["run", str(write_job(**known, gate=gate, store="early"))]) == 0
+    assert {row["id"]: row["decision"] for row in verdicts(tmp_path)} == whole
+    asked = [line.split()[0] for line in asks(tmp_path)[everything:]]
+    assert asked.count("usability") == 120 and 40 <= asked.count("answer") <= 80, "about half end at the first ask"
+    assert manifest(tmp_path)["asks"]["made"] == len(asked) < 0.7 * everything

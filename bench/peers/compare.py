@@ -40,13 +40,13 @@ CAN_NOT = {
     "raw-same-prompts": "the same; its prompts and their order are ours",
     "ray-data-llm": "stop early (a filter between two processors loads the engine twice), say why a reply ended "
     "(finish_reason is dropped), resume by request, keep text from forging control tokens",
-    "datatrove": "stop early but in a rollout of one's own, have its own engine where the command `vllm` is missing; "
+    "datatrove": "stop early but in a rollout of one's own; start vLLM where its build brings no command `vllm`; "
     "a document that it can not write is a warning, and is lost",
-    "distilabel": "stop early between tasks of one batch, run vLLM in process (its class passes logits_processors, "
-    "which vLLM has no longer), say why a reply ended",
-    "daft": "give its vLLM provider a system text or a reply format, say why a reply ended, resume",
-    "data-juicer": "keep more requests in flight than it has processes, read scores under other names than its own, "
-    "tell a failed reply from a low score (both are 0.0, and the filter keeps both)",
+    "distilabel": "run vLLM in process (its class passes logits_processors, which vLLM has no longer), say why a reply "
+    "ended",
+    "daft": "give its vLLM provider a system text or a reply format, say why a reply ended",
+    "data-juicer": "keep more requests in flight than processes, read scores but from its own key, tell a failed "
+    "reply from a score of 0.0",
 }
 _GIB = 2**30
 Figures = dict[str, Any]
