@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.people.agreement import Bootstrap, Floats
+from coigw_judge.verdict_rows import scores_of
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200
@@ -62,9 +63,8 @@ class Standing:
 
 def standing(table: pa.Table, rule: Rule) -> Standing:
     """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
-    scores = (
-        np.stack([_scores(table, name, rule) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
-    )
+    own = [scores_of(table, name, rule.expected) for name in rule.over]
+    scores = np.stack(own, axis=1) if own else np.zeros((len(table), 0))
     applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
     unknown = np.isnan(scores) & applies
     best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
@@ -82,23 +82,9 @@ def _base(rule: Rule, floor: float | None) -> float:
     return (floor or 0.0) if rule.by_dimension else 0.0
 
 
-def _scores(table: pa.Table, name: str, rule: Rule) -> Floats:
-    """What the gate looks at."""
-    sampled = _numbers(table[name])
-    if not rule.expected:
-        return sampled
-    expected = _numbers(pa.chunked_array([pc.map_lookup(table["expected"].combine_chunks(), name, "first")]))
-    return np.where(np.isnan(expected), sampled, expected)
-
-
 def _comparable(values: Floats, rule: Rule) -> Floats:
     """Values that float errors do not tell apart. Expected ones in full hundredths: else as many as there are rows."""
     return np.asarray(np.floor(values * 100 + 1e-7) / 100 if rule.expected else np.round(values, 9))
-
-
-def _numbers(column: pa.ChunkedArray) -> Floats:
-    found = column.combine_chunks().cast(pa.float64())
-    return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False))
 
 
 def _not_applicable(table: pa.Table, rubrics: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -48,7 +48,7 @@ def build(folder: str, by: Sequence[str] = ()) -> str:
         check_group((run, run), name)
     shape = shape_of(run)
     columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
-    counted = tally.count(run, shape.dimensions, shape.checks, columns)
+    counted = tally.count(run, shape, columns)
     shown = examples.choose(run, shape, run.manifest)
     page = render(run, shape, counted, shown, people)
     filesystem, inner = open_filesystem(folder)
