@@ -10,7 +10,7 @@ from typing import Any
 
 from coigw_judge import manifest as manifests
 from coigw_judge.people.agreement import Estimate
-from coigw_judge.people.drift import Drift
+from coigw_judge.people.drift import Drift, Moved
 from coigw_judge.people.regate import Choice
 from coigw_judge.terminal import columns, one_line, sentence
 
@@ -38,12 +38,14 @@ def _said(text: str) -> list[str]:
 
 
 def _head(found: Mapping[str, Any]) -> list[str]:
+    return [f"{one_line(found['run'])}: {summary(found)}", *_each(caveats(found))]
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """How much was labelled, and by how many."""
     rounds = ", ".join(map(str, found["rounds"]))
-    lines = [
-        f"{one_line(found['run'])}: {found['records']:,} records, {found['labels']:,} labels by "
-        f"{len(found['annotators'])} annotators (rounds: {rounds})"
-    ]
-    return [*lines, *_each(caveats(found))]
+    people = len(found["annotators"])
+    return f"{found['records']:,} records, {found['labels']:,} labels by {people:,} annotators (rounds: {rounds})"
 
 
 def _each(sentences: Sequence[str]) -> list[str]:
@@ -80,6 +82,11 @@ def shown(value: Estimate | None) -> str:
     return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
+def plain(value: float | None) -> str:
+    """A figure without an interval, `-` where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def ceiling(between: Mapping[str, Estimate]) -> Estimate | None:
     """Krippendorff's alpha of the people on an item, by numbers where they gave such, else by decisions."""
     return between.get("interval") or between.get("ordinal")
@@ -91,16 +98,8 @@ def _items(found: Mapping[str, Any]) -> list[str]:
     for item, told in found["items"].items():
         numbers = f"{told['compared']:,}" if told["compared"] else "-"
         rows.append([item, numbers, *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
-        within = told.get("within", {}).get("spearman")
-        more.append(
-            [
-                item,
-                shown(told.get("kappa")),
-                shown(told.get("auc")),
-                shown(ceiling(told["between_annotators"])),
-                "-" if within is None else f"{within:.2f}",
-            ]
-        )
+        figures = map(shown, (told.get("kappa"), told.get("auc"), ceiling(told["between_annotators"])))
+        more.append([item, *figures, plain(told.get("within", {}).get("spearman"))])
     return ["Judge and people", *columns(rows), "", *columns(more)]
 
 
@@ -128,15 +127,26 @@ def _gate(found: Mapping[str, Any]) -> list[str]:
     gate = found["gate"]
     if gate is None:
         return ["The gate", *_said(UNDECIDED)]
-    rows = [["passes as", "n", "accepted", "precision", "recall", "F1"]]
-    for title, key in (("kept", "kept"), ("kept or review", "kept_or_review")):
-        told = gate[key]
-        figures = (shown(told[k]) for k in ("precision", "recall", "f1"))
-        rows.append([title, f"{told['records']:,}", f"{told['accepted']:,}", *figures])
-    lines = ["The gate against people's accept", *columns(rows), ""]
-    table = [["decision", "people accept", "people do not"]]
-    table += [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
-    return [*lines, *columns(table), *_each(gate_notes(gate))]
+    rows = [("kept", *hits_cells(gate["kept"])), ("kept or review", *hits_cells(gate["kept_or_review"]))]
+    lines = ["The gate against people's accept", *columns([("passes as", *HITS_HEADS), *rows]), ""]
+    return [*lines, *columns([DECISION_HEADS, *decision_rows(gate)]), *_each(gate_notes(gate))]
+
+
+HITS_HEADS = ("n", "accepted", "precision", "recall", "F1")
+
+
+def hits_cells(told: Mapping[str, Any]) -> list[str]:
+    """What passes against what people accept."""
+    figures = (shown(told[name]) for name in ("precision", "recall", "f1"))
+    return [f"{told['records']:,}", f"{told['accepted']:,}", *figures]
+
+
+DECISION_HEADS = ("decision", "people accept", "people do not")
+
+
+def decision_rows(gate: Mapping[str, Any]) -> list[list[str]]:
+    """What people say of rows, by their decision."""
+    return [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
 
 
 def gate_notes(gate: Mapping[str, Any]) -> list[str]:
@@ -217,20 +227,24 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
         groups = told.get("by", {})
         if len(groups) < 2:
             continue
-        rows = [[found["by"], "n", "judge", "people", "Spearman", "Kendall", "Pearson"]]
-        for name, group in list(groups.items())[:_GROUPS]:
-            means = (f"{group[k].value:.2f}" for k in ("judge_mean", "people_mean"))
-            figures = (shown(group[k]) for k in ("spearman", "kendall", "pearson"))
-            rows.append([name, f"{group['compared']:,}", *means, *figures])
+        rows = [[found["by"], *GROUP_HEADS]]
+        rows += [[name, *group_cells(group)] for name, group in list(groups.items())[:_GROUPS]]
         lines += ["", f"{item} by {one_line(found['by'])}", *columns(rows, most=24), *_more(groups)]
     gate = found["gate"]
     if gate is not None and len(gate["by"]) > 1:
-        rows = [[found["by"], "n", "accepted", "precision", "recall", "F1"]]
-        for name, group in list(gate["by"].items())[:_GROUPS]:
-            figures = (shown(group[k]) for k in ("precision", "recall", "f1"))
-            rows.append([name, f"{group['records']:,}", f"{group['accepted']:,}", *figures])
+        rows = [[found["by"], *HITS_HEADS]]
+        rows += [[name, *hits_cells(group)] for name, group in list(gate["by"].items())[:_GROUPS]]
         lines += ["", f"the gate by {one_line(found['by'])}", *columns(rows, most=24), *_more(gate["by"])]
     return lines[1:]
+
+
+GROUP_HEADS = ("n", "judge", "people", "Spearman", "Kendall", "Pearson")
+
+
+def group_cells(group: Mapping[str, Any]) -> list[str]:
+    """Judge and people on one group's records: their means, and how they agree."""
+    means = (plain(group[name].value) for name in ("judge_mean", "people_mean"))
+    return [f"{group['compared']:,}", *means, *(shown(group[name]) for name in ("spearman", "kendall", "pearson"))]
 
 
 def _more(groups: Mapping[str, Any]) -> list[str]:
@@ -252,7 +266,7 @@ def annotator_cells(each: Mapping[str, Any]) -> list[str]:
         f"{each['records']:,}",
         share(each["yield"]),
         share(each["same_decision"]) + shared,
-        "-" if each["spearman_with_others"] is None else f"{each['spearman_with_others']:.2f}",
+        plain(each["spearman_with_others"]),
         "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
     ]
 
@@ -261,15 +275,20 @@ def drift_text(found: Drift) -> str:
     """What golden records say, for a terminal."""
     lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
     lines += _each(drift_caveats(found))
-    rows = [["item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman"]]
-    for each in found.items:
-        figures = ["-" if v is None else f"{v:.2f}" for v in (each.change, each.noise, each.spearman)]
-        rows.append([each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures])
-    lines += columns(rows)
+    lines += columns([MOVED_HEADS, *map(moved_cells, found.items)])
     lines += _each([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
     if any(each.noise is None for each in found.items):
         lines += _said(NO_NOISE)
     return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+
+
+MOVED_HEADS = ("item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman")
+
+
+def moved_cells(each: Moved) -> list[str]:
+    """How far one item moved."""
+    figures = map(plain, (each.change, each.noise, each.spearman))
+    return [each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures]
 
 
 NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
@@ -290,25 +309,38 @@ NO_PROOF = "Each is a reason to read the record, no proof: a title or a line tha
 
 def writers_text(found: Mapping[str, Any]) -> str:
     """Leaks by annotator, for a terminal."""
-    rows = [["annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"]]
-    for name, told in found["annotators"].items():
-        rows.append([name, f"{told['queries']:,}", share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"])
-    lines = ["Leaks in what annotators wrote", *columns(rows, most=30)]
-    if found["phrases"]:
-        lines += ["", "Phrases of the answer in its query"]
-        told = [
-            [each["row_id"], each["annotator"], f"{each['characters']}", each["phrase"]] for each in found["phrases"]
-        ]
-        lines += columns([["row", "annotator", "characters", "phrase"], *told], left=4, most=44)
-    if found["copies"]:
-        lines += ["", f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)"]
-        told = [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]]
-        lines += columns([["row", "row", "annotators", "alike"], *told], left=3)
-    lines += [
-        "",
-        *_said(NO_PROOF),
-    ]
-    return "\n".join(lines)
+    lines: list[str] = []
+    for (caption, heads, rows), (left, most) in zip(leaks(found), ((1, 30), (4, 44), (3, 40)), strict=True):
+        if rows or not lines:
+            lines += [caption, *columns([heads, *rows], left, most), ""]
+    return "\n".join([*lines, *_said(NO_PROOF)])
+
+
+def leaks(found: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], list[list[str]]], ...]:
+    """Leaks by annotator, the phrases and the copies themselves: each a caption, heads and rows."""
+    return (
+        (
+            "Leaks in what annotators wrote",
+            ("annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"),
+            [
+                [name, f"{n['queries']:,}", share(n["share"]), f"{n['suspect']:,}", f"{n['copied']:,}"]
+                for name, n in found["annotators"].items()
+            ],
+        ),
+        (
+            "Phrases of the answer in its query",
+            ("row", "annotator", "characters", "phrase"),
+            [
+                [each["row_id"], each["annotator"], f"{each['characters']:,}", each["phrase"]]
+                for each in found["phrases"]
+            ],
+        ),
+        (
+            f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)",
+            ("row", "row", "annotators", "alike"),
+            [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]],
+        ),
+    )
 
 
 def share(value: float | None) -> str:
