@@ -197,10 +197,10 @@ def test_a_trade_off_is_drawn_within_its_axes() -> None:
 
 
 def test_lanes_lie_on_their_axis() -> None:
-    assert [label for _, label in axis_for([-0.5], 0, 1).ticks] == ["-0.5", "0", "1"]
-    axis = axis_for([0.4, None, -0.6], 0, 1)
+    assert [label for _, label in axis_for([-0.5]).ticks] == ["-0.5", "0", "1"]
+    axis = axis_for([0.4, None, -0.6])
     assert (axis.low, axis.high) == (-1, 1) and axis.ticks == ((0, "-1"), (50, "0"), (100, "1"))
-    assert axis_for([], 0, 1) == axis_for([0.3], 0, 1) == Axis(0, 1)
+    assert axis_for([]) == axis_for([0.3]) == Axis(0, 1)
     assert Axis(0, 1).ticks == ((0, "0"), (50, "0.5"), (100, "1"))
     one = lane("judge", axis, 0.5, 0.0, 7.0)
     assert one is not None and (one.left, one.width, one.dot) == (50, 50, 75)

@@ -62,7 +62,7 @@ def _items(told: Calibration) -> Table:
     """Per item: how judge and people agree, beside how people agree with each other."""
     found = told["items"].items()
     both = [(item.get("spearman"), calibrate_text.ceiling(item["between_annotators"])) for _, item in found]
-    axis = axis_for((end for two in both for each in two for end in ends(each)), 0, 1)
+    axis = axis_for(end for two in both for each in two for end in ends(each))
     lines = []
     for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
         compared = f"{item['compared']:,}" if item["compared"] else "-"
@@ -101,7 +101,7 @@ def _groups(by: str, name: str, item: Item) -> Table | None:
     groups = item.get("by", {})
     if len(groups) < 2:
         return None
-    axis = axis_for((end for each in groups.values() for end in ends(each["spearman"])), 0, 1)
+    axis = axis_for(end for each in groups.values() for end in ends(each["spearman"]))
     return Table(
         caption=f"{name} by {by}",
         heads=(by, *calibrate_text.GROUP_HEADS),
