@@ -10,7 +10,7 @@ Not known here: labels of items other than the decision; what a new gate would s
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,13 +185,10 @@ def choose(
     def recalls(times: Floats) -> Floats:
         return _recalls(labelled, accepted, weights * times, totals, leasts)
 
-    grid, found = recalls(np.ones(len(weights))), []
-    for want in wanted:
-        at = _cheapest(grid, sure, want)
-        if at is not None:
-            elsewhere = _elsewhere(recalls, sure, want, len(weights), how)
-            found.append(_told(rule, totals, leasts, at, grid, elsewhere, sure, unsure, want))
-    return found
+    grid = recalls(np.ones(len(weights)))
+    chosen = {want: at for want in wanted if (at := _cheapest(grid, sure, want)) is not None}
+    elsewhere = _elsewhere(recalls, sure, chosen, len(weights), how)
+    return [_told(rule, totals, leasts, at, grid, elsewhere[want], sure, unsure, want) for want, at in chosen.items()]
 
 
 def frontier(
@@ -247,16 +244,20 @@ def _cheapest(recall: Floats, cost: Floats, wanted: float) -> tuple[int, int] | 
     return int(at[0]), int(at[1])
 
 
-def _elsewhere(recalls: Any, cost: Floats, wanted: float, n: int, how: Bootstrap) -> float | None:
-    """The mean recall, on records left out of a resample, of the gate that the resample would have chosen."""
+def _elsewhere(
+    recalls: Callable[[Floats], Floats], cost: Floats, wanted: Iterable[float], n: int, how: Bootstrap
+) -> dict[float, float | None]:
+    """The mean recall, on records left out of a resample, of the gates that the resample would have chosen."""
     random = np.random.default_rng(how.seed)
-    found = []
+    found: dict[float, list[float]] = {want: [] for want in wanted}
     for _ in range(min(how.resamples, _RESAMPLES)):
         times = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
-        at, outside = _cheapest(recalls(times), cost, wanted), recalls((times == 0).astype(np.float64))
-        if at is not None and math.isfinite(outside[at]):
-            found.append(outside[at])
-    return float(np.mean(found)) if found else None
+        drawn, outside = recalls(times), recalls((times == 0).astype(np.float64))
+        for want, each in found.items():
+            at = _cheapest(drawn, cost, want)
+            if at is not None and math.isfinite(outside[at]):
+                each.append(outside[at])
+    return {want: float(np.mean(each)) if each else None for want, each in found.items()}
 
 
 def _told(
