@@ -67,7 +67,7 @@ class Outcome:
     cause: str | None
 
 
-Ran = tuple[int, list["Outcome"], float, float]
+Ran = tuple[int, list[Outcome], float, float]
 """Records, replies, when the first request went in and when the last reply was out (time.time())."""
 
 
