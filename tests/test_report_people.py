@@ -133,7 +133,7 @@ def test_score_against_score_is_a_drawing_and_a_table_of_the_same(page: str, tol
     drawn = pairs("answer.quality", points, (0, 10))
     assert drawn is not None and drawn.diagonal is not None
     assert len(drawn.rows) == len(drawn.heads) == 11 and drawn.heads[0] == "0"
-    assert sum(float(cell) for _, cells in drawn.rows for cell in cells if cell) == len(points and PEOPLE) - 1
+    assert sum(float(cell) for _, cells in drawn.rows for cell in cells if cell) == ROWS - 1
     assert all(LEFT <= each.x <= RIGHT and TOP <= each.y <= BASE for each in drawn.circles)
     text = section(page, "people")
     assert drawn.words in text and "each put on the nearest step" in text

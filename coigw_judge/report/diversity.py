@@ -48,11 +48,11 @@ class Diversity:
                 self._add(name, rows.filter(pc.is_valid(rows[name])))
 
     def _add(self, name: str, rows: pa.Table) -> None:
-        categories = rows["category"].fill_null(_NO_CATEGORY) if "category" in rows.column_names else None
+        categories = rows["category"] if "category" in rows.column_names else pa.nulls(len(rows), pa.string())
         steps = pc.cast(pc.round(pc.multiply(rows[name].cast(pa.float64()), _STEPS)), pa.int64())
         table = pa.table(
             {
-                "category": pa.array([_NO_CATEGORY] * len(rows)) if categories is None else categories,
+                "category": categories.fill_null(_NO_CATEGORY),
                 "decision": rows["decision"],
                 "step": steps,
             }
