@@ -75,7 +75,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from coigw_judge import diff_rows
     from coigw_judge.errors import FixJob
     from coigw_judge.people import annotators as writers
-    from coigw_judge.people import calibrate, calibrate_text, drift
+    from coigw_judge.people import calibrate, calibrate_text, drift, drift_and_leaks
     from coigw_judge.people import labels as labelling
     from coigw_judge.people.agreement import Bootstrap
 
@@ -93,11 +93,11 @@ def _calibrate(options: argparse.Namespace) -> int:
         parts["calibration"] = people, calibrate_text.as_text(people)
     if options.golden is not None:
         moved = drift.check(run, options.golden, options.bound, how)
-        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, calibrate_text.drift_text(moved)
+        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, drift_and_leaks.drift_text(moved)
         code = DIFFERENT if moved.alarm else OK
     if options.annotators:
         leaks = writers.report(run, labels.texts if labels is not None else ())
-        parts["writers"] = leaks, calibrate_text.writers_text(leaks)
+        parts["writers"] = leaks, drift_and_leaks.writers_text(leaks)
     written = [calibrate.write(run, found, f"{name}.json") for name, (found, _) in parts.items()]
     _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
     for path in written:

@@ -10,7 +10,6 @@ from typing import Any
 
 from coigw_judge import manifest as manifests
 from coigw_judge.people.agreement import Estimate
-from coigw_judge.people.drift import Drift, Moved
 from coigw_judge.people.regate import Choice
 from coigw_judge.terminal import columns, one_line, sentence
 
@@ -33,12 +32,8 @@ def as_text(found: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _said(text: str) -> list[str]:
-    return sentence(one_line(text), WIDTH)
-
-
 def _head(found: Mapping[str, Any]) -> list[str]:
-    return [f"{one_line(found['run'])}: {summary(found)}", *_each(caveats(found))]
+    return [f"{one_line(found['run'])}: {summary(found)}", *folded(caveats(found))]
 
 
 def summary(found: Mapping[str, Any]) -> str:
@@ -48,8 +43,9 @@ def summary(found: Mapping[str, Any]) -> str:
     return f"{found['records']:,} records, {found['labels']:,} labels by {people:,} annotators (rounds: {rounds})"
 
 
-def _each(sentences: Sequence[str]) -> list[str]:
-    return [line for text in sentences for line in _said(text)]
+def folded(sentences: Sequence[str]) -> list[str]:
+    """Sentences in lines that fit."""
+    return [line for text in sentences for line in sentence(one_line(text), WIDTH)]
 
 
 def caveats(found: Mapping[str, Any]) -> list[str]:
@@ -104,7 +100,7 @@ def _items(found: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(found: Mapping[str, Any]) -> list[str]:
-    lines = _each(missing(found))
+    lines = folded(missing(found))
     if not lines:
         return ["Missing scores: none; the judge has a score wherever people gave one."]
     return ["Missing scores (left out of the figures above, never counted as low)", *lines]
@@ -126,10 +122,10 @@ UNDECIDED = "people decided nothing (no accept / refine / remove on `overall`): 
 def _gate(found: Mapping[str, Any]) -> list[str]:
     gate = found["gate"]
     if gate is None:
-        return ["The gate", *_said(UNDECIDED)]
+        return ["The gate", *folded([UNDECIDED])]
     rows = [("kept", *hits_cells(gate["kept"])), ("kept or review", *hits_cells(gate["kept_or_review"]))]
     lines = ["The gate against people's accept", *columns([("passes as", *HITS_HEADS), *rows]), ""]
-    return [*lines, *columns([DECISION_HEADS, *decision_rows(gate)]), *_each(gate_notes(gate))]
+    return [*lines, *columns([DECISION_HEADS, *decision_rows(gate)]), *folded(gate_notes(gate))]
 
 
 HITS_HEADS = ("n", "accepted", "precision", "recall", "F1")
@@ -175,7 +171,7 @@ def _regate(found: Mapping[str, Any]) -> list[str]:
         return []
     rows = [choice_cells(choice, told["wanted"]) for choice in told["choices"]]
     lines = ["The gate that reaches a recall at the least review cost", *columns([CHOICE_HEADS, *rows], left=2)]
-    return [*lines, *_each(regate_notes(told))]
+    return [*lines, *folded(regate_notes(told))]
 
 
 def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
@@ -269,78 +265,6 @@ def annotator_cells(each: Mapping[str, Any]) -> list[str]:
         plain(each["spearman_with_others"]),
         "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
     ]
-
-
-def drift_text(found: Drift) -> str:
-    """What golden records say, for a terminal."""
-    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
-    lines += _each(drift_caveats(found))
-    lines += columns([MOVED_HEADS, *map(moved_cells, found.items)])
-    lines += _each([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
-    if any(each.noise is None for each in found.items):
-        lines += _said(NO_NOISE)
-    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
-
-
-MOVED_HEADS = ("item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman")
-
-
-def moved_cells(each: Moved) -> list[str]:
-    """How far one item moved."""
-    figures = map(plain, (each.change, each.noise, each.spearman))
-    return [each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures]
-
-
-NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
-
-
-def drift_caveats(found: Drift) -> list[str]:
-    """Golden records that could not be compared."""
-    said = []
-    if found.missing:
-        said.append(f"{WARNING}{found.missing:,} golden records are not in this run")
-    if found.changed:
-        said.append(f"{WARNING}{found.changed:,} have other texts than in the reference, and are left out")
-    return said
-
-
-NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
-
-
-def writers_text(found: Mapping[str, Any]) -> str:
-    """Leaks by annotator, for a terminal."""
-    lines: list[str] = []
-    for (caption, heads, rows), (left, most) in zip(leaks(found), ((1, 30), (4, 44), (3, 40)), strict=True):
-        if rows or not lines:
-            lines += [caption, *columns([heads, *rows], left, most), ""]
-    return "\n".join([*lines, *_said(NO_PROOF)])
-
-
-def leaks(found: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], list[list[str]]], ...]:
-    """Leaks by annotator, the phrases and the copies themselves: each a caption, heads and rows."""
-    return (
-        (
-            "Leaks in what annotators wrote",
-            ("annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"),
-            [
-                [name, f"{n['queries']:,}", share(n["share"]), f"{n['suspect']:,}", f"{n['copied']:,}"]
-                for name, n in found["annotators"].items()
-            ],
-        ),
-        (
-            "Phrases of the answer in its query",
-            ("row", "annotator", "characters", "phrase"),
-            [
-                [each["row_id"], each["annotator"], f"{each['characters']:,}", each["phrase"]]
-                for each in found["phrases"]
-            ],
-        ),
-        (
-            f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)",
-            ("row", "row", "annotators", "alike"),
-            [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]],
-        ),
-    )
 
 
 def share(value: float | None) -> str:

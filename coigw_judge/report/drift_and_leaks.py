@@ -5,7 +5,7 @@ Not known here: HTML, when a move is an alarm, what counts as a leak.
 
 from dataclasses import dataclass
 
-from coigw_judge.people import calibrate_text
+from coigw_judge.people import drift_and_leaks as words
 from coigw_judge.people.calibrate_read import Writers
 from coigw_judge.people.calibrate_text import WARNING
 from coigw_judge.people.drift import Drift
@@ -27,22 +27,22 @@ def golden(found: Drift) -> Golden:
     axis = Axis(-reach, reach) if reach else Axis(-1, 1)
     lines = [
         line(
-            (*calibrate_text.moved_cells(each), "yes" if each.alarm else ""),
+            (*words.moved_cells(each), "yes" if each.alarm else ""),
             lane("ceiling" if each.alarm else "judge", axis, *ends(each.shift)),
         )
         for each in found.items
     ]
     table = Table(
         caption=f"Golden records: {found.records:,} against {found.reference}, bound {found.bound:g}",
-        heads=(*calibrate_text.MOVED_HEADS, "alarm"),
+        heads=(*words.MOVED_HEADS, "alarm"),
         lines=tuple(lines),
         axis=axis,
         legend=(("judge", "shift of the mean, in points of the scale"), ("ceiling", "the same, with an alarm")),
     )
-    said = calibrate_text.drift_caveats(found)
+    said = words.drift_caveats(found)
     said += [f"{WARNING}ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm] or ["No alarm."]
     if any(each.noise is None for each in found.items):
-        said.append(calibrate_text.NO_NOISE)
+        said.append(words.NO_NOISE)
     return Golden(table, notes(said))
 
 
@@ -50,6 +50,6 @@ def leaks(found: Writers) -> tuple[Table, ...]:
     """Leaks by annotator, then the phrases and the copies themselves, where there are any."""
     return tuple(
         Table(caption=caption, heads=heads, lines=tuple(map(line, rows)))
-        for caption, heads, rows in calibrate_text.leaks(found)
+        for caption, heads, rows in words.leaks(found)
         if rows
     )
