@@ -61,6 +61,12 @@ class Group:
         self.total += total
         self.totals += totals
 
+    def merge(self, other: "Group") -> None:
+        """Count all rows of another group."""
+        self.decisions.update(other.decisions)
+        self.total += other.total
+        self.totals += other.totals
+
 
 @dataclass(slots=True)
 class Tally:
@@ -152,8 +158,4 @@ def _fold(found: Tally, title: str) -> None:
         return
     rest = found.folded.setdefault(title, Group())
     for key in sorted(groups, key=lambda key: -groups[key].rows)[MOST_GROUPS:]:
-        group = groups.pop(key)
-        for decision, rows in group.decisions.items():
-            rest.add(decision, rows, 0.0, 0)
-        rest.total += group.total
-        rest.totals += group.totals
+        rest.merge(groups.pop(key))
