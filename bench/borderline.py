@@ -71,12 +71,13 @@ def measured(options: argparse.Namespace, noise: float) -> dict[str, dict[str, f
     """Every strategy on the same records and the same noise."""
     sums = {name: Counter[str]() for name in STRATEGIES}
     gate = replace(GATE, each=options.each, review_each=options.band)
+    plans = {name: plan_for(samples, gate) for name, samples in STRATEGIES.items()}
     for seed in range(options.seeds):
         for number, (truth, first) in enumerate(crawl(options, seed)):
             judge = noisy(truth, first, noise, options, f"{seed}/{number}")
             right = gate.decide(truth).decision
-            for name, samples in STRATEGIES.items():
-                sums[name].update(walk(plan_for(samples, gate), judge, options, right, number))
+            for name, plan in plans.items():
+                sums[name].update(walk(plan, judge, options, right, number))
     return {name: priced(counts, sums["one sample"]) for name, counts in sums.items()}
 
 

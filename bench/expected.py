@@ -10,7 +10,6 @@ one of 150 thousand, and on a GPU other things are slow: measure there before a 
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import workload
 import yaml
+from regate import run
 
 RUBRICS = ["answer", "query", "thought"]
 Figures = dict[str, float]
@@ -37,7 +37,7 @@ def main() -> int:
         workload.write(folder / "records.jsonl", options.records)
         for number in range(options.rounds):
             order = (False, True) if number % 2 == 0 else (True, False)
-            rounds.append({expected: run(folder, number, expected, options.reasons) for expected in order})
+            rounds.append({expected: measure(folder, number, expected, options.reasons) for expected in order})
     medians = {on: {key: median(each[on][key] for each in rounds) for key in rounds[0][on]} for on in (False, True)}
     print(table(medians))
     ratio = median(each[True]["requests_per_s"] / each[False]["requests_per_s"] for each in rounds)
@@ -46,7 +46,7 @@ def main() -> int:
     return 0
 
 
-def run(folder: Path, number: int, expected: bool, reasons: str) -> Figures:
+def measure(folder: Path, number: int, expected: bool, reasons: str) -> Figures:
     """One run's figures."""
     place = folder / f"{number}-{expected}"
     place.mkdir()
@@ -62,10 +62,7 @@ def run(folder: Path, number: int, expected: bool, reasons: str) -> Figures:
     }
     (place / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
     print(f"bench: round {number + 1}, expected: {expected}", file=sys.stderr, flush=True)
-    command = [sys.executable, "-m", "coigw_judge.cli", "run", str(place / "job.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"bench: the run failed: {done.stderr.strip()[-4000:]}")
+    run([sys.executable, "-m", "coigw_judge.cli", "run", str(place / "job.yaml")])
     manifest: dict[str, Any] = json.loads(next((place / "runs").glob("*/manifest.json")).read_text(encoding="utf-8"))
     seconds, tokens = manifest["seconds"]["fill"], manifest["tokens"]
     return {

@@ -35,7 +35,7 @@ class FreeJudge:
                     self._note(begun)
         text = self._replies.get(id(ask.schema))
         if text is None:
-            text = self._replies[id(ask.schema)] = json.dumps(_answer(ask.schema), ensure_ascii=False)
+            text = self._replies[id(ask.schema)] = json.dumps(answer(ask.schema), ensure_ascii=False)
         return Reply(text=text, finish_reason="stop", prompt_tokens=len(ask.prompt.fields[0]), generated_tokens=9)
 
     def _note(self, begun: float) -> None:
@@ -47,9 +47,10 @@ class FreeJudge:
         pass
 
 
-def _answer(schema: Any) -> Any:
+def answer(schema: Any, bad: bool = False) -> Any:
+    """The best that a reply's schema admits, or the worst."""
     if "properties" in schema:
-        return {name: _answer(part) for name, part in schema["properties"].items()}
+        return {name: answer(part, bad) for name, part in schema["properties"].items()}
     if "enum" in schema:
-        return schema["enum"][-1]
-    return True if schema["type"] == "boolean" else "理由"
+        return schema["enum"][0 if bad else -1]
+    return not bad if schema["type"] == "boolean" else "理由"

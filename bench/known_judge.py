@@ -7,7 +7,8 @@ ideal: the system text, and the fields of a record that an earlier request to th
 
 import hashlib
 import json
-from typing import Any
+
+from free_judge import answer
 
 from coigw_judge.ask import Ask
 from coigw_judge.judge_config import JudgeConfig
@@ -37,7 +38,7 @@ class KnownJudge:
             home.update(ask.rubric.encode())
         draw = int.from_bytes(home.digest(), "big") / 2**64
         bad = bool(ask.key) and draw < self._fails[ask.rubric]
-        text = json.dumps(_answer(ask.schema, bad), ensure_ascii=False)
+        text = json.dumps(answer(ask.schema, bad), ensure_ascii=False)
         return Reply(
             text=text,
             finish_reason="stop",
@@ -53,11 +54,3 @@ class KnownJudge:
 def length(parts: tuple[str, ...]) -> int:
     """Characters of a prompt's parts, what stands behind each included."""
     return sum(len(part) + _BETWEEN for part in parts)
-
-
-def _answer(schema: Any, bad: bool) -> Any:
-    if "properties" in schema:
-        return {name: _answer(part, bad) for name, part in schema["properties"].items()}
-    if "enum" in schema:
-        return schema["enum"][0 if bad else -1]
-    return not bad if schema["type"] == "boolean" else "理由"

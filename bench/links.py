@@ -59,8 +59,7 @@ def measure(root: str, rows: int) -> Figures:
     for name, step in _STEPS.items():
         figures |= {f"{name}_{key}": value for key, value in alone(step, root, figures["splits"]).items()}
     figures["linked"] = figures["cluster_linked"]
-    expected = sum(1 for row in range(rows) if row % _NEAR == _NEAR - 1)
-    assert figures["linked"] == expected + figures["origins"], figures
+    assert figures["linked"] == rows // _NEAR + figures["origins"], figures
     return figures
 
 
@@ -112,9 +111,9 @@ def sort(root: str, splits: int) -> Figures:
 
 def find(root: str, splits: int) -> Figures:
     """Every bucket's links."""
-    buckets = max(1, -(-splits * _ROWS_PER_SPLIT * (1 + BANDS) // links.KEYS_PER_BUCKET))
+    buckets, files = max(1, -(-splits * _ROWS_PER_SPLIT * (1 + BANDS) // links.KEYS_PER_BUCKET)), len(_groups(splits))
     for bucket in range(buckets):
-        links.find(Store(root), f"{root}/work", bucket, len(_groups(splits)), spans.span(bucket, buckets))
+        links.find(Store(root), f"{root}/work", bucket, files, spans.span(bucket, buckets))
     return {}
 
 

@@ -13,9 +13,7 @@ asked in full. Prints a table, and as its last line one JSON object.
 import argparse
 import json
 import math
-import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -25,11 +23,11 @@ from typing import Any
 
 import yaml
 from known_judge import REPLY_TOKENS, length
+from regate import run
 
 from coigw_judge.job import LoadedJob, load_job
 from coigw_judge.prompt import delimited
 
-HERE = Path(__file__).parent
 FAILS = {"coherence": 0.05, "query": 0.3, "thought": 0.5, "usability": 0.35}
 """In the order that the job lists, from a job that begins with the strictest question."""
 
@@ -123,12 +121,7 @@ def _run(folder: Path, order: Sequence[str], together: bool, exhaustive: float |
         "out": str(folder / name / "runs"),
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job, allow_unicode=True), encoding="utf-8")
-    paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-m", "coigw_judge.cli", "run", str(folder / "job.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if done.returncode:
-        raise SystemExit(f"{done.stdout}{done.stderr}\nbench: {' '.join(command)} failed with {done.returncode}")
+    run([sys.executable, "-m", "coigw_judge.cli", "run", str(folder / "job.yaml")])
     (manifest,) = (folder / name / "runs").glob("*/manifest.json")
     return json.loads(manifest.read_text(encoding="utf-8"))
 

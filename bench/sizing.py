@@ -5,7 +5,7 @@
 
 Rates are yours: nothing here was measured on a GPU. Without facts of a real judge no early exit is taken to happen and
 replies are as long as the schema allows; so requests and generated tokens are upper bounds.
-Not known here: how the figures come about (coigw_judge/estimate.py).
+Not known here: how the figures come about (coigw_judge/estimate/).
 """
 
 import argparse

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from watch import peak_bytes
 
 from coigw_judge import scan as scanning
 from coigw_judge import source
@@ -51,7 +52,7 @@ def make_huge(folder: Path, megabytes: int) -> None:
 
 def measure(folder: Path, *, apart: bool) -> None:
     """Print what listing, cutting and scanning take."""
-    began, before = time.monotonic(), _peak()
+    began, before = time.monotonic(), peak_bytes()
     files = source.list_files([str(folder / "in")], folder)
     listed = time.monotonic()
     pieces = source.split_all(files)
@@ -68,13 +69,7 @@ def measure(folder: Path, *, apart: bool) -> None:
     print(f"{len(files):,} files, {size:,.0f} MB, {total:,} rows: {len(pieces):,} pieces in {len(shares):,} tasks")
     print(f"listed in {listed - began:.2f} s, cut in {cut - listed:.2f} s")
     print(f"scanned in {done - cut:.1f} s ({worked:.1f} s of a core)")
-    print(f"peak memory: {before:,.0f} MB before, {_peak():,.0f} MB after")
-
-
-def _peak() -> float:
-    """Of this process alone: what getrusage gives is handed on from the process that started it. Linux only."""
-    status = Path("/proc/self/status").read_text()
-    return float(status.partition("VmHWM:")[2].split()[0]) / 1e3
+    print(f"peak memory: {before / 1e6:,.0f} MB before, {peak_bytes() / 1e6:,.0f} MB after")
 
 
 def main() -> None:

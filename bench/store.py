@@ -13,7 +13,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from watch import peak_bytes
 
 from coigw_judge import compaction, spans, upkeep
 from coigw_judge.facts import DECIDING_COLUMNS, Fact
@@ -101,8 +101,7 @@ def alone(task: Callable[..., Figures], *arguments: Any) -> Figures:
 def _report(answers: Any, task: Callable[..., Figures], arguments: tuple[Any, ...]) -> None:
     started = time.monotonic()
     figures = task(*arguments)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    answers.send({"s": time.monotonic() - started, **figures, "peak_bytes": peak})
+    answers.send({"s": time.monotonic() - started, **figures, "peak_bytes": peak_bytes()})
 
 
 def write(root: str, facts: int, seed: int) -> Figures:

@@ -7,6 +7,7 @@ Not known here: what the processes do.
 
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -64,3 +65,10 @@ def machine_seconds() -> float:
     """Processor seconds that all processes together have had."""
     times = psutil.cpu_times()
     return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has had. (What getrusage gives begins with that of whoever started it.)
+    Linux only."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])

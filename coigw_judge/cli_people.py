@@ -7,7 +7,7 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coigw_judge.people.agreement import Bootstrap
@@ -75,7 +75,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     from coigw_judge import diff_rows
     from coigw_judge.errors import FixJob
     from coigw_judge.people import annotators as writers
-    from coigw_judge.people import calibrate, calibrate_text, drift
+    from coigw_judge.people import calibrate, calibrate_text, drift, drift_and_leaks
     from coigw_judge.people import labels as labelling
     from coigw_judge.people.agreement import Bootstrap
 
@@ -84,7 +84,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     run = diff_rows.open_run(options.run)
     how = Bootstrap(max(0, options.resamples), options.seed)
     labels = None if options.labels is None else labelling.read(options.labels)
-    parts: dict[str, tuple[object, str]] = {}
+    parts: dict[str, tuple[dict[str, Any], str]] = {}
     code = OK
     if labels is not None and not labels.labels and not options.annotators:
         raise FixJob(f"--labels {options.labels}: holds texts and no labels; --annotators looks at texts")
@@ -93,15 +93,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         parts["calibration"] = people, calibrate_text.as_text(people)
     if options.golden is not None:
         moved = drift.check(run, options.golden, options.bound, how)
-        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, calibrate_text.drift_text(moved)
+        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, drift_and_leaks.drift_text(moved)
         code = DIFFERENT if moved.alarm else OK
     if options.annotators:
         leaks = writers.report(run, labels.texts if labels is not None else ())
-        parts["writers"] = leaks, calibrate_text.writers_text(leaks)
-    written = []
-    for name, (found, _) in parts.items():
-        assert isinstance(found, dict)
-        written.append(calibrate.write(run, found, f"{name}.json"))
+        parts["writers"] = leaks, drift_and_leaks.writers_text(leaks)
+    written = [calibrate.write(run, found, f"{name}.json") for name, (found, _) in parts.items()]
     _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
     for path in written:
         print(f"written to {path}", file=sys.stderr)
@@ -109,7 +106,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     return code
 
 
-def _print(parts: "dict[str, tuple[object, str]]", *, as_json: bool) -> None:
+def _print(parts: dict[str, tuple[dict[str, Any], str]], *, as_json: bool) -> None:
     from coigw_judge.people import calibrate
 
     if not as_json:

@@ -1,6 +1,6 @@
 """What a rule about addressing the judge is, and the rules that need no language: forged turns and forged replies.
 
-A rule is a pattern over the folded view (injection.py), the words without which it need not be tried, and what
+A rule is a pattern over the folded view (injection_view.py), the words without which it need not be tried, and what
 lifts it: words before or after that make it a story about someone else (`老师给这篇作文打了满分`, `they ignore
 previous instructions`). Speech that a story or a tutorial quotes as someone's is lifted too, where the rule allows.
 So the rules are about who is addressed, not about words: scores, systems and instructions are ordinary things to

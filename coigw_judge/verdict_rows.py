@@ -4,10 +4,12 @@ One pass over verdicts/ finds a few thousand rows among millions: only ids are r
 Not known here: labels, tasks, statistics.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -68,6 +70,20 @@ def group_of(table: pa.Table, name: str) -> pa.Array:
     """A column as texts, `-` where it is null."""
     column = table[name].combine_chunks()
     return pc.fill_null(column.cast(pa.string()), "-")
+
+
+def uses_expected(run: Run) -> bool:
+    """Whether the run's gate decided on expected scores (card.py)."""
+    return bool(run.manifest["gate"].get("use") == "expected")
+
+
+def scores_of(table: pa.Table, name: str, expected: bool) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """The scores of a dimension that a gate looks at, NaN where there is none; `expected`: on column `expected`, where
+    a sampled score stands in for one that is null."""
+    found = table[name].combine_chunks().cast(pa.float64())
+    if expected:
+        found = pc.coalesce(pc.map_lookup(table["expected"].combine_chunks(), name, "first"), found)
+    return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False))
 
 
 def rubrics_of(run: Run) -> tuple[Rubric, ...]:

@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
         ("position", pa.int64()),
         ("chars", pa.int64()),
         *((name, pa.float32()) for name in ("ttr", "mattr")),
-        ("repeat_scores", pa.map_(pa.string(), pa.float64())),
+        *((name, pa.map_(pa.string(), pa.float64())) for name in ("repeat_scores", "expected")),
     ]
 )
 RUBRICS = ["removal", "answer", "query", "thought"]
@@ -75,11 +75,11 @@ def make_run(
         if isinstance(record, Record):
             own |= {"record": record_digest(record.digests()).hex(), "chars": record.chars}
         own |= {name: [] for name in ("reasons", "asked", "skipped", "not_applicable", "flags", "screens")}
-        own |= {name: {} for name in ("judge_reasons", "notes")}
+        own |= {name: {} for name in ("judge_reasons", "notes", "expected")}
         rows.append(own | verdict)
         at += len(line)
     for row in rows:
-        row |= {name: list(row[name].items()) for name in ("judge_reasons", "notes")}
+        row |= {name: list(row[name].items()) for name in ("judge_reasons", "notes", "expected")}
         row |= {"repeat_scores": None if row.get("repeat_scores") is None else list(row["repeat_scores"].items())}
     for part in range(parts):
         table = pa.Table.from_pylist(rows[part::parts], schema=SCHEMA)
@@ -89,14 +89,15 @@ def make_run(
 
 
 def manifest(job: Path, folder: Path, rows: Sequence[Row], **told: Any) -> Row:
-    gate = {"over": ["answer", "query", "thought"], "total": 50, "each": 8, "require": ["removal"]}
+    gate = {"over": ["answer", "query", "thought"], "total": 50, "each": 8, "require": ["removal"]} | told.pop("gate", {})
     config = Job.model_validate(
         {
             "name": "test",
             "input": {"paths": ["rows.jsonl"]},
             "rubrics": RUBRICS,
             "then": THEN,
-            "gate": gate | told.pop("gate", {}),
+            "gate": gate,
+            "expected": gate.get("use") == "expected",
             "judge": {"model": "embedded"},
             "store": str(folder / "facts"),
         }

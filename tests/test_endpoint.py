@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,10 +21,8 @@ GOOD = '{"quality":{"reason":"好","score":8},"creativity":{"reason":"新","scor
 
 
 @pytest.fixture
-def server() -> Iterator[ChatServer]:
-    found = ChatServer()
-    yield found
-    found.close()
+def server(start: Callable[[], ChatServer]) -> ChatServer:
+    return start()
 
 
 def steps(*acts: Act) -> Callable[[Got], Act]:

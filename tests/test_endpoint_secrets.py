@@ -1,7 +1,7 @@
 """An endpoint's key comes from the environment, and nowhere else does it appear."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
 from asking import an_ask, config, replies
@@ -17,11 +17,9 @@ KEY = "sk-0123456789abcdefSECRET"
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+def server(start: Callable[[], ChatServer], monkeypatch: pytest.MonkeyPatch) -> ChatServer:
     monkeypatch.setenv("TEST_JUDGE_KEY", f"{KEY}\n")
-    found = ChatServer()
-    yield found
-    found.close()
+    return start()
 
 
 def test_the_key_is_sent_and_shown_nowhere(server, caplog):

@@ -43,7 +43,7 @@ GROUPS = (
         *("report.plots", "report.tables", "report.against_people", "report.drift_and_leaks", "report.diversity"),
         *("terminal", "explained", "people", "people.labels", "people.labelled", "people.agreement", "people.alpha"),
         *("people.calibrate", "people.calibrate_gate", "people.calibrate_text", "people.calibrate_view", "people.regate"),
-        *("people.calibrate_read",),
+        *("people.calibrate_read", "people.drift_and_leaks"),
         *("people.chosen", "people.label_studio", "people.export", "people.drift", "people.leaks", "people.annotators"),
     },
     {"cli", "cli_people", "front"},

@@ -93,7 +93,7 @@ def opened(run: Path) -> tuple[Any, Any]:
 
 def test_the_counts_are_those_of_the_rows(run: Path, verdicts: list[dict[str, Any]]) -> None:
     there, shape = opened(run)
-    counted = tally.count(there, shape.dimensions, shape.checks, {"genre": "genre"})
+    counted = tally.count(there, shape, {"genre": "genre"})
     assert counted.decisions == Counter(row["decision"] for row in verdicts)
     judged = [row for row in verdicts if row["decision"] in ("kept", "review", "dropped")]
     for name in shape.dimensions:
@@ -197,7 +197,7 @@ def test_many_values_of_a_column_are_bounded(monkeypatch: pytest.MonkeyPatch, ru
     monkeypatch.setattr(tally, "MOST_GROUPS", 10)
     monkeypatch.setattr(verdict_rows, "_ROWS_PER_BATCH", 50)
     there, shape = opened(run)
-    counted = tally.count(there, shape.dimensions, shape.checks, {"id": "id"})
+    counted = tally.count(there, shape, {"id": "id"})
     assert len(counted.groups["id"]) <= 20
     whole = sum(group.rows for group in counted.groups["id"].values()) + counted.folded["id"].rows
     assert whole == counted.decisions.total()

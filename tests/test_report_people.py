@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from people import decided, make_run, scored, triplets, write_labels
+from people import OVER, decided, make_run, scored, triplets, write_labels
 
 from coigw_judge.cli import main
 from coigw_judge.diff_rows import open_run
@@ -18,6 +18,8 @@ from coigw_judge.people.calibrate_text import shown
 from coigw_judge.report import tables
 from coigw_judge.report.against_people import against_people
 from coigw_judge.report.diversity import tables as diversity_tables
+from coigw_judge.report.examples import choose
+from coigw_judge.report.figures import histogram
 from coigw_judge.report.plots import BASE, LEFT, RIGHT, TOP, Axis, axis_for, lane, pairs, trade_off
 from coigw_judge.report.shape import shape_of
 from coigw_judge.report.tally import count
@@ -131,7 +133,7 @@ def test_score_against_score_is_a_drawing_and_a_table_of_the_same(page: str, tol
     drawn = pairs("answer.quality", points, (0, 10))
     assert drawn is not None and drawn.diagonal is not None
     assert len(drawn.rows) == len(drawn.heads) == 11 and drawn.heads[0] == "0"
-    assert sum(float(cell) for _, cells in drawn.rows for cell in cells if cell) == len(points and PEOPLE) - 1
+    assert sum(float(cell) for _, cells in drawn.rows for cell in cells if cell) == ROWS - 1
     assert all(LEFT <= each.x <= RIGHT and TOP <= each.y <= BASE for each in drawn.circles)
     text = section(page, "people")
     assert drawn.words in text and "each put on the nearest step" in text
@@ -195,10 +197,10 @@ def test_a_trade_off_is_drawn_within_its_axes() -> None:
 
 
 def test_lanes_lie_on_their_axis() -> None:
-    assert [label for _, label in axis_for([-0.5], 0, 1).ticks] == ["-0.5", "0", "1"]
-    axis = axis_for([0.4, None, -0.6], 0, 1)
+    assert [label for _, label in axis_for([-0.5]).ticks] == ["-0.5", "0", "1"]
+    axis = axis_for([0.4, None, -0.6])
     assert (axis.low, axis.high) == (-1, 1) and axis.ticks == ((0, "-1"), (50, "0"), (100, "1"))
-    assert axis_for([], 0, 1) == axis_for([0.3], 0, 1) == Axis(0, 1)
+    assert axis_for([]) == axis_for([0.3]) == Axis(0, 1)
     assert Axis(0, 1).ticks == ((0, "0"), (50, "0.5"), (100, "1"))
     one = lane("judge", axis, 0.5, 0.0, 7.0)
     assert one is not None and (one.left, one.width, one.dot) == (50, 50, 75)
@@ -239,6 +241,26 @@ def test_the_gate_is_told_as_it_is_and_columns_that_no_row_has_are_not_drawn(tmp
     assert "By genre" in page and "By category" not in page and "No row says its category." in page
 
 
+def test_a_gate_on_expected_scores_is_told_by_what_it_saw(tmp_path: Path) -> None:
+    """Rows whose sampled scores are the same: the gate saw 7.4 in one and 8.6 in the other."""
+    same = dict.fromkeys(OVER, 8.5)
+    rows = [
+        decided(scored(*[8] * 6, expected={**same, "query.quality": value}, total=None, decision=decision))
+        for value, decision in ((7.4, "dropped"), (8.6, "kept"), (None, "kept"))
+    ]
+    run = make_run(tmp_path, triplets(3), rows, gate={"each": 7.5, "total": None, "use": "expected"})
+    there = open_run(run)
+    shape = shape_of(there)
+    near = [each for each in choose(there, shape, there.manifest) if each.kind == "near miss"]
+    assert [(each.verdict["id"], each.below) for each in near] == [("t0", {"query.quality"})]
+    assert near[0].lacks == pytest.approx(0.1)
+    drawn = histogram("query.quality", count(there, shape, {}).scores["query.quality"], 7.5)
+    assert drawn is not None and drawn.reached == pytest.approx(2 / 3) and drawn.mean == pytest.approx(8)
+    assert main(["report", run]) == 0
+    page = Path(run, "report.html").read_text(encoding="utf-8")
+    assert '<dd class="few">8 (expected 7.40)</dd>' in page and page.count('<dd class="few">') == 1
+
+
 def test_a_file_of_an_older_version_is_read_and_a_broken_one_is_named(
     tmp_path: Path, told: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,7 +289,7 @@ def test_long_tables_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch, run: st
 def test_diversity_stands_side_by_side_without_a_better_direction(run: str, page: str) -> None:
     there = open_run(run)
     shape = shape_of(there)
-    found = diversity_tables(count(there, shape.dimensions, shape.checks, {}).diversity)
+    found = diversity_tables(count(there, shape, {}).diversity)
     assert [table.caption.partition(" (")[2].partition(")")[0] for table in found] == ["mattr", "ttr"]
     rows = verdicts()
     every = found[0].lines[0]

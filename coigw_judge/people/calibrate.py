@@ -34,7 +34,7 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     items = [*run.items("score"), *run.items("check")]
     over, require = verdict_rows.gate_items(run)
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
-    columns += ["expected"] if run.manifest["gate"].get("use") == "expected" else []
+    columns += ["expected"] if verdict_rows.uses_expected(run) else []
     joined = join(run, labels, columns, options.round)
     view, unweighted = _weighed(run, joined, options)
     rubrics, rubrics_note = verdict_rows.known_rubrics(run)

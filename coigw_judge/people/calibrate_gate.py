@@ -115,5 +115,5 @@ def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[s
         tops=tuple(tops.get(name.partition(".")[0], 10.0) for name in over),
         review_total=gate["review"]["total"],
         review_each=gate["review"]["each"],
-        expected=gate.get("use") == "expected",
+        expected=verdict_rows.uses_expected(run),
     )

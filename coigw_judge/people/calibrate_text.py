@@ -10,7 +10,6 @@ from typing import Any
 
 from coigw_judge import manifest as manifests
 from coigw_judge.people.agreement import Estimate
-from coigw_judge.people.drift import Drift
 from coigw_judge.people.regate import Choice
 from coigw_judge.terminal import columns, one_line, sentence
 
@@ -33,21 +32,20 @@ def as_text(found: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _said(text: str) -> list[str]:
-    return sentence(one_line(text), WIDTH)
-
-
 def _head(found: Mapping[str, Any]) -> list[str]:
+    return [f"{one_line(found['run'])}: {summary(found)}", *folded(caveats(found))]
+
+
+def summary(found: Mapping[str, Any]) -> str:
+    """How much was labelled, and by how many."""
     rounds = ", ".join(map(str, found["rounds"]))
-    lines = [
-        f"{one_line(found['run'])}: {found['records']:,} records, {found['labels']:,} labels by "
-        f"{len(found['annotators'])} annotators (rounds: {rounds})"
-    ]
-    return [*lines, *_each(caveats(found))]
+    people = len(found["annotators"])
+    return f"{found['records']:,} records, {found['labels']:,} labels by {people:,} annotators (rounds: {rounds})"
 
 
-def _each(sentences: Sequence[str]) -> list[str]:
-    return [line for text in sentences for line in _said(text)]
+def folded(sentences: Sequence[str]) -> list[str]:
+    """Sentences in lines that fit."""
+    return [line for text in sentences for line in sentence(one_line(text), WIDTH)]
 
 
 def caveats(found: Mapping[str, Any]) -> list[str]:
@@ -80,6 +78,11 @@ def shown(value: Estimate | None) -> str:
     return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]"
 
 
+def plain(value: float | None) -> str:
+    """A figure without an interval, `-` where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
 def ceiling(between: Mapping[str, Estimate]) -> Estimate | None:
     """Krippendorff's alpha of the people on an item, by numbers where they gave such, else by decisions."""
     return between.get("interval") or between.get("ordinal")
@@ -91,21 +94,13 @@ def _items(found: Mapping[str, Any]) -> list[str]:
     for item, told in found["items"].items():
         numbers = f"{told['compared']:,}" if told["compared"] else "-"
         rows.append([item, numbers, *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
-        within = told.get("within", {}).get("spearman")
-        more.append(
-            [
-                item,
-                shown(told.get("kappa")),
-                shown(told.get("auc")),
-                shown(ceiling(told["between_annotators"])),
-                "-" if within is None else f"{within:.2f}",
-            ]
-        )
+        figures = map(shown, (told.get("kappa"), told.get("auc"), ceiling(told["between_annotators"])))
+        more.append([item, *figures, plain(told.get("within", {}).get("spearman"))])
     return ["Judge and people", *columns(rows), "", *columns(more)]
 
 
 def _missing(found: Mapping[str, Any]) -> list[str]:
-    lines = _each(missing(found))
+    lines = folded(missing(found))
     if not lines:
         return ["Missing scores: none; the judge has a score wherever people gave one."]
     return ["Missing scores (left out of the figures above, never counted as low)", *lines]
@@ -127,16 +122,27 @@ UNDECIDED = "people decided nothing (no accept / refine / remove on `overall`): 
 def _gate(found: Mapping[str, Any]) -> list[str]:
     gate = found["gate"]
     if gate is None:
-        return ["The gate", *_said(UNDECIDED)]
-    rows = [["passes as", "n", "accepted", "precision", "recall", "F1"]]
-    for title, key in (("kept", "kept"), ("kept or review", "kept_or_review")):
-        told = gate[key]
-        figures = (shown(told[k]) for k in ("precision", "recall", "f1"))
-        rows.append([title, f"{told['records']:,}", f"{told['accepted']:,}", *figures])
-    lines = ["The gate against people's accept", *columns(rows), ""]
-    table = [["decision", "people accept", "people do not"]]
-    table += [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
-    return [*lines, *columns(table), *_each(gate_notes(gate))]
+        return ["The gate", *folded([UNDECIDED])]
+    rows = [("kept", *hits_cells(gate["kept"])), ("kept or review", *hits_cells(gate["kept_or_review"]))]
+    lines = ["The gate against people's accept", *columns([("passes as", *HITS_HEADS), *rows]), ""]
+    return [*lines, *columns([DECISION_HEADS, *decision_rows(gate)]), *folded(gate_notes(gate))]
+
+
+HITS_HEADS = ("n", "accepted", "precision", "recall", "F1")
+
+
+def hits_cells(told: Mapping[str, Any]) -> list[str]:
+    """What passes against what people accept."""
+    figures = (shown(told[name]) for name in ("precision", "recall", "f1"))
+    return [f"{told['records']:,}", f"{told['accepted']:,}", *figures]
+
+
+DECISION_HEADS = ("decision", "people accept", "people do not")
+
+
+def decision_rows(gate: Mapping[str, Any]) -> list[list[str]]:
+    """What people say of rows, by their decision."""
+    return [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
 
 
 def gate_notes(gate: Mapping[str, Any]) -> list[str]:
@@ -165,7 +171,7 @@ def _regate(found: Mapping[str, Any]) -> list[str]:
         return []
     rows = [choice_cells(choice, told["wanted"]) for choice in told["choices"]]
     lines = ["The gate that reaches a recall at the least review cost", *columns([CHOICE_HEADS, *rows], left=2)]
-    return [*lines, *_each(regate_notes(told))]
+    return [*lines, *folded(regate_notes(told))]
 
 
 def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
@@ -217,20 +223,24 @@ def _groups(found: Mapping[str, Any]) -> list[str]:
         groups = told.get("by", {})
         if len(groups) < 2:
             continue
-        rows = [[found["by"], "n", "judge", "people", "Spearman", "Kendall", "Pearson"]]
-        for name, group in list(groups.items())[:_GROUPS]:
-            means = (f"{group[k].value:.2f}" for k in ("judge_mean", "people_mean"))
-            figures = (shown(group[k]) for k in ("spearman", "kendall", "pearson"))
-            rows.append([name, f"{group['compared']:,}", *means, *figures])
+        rows = [[found["by"], *GROUP_HEADS]]
+        rows += [[name, *group_cells(group)] for name, group in list(groups.items())[:_GROUPS]]
         lines += ["", f"{item} by {one_line(found['by'])}", *columns(rows, most=24), *_more(groups)]
     gate = found["gate"]
     if gate is not None and len(gate["by"]) > 1:
-        rows = [[found["by"], "n", "accepted", "precision", "recall", "F1"]]
-        for name, group in list(gate["by"].items())[:_GROUPS]:
-            figures = (shown(group[k]) for k in ("precision", "recall", "f1"))
-            rows.append([name, f"{group['records']:,}", f"{group['accepted']:,}", *figures])
+        rows = [[found["by"], *HITS_HEADS]]
+        rows += [[name, *hits_cells(group)] for name, group in list(gate["by"].items())[:_GROUPS]]
         lines += ["", f"the gate by {one_line(found['by'])}", *columns(rows, most=24), *_more(gate["by"])]
     return lines[1:]
+
+
+GROUP_HEADS = ("n", "judge", "people", "Spearman", "Kendall", "Pearson")
+
+
+def group_cells(group: Mapping[str, Any]) -> list[str]:
+    """Judge and people on one group's records: their means, and how they agree."""
+    means = (plain(group[name].value) for name in ("judge_mean", "people_mean"))
+    return [f"{group['compared']:,}", *means, *(shown(group[name]) for name in ("spearman", "kendall", "pearson"))]
 
 
 def _more(groups: Mapping[str, Any]) -> list[str]:
@@ -252,63 +262,9 @@ def annotator_cells(each: Mapping[str, Any]) -> list[str]:
         f"{each['records']:,}",
         share(each["yield"]),
         share(each["same_decision"]) + shared,
-        "-" if each["spearman_with_others"] is None else f"{each['spearman_with_others']:.2f}",
+        plain(each["spearman_with_others"]),
         "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
     ]
-
-
-def drift_text(found: Drift) -> str:
-    """What golden records say, for a terminal."""
-    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
-    lines += _each(drift_caveats(found))
-    rows = [["item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman"]]
-    for each in found.items:
-        figures = ["-" if v is None else f"{v:.2f}" for v in (each.change, each.noise, each.spearman)]
-        rows.append([each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures])
-    lines += columns(rows)
-    lines += _each([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
-    if any(each.noise is None for each in found.items):
-        lines += _said(NO_NOISE)
-    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
-
-
-NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
-
-
-def drift_caveats(found: Drift) -> list[str]:
-    """Golden records that could not be compared."""
-    said = []
-    if found.missing:
-        said.append(f"{WARNING}{found.missing:,} golden records are not in this run")
-    if found.changed:
-        said.append(f"{WARNING}{found.changed:,} have other texts than in the reference, and are left out")
-    return said
-
-
-NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
-
-
-def writers_text(found: Mapping[str, Any]) -> str:
-    """Leaks by annotator, for a terminal."""
-    rows = [["annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"]]
-    for name, told in found["annotators"].items():
-        rows.append([name, f"{told['queries']:,}", share(told["share"]), f"{told['suspect']:,}", f"{told['copied']:,}"])
-    lines = ["Leaks in what annotators wrote", *columns(rows, most=30)]
-    if found["phrases"]:
-        lines += ["", "Phrases of the answer in its query"]
-        told = [
-            [each["row_id"], each["annotator"], f"{each['characters']}", each["phrase"]] for each in found["phrases"]
-        ]
-        lines += columns([["row", "annotator", "characters", "phrase"], *told], left=4, most=44)
-    if found["copies"]:
-        lines += ["", f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)"]
-        told = [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]]
-        lines += columns([["row", "row", "annotators", "alike"], *told], left=3)
-    lines += [
-        "",
-        *_said(NO_PROOF),
-    ]
-    return "\n".join(lines)
 
 
 def share(value: float | None) -> str:

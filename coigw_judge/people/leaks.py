@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from coigw_judge.codepoints import codes_of
+
 PHRASE = 8
 """Characters from which a common phrase counts; shorter ones are words that any two texts share."""
 LONG, MUCH = 16, 0.3
@@ -65,7 +67,7 @@ def shared_phrases(query: str, answer: str) -> Shared:
 
 def pieces(text: str) -> Hashes:
     """Hashes of a text's five-character pieces, one in four kept, the same ones in every text."""
-    codes = np.frombuffer(_BLANKS.sub("", text).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    codes = codes_of(_BLANKS.sub("", text)).astype(np.uint64)
     if len(codes) < _PIECE:
         return np.empty(0, np.uint64)
     found = np.zeros(len(codes) - _PIECE + 1, np.uint64)

@@ -10,7 +10,7 @@ Not known here: labels of items other than the decision; what a new gate would s
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.people.agreement import Bootstrap, Floats
+from coigw_judge.verdict_rows import scores_of
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200
@@ -62,9 +63,8 @@ class Standing:
 
 def standing(table: pa.Table, rule: Rule) -> Standing:
     """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
-    scores = (
-        np.stack([_scores(table, name, rule) for name in rule.over], axis=1) if rule.over else np.zeros((len(table), 0))
-    )
+    own = [scores_of(table, name, rule.expected) for name in rule.over]
+    scores = np.stack(own, axis=1) if own else np.zeros((len(table), 0))
     applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
     unknown = np.isnan(scores) & applies
     best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
@@ -82,23 +82,9 @@ def _base(rule: Rule, floor: float | None) -> float:
     return (floor or 0.0) if rule.by_dimension else 0.0
 
 
-def _scores(table: pa.Table, name: str, rule: Rule) -> Floats:
-    """What the gate looks at."""
-    sampled = _numbers(table[name])
-    if not rule.expected:
-        return sampled
-    expected = _numbers(pa.chunked_array([pc.map_lookup(table["expected"].combine_chunks(), name, "first")]))
-    return np.where(np.isnan(expected), sampled, expected)
-
-
 def _comparable(values: Floats, rule: Rule) -> Floats:
     """Values that float errors do not tell apart. Expected ones in full hundredths: else as many as there are rows."""
     return np.asarray(np.floor(values * 100 + 1e-7) / 100 if rule.expected else np.round(values, 9))
-
-
-def _numbers(column: pa.ChunkedArray) -> Floats:
-    found = column.combine_chunks().cast(pa.float64())
-    return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False))
 
 
 def _not_applicable(table: pa.Table, rubrics: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -199,13 +185,10 @@ def choose(
     def recalls(times: Floats) -> Floats:
         return _recalls(labelled, accepted, weights * times, totals, leasts)
 
-    grid, found = recalls(np.ones(len(weights))), []
-    for want in wanted:
-        at = _cheapest(grid, sure, want)
-        if at is not None:
-            elsewhere = _elsewhere(recalls, sure, want, len(weights), how)
-            found.append(_told(rule, totals, leasts, at, grid, elsewhere, sure, unsure, want))
-    return found
+    grid = recalls(np.ones(len(weights)))
+    chosen = {want: at for want in wanted if (at := _cheapest(grid, sure, want)) is not None}
+    elsewhere = _elsewhere(recalls, sure, chosen, len(weights), how)
+    return [_told(rule, totals, leasts, at, grid, elsewhere[want], sure, unsure, want) for want, at in chosen.items()]
 
 
 def frontier(
@@ -261,16 +244,20 @@ def _cheapest(recall: Floats, cost: Floats, wanted: float) -> tuple[int, int] | 
     return int(at[0]), int(at[1])
 
 
-def _elsewhere(recalls: Any, cost: Floats, wanted: float, n: int, how: Bootstrap) -> float | None:
-    """The mean recall, on records left out of a resample, of the gate that the resample would have chosen."""
+def _elsewhere(
+    recalls: Callable[[Floats], Floats], cost: Floats, wanted: Iterable[float], n: int, how: Bootstrap
+) -> dict[float, float | None]:
+    """The mean recall, on records left out of a resample, of the gates that the resample would have chosen."""
     random = np.random.default_rng(how.seed)
-    found = []
+    found: dict[float, list[float]] = {want: [] for want in wanted}
     for _ in range(min(how.resamples, _RESAMPLES)):
         times = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
-        at, outside = _cheapest(recalls(times), cost, wanted), recalls((times == 0).astype(np.float64))
-        if at is not None and math.isfinite(outside[at]):
-            found.append(outside[at])
-    return float(np.mean(found)) if found else None
+        drawn, outside = recalls(times), recalls((times == 0).astype(np.float64))
+        for want, each in found.items():
+            at = _cheapest(drawn, cost, want)
+            if at is not None and math.isfinite(outside[at]):
+                each.append(outside[at])
+    return {want: float(np.mean(each)) if each else None for want, each in found.items()}
 
 
 def _told(

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from coigw_judge.people import calibrate_text
 from coigw_judge.people.calibrate_read import Calibration, Hits, Item, Regate
-from coigw_judge.people.calibrate_text import shown
+from coigw_judge.people.calibrate_text import plain, shown
 from coigw_judge.report.plots import Axis, Pairs, TradeOff, axis_for, lane, pairs, trade_off
-from coigw_judge.report.tables import Line, Note, Table, ends, notes
+from coigw_judge.report.tables import Note, Table, ends, line, notes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def against_people(told: Calibration) -> AgainstPeople:
     gate, regate = told["gate"], told["regate"]
     chosen = regate is not None and bool(regate["choices"])
     return AgainstPeople(
-        summary=_summary(told),
+        summary=calibrate_text.summary(told),
         notes=notes(calibrate_text.caveats(told)),
         items=_items(told),
         further=_further(told),
@@ -55,14 +55,6 @@ def against_people(told: Calibration) -> AgainstPeople:
     )
 
 
-def _summary(told: Calibration) -> str:
-    rounds = ", ".join(map(str, told["rounds"]))
-    return (
-        f"{told['records']:,} records, {told['labels']:,} labels by {len(told['annotators']):,} annotators "
-        f"(rounds: {rounds})"
-    )
-
-
 # Items
 
 
@@ -70,12 +62,12 @@ def _items(told: Calibration) -> Table:
     """Per item: how judge and people agree, beside how people agree with each other."""
     found = told["items"].items()
     both = [(item.get("spearman"), calibrate_text.ceiling(item["between_annotators"])) for _, item in found]
-    axis = axis_for((end for two in both for each in two for end in ends(each)), 0, 1)
+    axis = axis_for(end for two in both for each in two for end in ends(each))
     lines = []
     for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
         compared = f"{item['compared']:,}" if item["compared"] else "-"
-        cells = (compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
-        lines.append(Line(name, cells, (lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling)))))
+        cells = (name, compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
+        lines.append(line(cells, lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling))))
     return Table(
         caption="Agreement by item, with 95 % intervals",
         heads=("item", "n", "Spearman", "ceiling: alpha of people", "kappa (quadratic)", "AUC for accept"),
@@ -90,9 +82,8 @@ def _further(told: Calibration) -> Table:
     lines = []
     for name, item in told["items"].items():
         if "pearson" in item:
-            within = item.get("within", {}).get("spearman")
-            figures = (shown(item.get("kendall")), shown(item.get("pearson")))
-            lines.append(Line(name, (*figures, "-" if within is None else f"{within:.2f}")))
+            within = plain(item.get("within", {}).get("spearman"))
+            lines.append(line((name, shown(item.get("kendall")), shown(item.get("pearson")), within)))
     heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({told['by']})")
     return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
 
@@ -110,20 +101,14 @@ def _groups(by: str, name: str, item: Item) -> Table | None:
     groups = item.get("by", {})
     if len(groups) < 2:
         return None
-    axis = axis_for((end for each in groups.values() for end in ends(each["spearman"])), 0, 1)
-    lines = []
-    for group, each in groups.items():
-        means = (each["judge_mean"], each["people_mean"])
-        cells = (
-            f"{each['compared']:,}",
-            *("-" if mean.value is None else f"{mean.value:.2f}" for mean in means),
-            *(shown(estimate) for estimate in (each["spearman"], each["kendall"], each["pearson"])),
-        )
-        lines.append(Line(group, cells, (lane("judge", axis, *ends(each["spearman"])),)))
+    axis = axis_for(end for each in groups.values() for end in ends(each["spearman"]))
     return Table(
         caption=f"{name} by {by}",
-        heads=(by, "n", "judge", "people", "Spearman", "Kendall", "Pearson"),
-        lines=tuple(lines),
+        heads=(by, *calibrate_text.GROUP_HEADS),
+        lines=tuple(
+            line((group, *calibrate_text.group_cells(each)), lane("judge", axis, *ends(each["spearman"])))
+            for group, each in groups.items()
+        ),
         axis=axis,
         legend=(("judge", "judge and people: Spearman"),),
     )
@@ -138,7 +123,14 @@ def _gate(told: Calibration) -> tuple[Table, ...]:
     if gate is None:
         return ()
     passing: dict[str, Hits] = {"kept": gate["kept"], "kept or review": gate["kept_or_review"]}
-    found = [_hits(passing, "passes as", "The gate against people's accept"), _counts(gate["decisions"])]
+    found = [
+        _hits(passing, "passes as", "The gate against people's accept"),
+        Table(
+            caption="What people say of rows, by their decision",
+            heads=calibrate_text.DECISION_HEADS,
+            lines=tuple(map(line, calibrate_text.decision_rows(gate))),
+        ),
+    ]
     if len(gate["by"]) > 1:
         found.append(_hits(gate["by"], told["by"], f"The gate by {told['by']}, where kept alone passes"))
     return tuple(found)
@@ -148,25 +140,15 @@ def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
     axis = Axis(0, 1)
     lines = []
     for name, each in hits.items():
-        figures = (each["precision"], each["recall"], each["f1"])
-        lanes = lane("precision", axis, *ends(figures[0])), lane("recall", axis, *ends(figures[1]))
-        lines.append(Line(name, (f"{each['records']:,}", f"{each['accepted']:,}", *map(shown, figures)), lanes))
+        lanes = lane("precision", axis, *ends(each["precision"])), lane("recall", axis, *ends(each["recall"]))
+        lines.append(line((name, *calibrate_text.hits_cells(each)), *lanes))
     return Table(
         caption=caption,
-        heads=(head, "n", "accepted", "precision", "recall", "F1"),
+        heads=(head, *calibrate_text.HITS_HEADS),
         lines=tuple(lines),
         axis=axis,
         legend=(("precision", "precision"), ("recall", "recall")),
     )
-
-
-def _counts(decisions: Mapping[str, Mapping[str, int]]) -> Table:
-    lines = [
-        Line(name, (f"{counts['accepted']:,}", f"{counts['not_accepted']:,}"))
-        for name, counts in sorted(decisions.items())
-    ]
-    heads = ("decision", "people accept", "people do not")
-    return Table(caption="What people say of rows, by their decision", heads=heads, lines=tuple(lines))
 
 
 def _trade_off(told: Calibration) -> TradeOff | None:
@@ -182,18 +164,14 @@ def _trade_off(told: Calibration) -> TradeOff | None:
 
 
 def _choices(regate: Regate) -> Table:
-    lines = []
-    for choice in regate["choices"]:
-        wanted, *cells = calibrate_text.choice_cells(choice, regate["wanted"])
-        lines.append(Line(wanted, tuple(cells)))
     asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
     return Table(
         caption=f"The gate that reaches a recall at the least review cost{asked}",
         heads=("recall wanted", *calibrate_text.CHOICE_HEADS[1:]),
-        lines=tuple(lines),
+        lines=tuple(line(calibrate_text.choice_cells(choice, regate["wanted"])) for choice in regate["choices"]),
     )
 
 
 def _annotators(told: Calibration) -> Table:
-    lines = [Line(name, tuple(cells)) for name, *cells in map(calibrate_text.annotator_cells, told["annotators"])]
-    return Table(caption="Annotators", heads=calibrate_text.ANNOTATOR_HEADS, lines=tuple(lines))
+    lines = tuple(line(calibrate_text.annotator_cells(each)) for each in told["annotators"])
+    return Table(caption="Annotators", heads=calibrate_text.ANNOTATOR_HEADS, lines=lines)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.report.plots import Axis, Lane, lane
-from coigw_judge.report.tables import Line, Table
+from coigw_judge.report.tables import Line, Table, line
 
 MEASURES: Mapping[str, str] = {
     "mattr": "different words in a window of 50 (mattr), which length does not move",
@@ -48,11 +48,11 @@ class Diversity:
                 self._add(name, rows.filter(pc.is_valid(rows[name])))
 
     def _add(self, name: str, rows: pa.Table) -> None:
-        categories = rows["category"].fill_null(_NO_CATEGORY) if "category" in rows.column_names else None
+        categories = rows["category"] if "category" in rows.column_names else pa.nulls(len(rows), pa.string())
         steps = pc.cast(pc.round(pc.multiply(rows[name].cast(pa.float64()), _STEPS)), pa.int64())
         table = pa.table(
             {
-                "category": pa.array([_NO_CATEGORY] * len(rows)) if categories is None else categories,
+                "category": categories.fill_null(_NO_CATEGORY),
                 "decision": rows["decision"],
                 "step": steps,
             }
@@ -90,14 +90,14 @@ def _table(name: str, by_category: Mapping[str, Mapping[str, Places]], order: Se
 
 
 def _line(title: str, sides: Mapping[str, Places], axis: Axis) -> Line:
-    cells: list[str] = []
+    cells = [title]
     lanes: list[Lane | None] = []
     for side in SIDES:
         places = sides.get(side, Counter())
         low, middle, high = (_quantile(places, share) for share in (0.25, 0.5, 0.75))
         cells += [f"{places.total():,}", "-" if middle is None else f"{middle:.2f} [{low:.2f}, {high:.2f}]"]
         lanes.append(lane(side, axis, middle, low, high))
-    return Line(title, tuple(cells), tuple(lanes))
+    return line(cells, *lanes)
 
 
 def _quantile(places: Places, share: float) -> float | None:

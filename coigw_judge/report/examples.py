@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from coigw_judge import picked, verdict_rows
+from coigw_judge import explained, picked, verdict_rows
 from coigw_judge.diff_rows import Run
 from coigw_judge.report.shape import Shape
-from coigw_judge.verdict_rows import batches
+from coigw_judge.verdict_rows import batches, scores_of
 
 KINDS: Mapping[str, int] = {
     "near miss": 60,
@@ -47,18 +47,20 @@ class _Pick:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A row to read. `missing` says why there are no texts; `lacks` is how much a near miss is short of the gate."""
+    """A row to read. `missing` says why there are no texts; `lacks` is how much a near miss is short of the gate;
+    `below`: the items of the gate that it misses."""
 
     kind: str
     verdict: dict[str, Any]
     texts: dict[str, str]
     missing: str
     lacks: float | None
+    below: frozenset[str]
 
 
 def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]:
     """The rows to show, kind by kind; a row is shown once, under the first kind that takes it."""
-    columns = ["row_id", "decision", "total", *shape.over]
+    columns = ["row_id", "decision", "total", *shape.over, *(["expected"] if shape.expected else [])]
     heaps: dict[str, list[_Pick]] = {kind: [] for kind in KINDS}
     for batch in batches(run, columns):
         _pick(heaps, batch, shape)
@@ -79,6 +81,9 @@ def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]
                 texts={} if isinstance(found, str) else dict(found.texts.items()),
                 missing=found if isinstance(found, str) else "",
                 lacks=-worth if kind == "near miss" else None,
+                below=frozenset(
+                    test.item for test in explained.tests(run, verdicts[row_id]) if test.met in ("review", "fails")
+                ),
             )
         )
     return shown
@@ -104,7 +109,7 @@ def _shortfall(batch: pa.Table, shape: Shape) -> "np.ndarray[Any, np.dtype[np.fl
     if shape.total is not None:
         lacks += np.maximum(0, shape.total - batch["total"].cast(pa.float64()).to_numpy())
     for name, least in shape.each.items():
-        lacks += np.maximum(0, least - batch[name].cast(pa.float64()).to_numpy())
+        lacks += np.maximum(0, least - scores_of(batch, name, shape.expected))
     return lacks
 
 

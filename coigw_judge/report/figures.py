@@ -150,31 +150,16 @@ def _number(value: float) -> str:
     return f"{value:g}"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of a yield table. `few`: fewer kept than the paper wants."""
-
-    name: str
-    group: Group
-    kept_share: float
-    few: bool
-
-
-def yields(groups: Mapping[str, Group], *, by_name: bool = False, most: int = 40) -> tuple[list[Row], Group, int]:
-    """The largest groups as lines, the rest as one group and how many those are."""
+def yields(
+    groups: Mapping[str, Group], *, by_name: bool = False, most: int = 40
+) -> tuple[list[tuple[str, Group]], Group, int]:
+    """The largest groups with their names, the rest as one group and how many those are."""
     order = sorted(groups, key=lambda name: (-groups[name].rows, name))
     shown = sorted(order[:most]) if by_name else order[:most]
     rest = Group()
     for name in order[most:]:
-        rest.decisions.update(groups[name].decisions)
-        rest.total += groups[name].total
-        rest.totals += groups[name].totals
-    return [_row(name, groups[name]) for name in shown], rest, len(order) - len(shown)
-
-
-def _row(name: str, group: Group) -> Row:
-    kept = group.decisions["kept"]
-    return Row(name, group, kept / group.judged if group.judged else 0.0, kept < FEWEST)
+        rest.merge(groups[name])
+    return [(name, groups[name]) for name in shown], rest, len(order) - len(shown)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from coigw_judge import manifest as manifests
 from coigw_judge.diff_rows import Run, check_group, open_run
 from coigw_judge.paths import open_filesystem, write_atomic
-from coigw_judge.people import calibrate_read, calibrate_text
+from coigw_judge.people import calibrate_read
+from coigw_judge.people.drift_and_leaks import NO_PROOF
 from coigw_judge.progress import clock
 from coigw_judge.report import diversity, examples, figures, plots, tally
 from coigw_judge.report.against_people import against_people
@@ -48,7 +49,7 @@ def build(folder: str, by: Sequence[str] = ()) -> str:
         check_group((run, run), name)
     shape = shape_of(run)
     columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
-    counted = tally.count(run, shape.dimensions, shape.checks, columns)
+    counted = tally.count(run, shape, columns)
     shown = examples.choose(run, shape, run.manifest)
     page = render(run, shape, counted, shown, people)
     filesystem, inner = open_filesystem(folder)
@@ -64,7 +65,7 @@ def _people(run: Run) -> dict[str, Any]:
         "calibration": None if told is None else against_people(told),
         "golden": None if drift is None else golden(drift),
         "leaks": None if wrote is None else leaks(wrote),
-        "no_proof": calibrate_text.NO_PROOF,
+        "no_proof": NO_PROOF,
     }
 
 

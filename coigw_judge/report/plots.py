@@ -55,11 +55,10 @@ def lane(kind: str, axis: Axis, value: float | None, low: float | None, high: fl
     return Lane(kind, left, right - left, axis.place(value))
 
 
-def axis_for(values: Iterable[float | None], low: float, high: float) -> Axis:
-    """The axis from low to high, or longer by halves of it where a value lies below `low`."""
-    least = min((value for value in values if value is not None), default=low)
-    half = (high - low) / 2
-    return Axis(low - half * math.ceil(max(0.0, low - least) / half - 1e-9), high)
+def axis_for(values: Iterable[float | None]) -> Axis:
+    """The axis of coefficients, from 0 to 1, or longer by halves where a value lies below 0."""
+    least = min((value for value in values if value is not None), default=0.0)
+    return Axis(-math.ceil(max(0.0, -least) / 0.5 - 1e-9) / 2, 1)
 
 
 @dataclass(frozen=True, slots=True)

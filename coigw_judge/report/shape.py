@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from coigw_judge.diff_rows import Run
 from coigw_judge.explained import floor
-from coigw_judge.verdict_rows import gate_items
+from coigw_judge.verdict_rows import gate_items, uses_expected
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
     """The dimensions (`rubric.dimension`) of a run, and its gate spelt out over them.
 
-    `over`: those that count for the gate; `each`: the least of each, where there is one; `require`: checks.
+    `over`: those that count for the gate; `each`: the least of each, where there is one; `require`: checks; `expected`:
+    whether it decided on expected scores.
     """
 
     dimensions: tuple[str, ...]
@@ -26,6 +27,7 @@ class Shape:
     total: float | None
     review_total: float
     review_each: float
+    expected: bool
 
 
 def shape_of(run: Run) -> Shape:
@@ -41,4 +43,5 @@ def shape_of(run: Run) -> Shape:
         total=gate["total"],
         review_total=gate["review"]["total"],
         review_each=gate["review"]["each"],
+        expected=uses_expected(run),
     )

@@ -23,6 +23,11 @@ class Line:
     lanes: tuple[Lane | None, ...] = ()
 
 
+def line(row: Sequence[str], *lanes: Lane | None) -> Line:
+    """The line of a row whose first cell is its name."""
+    return Line(row[0], tuple(row[1:]), lanes)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """Lines under their heads. `axis`: what lanes are drawn on; `legend`: (kind of lane, what it is)."""

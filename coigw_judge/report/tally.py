@@ -7,7 +7,7 @@ Not known here: HTML, texts.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from coigw_judge.diff_rows import Run
 from coigw_judge.report.diversity import MEASURES, Diversity
-from coigw_judge.verdict_rows import batches
+from coigw_judge.report.shape import Shape
+from coigw_judge.verdict_rows import batches, scores_of
 
 MOST_GROUPS = 5_000
 """Values of a column that are counted apart."""
@@ -60,13 +61,19 @@ class Group:
         self.total += total
         self.totals += totals
 
+    def merge(self, other: "Group") -> None:
+        """Count all rows of another group."""
+        self.decisions.update(other.decisions)
+        self.total += other.total
+        self.totals += other.totals
+
 
 @dataclass(slots=True)
 class Tally:
     """Counts of a run.
 
-    `scores`: per dimension rows by (score, decision); `totals` likewise for the sum; `checks`: per check [yes, no];
-    `groups`: per column its values; `folded`: values of a column that were too many to tell apart.
+    `scores`: per dimension rows by (score as the gate sees it, decision); `totals` likewise for the sum; `checks`: per
+    check [yes, no]; `groups`: per column its values; `folded`: values of a column that were too many to tell apart.
     """
 
     decisions: Counter[str] = field(default_factory=Counter)
@@ -79,18 +86,19 @@ class Tally:
     diversity: Diversity = field(default_factory=Diversity)
 
 
-def count(run: Run, dimensions: Sequence[str], checks: Sequence[str], columns: Mapping[str, str]) -> Tally:
+def count(run: Run, shape: Shape, columns: Mapping[str, str]) -> Tally:
     """Count a run. `columns`: verdict columns to group by -> what the report calls them (`month` cuts a date)."""
     found = Tally(
-        scores={name: Counter() for name in dimensions},
-        checks={name: Counter() for name in checks},
+        scores={name: Counter() for name in shape.dimensions},
+        checks={name: Counter() for name in shape.checks},
         groups={title: {} for title in columns.values()},
         lengths={name: Group() for name in length_names()},
     )
     measured = [name for name in (*MEASURES, "category") if name in run.columns]
-    wanted = ["decision", "total", "chars", *dimensions, *checks, *columns, *measured]
+    measured += ["expected"] if shape.expected else []
+    wanted = ["decision", "total", "chars", *shape.dimensions, *shape.checks, *columns, *measured]
     for batch in batches(run, list(dict.fromkeys(wanted))):
-        _count(found, batch, columns)
+        _count(found, batch, columns, shape.expected)
     return found
 
 
@@ -99,12 +107,12 @@ def length_names() -> list[str]:
     return [*(f"{low:,}-{high - 1:,}" for low, high in pairwise(LENGTHS)), f"{LENGTHS[-1]:,}+"]
 
 
-def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str]) -> None:
+def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str], expected: bool) -> None:
     found.decisions.update(_values(batch["decision"]))
     decided = batch.filter(pc.is_in(batch["decision"], value_set=pa.array(_DECIDED)))
     for name, counter in found.scores.items():
-        _count_scores(counter, decided, name)
-    _count_scores(found.totals, decided, "total")
+        _count_scores(counter, decided, name, expected)
+    _count_scores(found.totals, decided, "total", False)
     found.diversity.add(decided)
     for name, yes in found.checks.items():
         yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
@@ -122,9 +130,9 @@ def _values(column: pa.ChunkedArray) -> Counter[Any]:
     return Counter({entry["values"]: entry["counts"] for entry in pc.value_counts(column).to_pylist()})
 
 
-def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str) -> None:
-    # Sums of expected scores have six digits: told apart they would be as many as there are rows.
-    score = pc.round(rows[name].cast(pa.float64()), 2)
+def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str, expected: bool) -> None:
+    # Expected scores and their sums have six digits: told apart they would be as many as there are rows.
+    score = pc.round(pa.array(scores_of(rows, name, expected), from_pandas=True), 2)
     found = pa.table({"score": score, "decision": rows["decision"]}).drop_null()
     grouped = found.group_by(["score", "decision"]).aggregate([([], "count_all")])
     for entry in grouped.to_pylist():
@@ -150,8 +158,4 @@ def _fold(found: Tally, title: str) -> None:
         return
     rest = found.folded.setdefault(title, Group())
     for key in sorted(groups, key=lambda key: -groups[key].rows)[MOST_GROUPS:]:
-        group = groups.pop(key)
-        for decision, rows in group.decisions.items():
-            rest.add(decision, rows, 0.0, 0)
-        rest.total += group.total
-        rest.totals += group.totals
+        rest.merge(groups.pop(key))

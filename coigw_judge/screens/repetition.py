@@ -9,7 +9,7 @@ Not known here: refrains; genres made of them are exempt (config.py).
 
 import numpy as np
 
-from coigw_judge.codepoints import Codes
+from coigw_judge.codepoints import Codes, text_of
 from coigw_judge.screens.characters import BLANK, Characters
 
 RUN = 10
@@ -63,4 +63,4 @@ def _hashes(codes: Codes, run: int) -> Codes:
 
 def _example(hashes: Codes, ordered: Codes, codes: Codes) -> str:
     at = int(np.flatnonzero(hashes == ordered[1:][ordered[1:] == ordered[:-1]][0])[0])
-    return codes[at : at + RUN].astype("<u4").tobytes().decode("utf-32-le", "replace")
+    return text_of(codes[at : at + RUN])
