@@ -23,7 +23,7 @@ from coigw_judge.card import Final, Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
 from coigw_judge.gate import Decision
 from coigw_judge.index import KeyIndex
-from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject
+from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject, others_of
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.samples import Others, further
@@ -189,7 +189,7 @@ class _Join:
         else:
             representative, pattern, _ = self._patterns()
             for n, (subject, facts) in enumerate(self._records(representative)):
-                for need in self._plan.further(subject, facts):
+                for need in self._plan.reached(subject, facts).due:
                     due = chosen.setdefault((need.rubric, need.sample), np.zeros(len(representative), bool))
                     due[n] = True
             chosen = {sampled: due[pattern] for sampled, due in chosen.items()}
@@ -312,41 +312,30 @@ class _Join:
 
     def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        card, first = plan.card(subject, facts), plan.first(subject, facts)
-        final, decision = card.final(plan.gate, complete=not first)
-        in_full = plan.in_full(subject)
+        reached, in_full = plan.reached(subject, facts), plan.in_full(subject)
+        final, decision = reached.card.final(plan.gate, complete=not reached.open)
+        due = self._all_further(subject, facts, reached.alone) if self._every_sample else reached.due
         return Standing(
-            card=card,
-            open=tuple(first),
+            card=reached.card,
+            open=tuple(reached.open),
             open_again=tuple(plan.second(subject, facts)),
             final=final,
             decision=decision,
-            again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
+            again=plan.card_of(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
+            first=reached.alone if due else None,
+            others=others_of(due, facts),
+            near=bool(due) and bool(plan.samples.near(reached.alone, plan.gate)),
             in_full=in_full,
             beyond=len(plan.beyond(subject, facts)) if in_full else 0,
-            **self._several(subject, facts),
         )
 
-    def _several(self, subject: Subject, facts: dict[bytes, Scored | Unscored]) -> dict[str, Any]:
-        """What a standing says of further samples; nothing where none is due."""
-        plan = self._plan
-        if plan.samples.most == 1:
-            return {}
-        due = plan.further(subject, facts)
-        if not due and not self._every_sample:
-            return {}
-        first = plan.card_of(subject, facts)
-        if self._every_sample:
-            asked = [r for r in plan.rubrics if r.dimensions and first.facts.get(r.name) is not None]
-            genre, numbers = plan.genre(subject, facts), further(plan.samples.most)
-            due = [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
-        if not due:
-            return {}
-        others: dict[str, list[Scored | Unscored | None]] = {}
-        for need in due:
-            others.setdefault(need.rubric, []).append(facts.get(need.key))
-        return {"first": first, "others": others, "near": bool(plan.samples.near(first, plan.gate))}
+    def _all_further(self, subject: Subject, facts: Mapping[bytes, Scored | Unscored], first: Scorecard) -> list[Need]:
+        """All further samples that some gate might want."""
+        plan, genre = self._plan, self._plan.genre(subject, facts)
+        asked = [rubric for rubric in plan.rubrics if rubric.dimensions and first.facts.get(rubric.name) is not None]
+        numbers = further(plan.samples.most)
+        return [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
 
 
 def _subject(row: dict[str, Any]) -> Subject:
