@@ -152,6 +152,8 @@ class _Join:
         self._plan = plan
         self._rows = rows
         self._facts = facts
+        self._rubrics = {rubric.name: rubric for rubric in (*plan.rubrics, *plan.then)}
+        self._every_sample = every_sample
         self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
         self._digests = {field: spans.as_bytes(rows[field]) for field in FIELDS}
         self._present = {field: pc.is_valid(rows[field]).to_numpy() for field in FIELDS}
@@ -161,13 +163,12 @@ class _Join:
         self._groups = _groups(self.genres)
         if plan.genre_first():
             self._learn_genres()
-        for rubric in (*plan.rubrics, *plan.then):
+        for rubric in self._rubrics.values():
             self._look_up(rubric, 0)
         if plan.repeat:
             repeated = self._drawn(REPEAT_AT, plan.repeat)
             for rubric in plan.rubrics:
                 self._look_up(rubric, 1, repeated)
-        self._every_sample = every_sample
         if plan.samples.most > 1 and rows.num_rows:
             self._look_up_further()
 
@@ -193,9 +194,8 @@ class _Join:
                     due = chosen.setdefault((need.rubric, need.sample), np.zeros(len(representative), bool))
                     due[n] = True
             chosen = {sampled: due[pattern] for sampled, due in chosen.items()}
-        by_name = {rubric.name: rubric for rubric in self._plan.rubrics}
         for (name, sample), rows_due in chosen.items():
-            self._look_up(by_name[name], sample, rows_due)
+            self._look_up(self._rubrics[name], sample, rows_due)
 
     def _look_up(self, rubric: Rubric, sample: int, chosen: Numbers | None = None) -> None:
         """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together.
@@ -297,13 +297,11 @@ class _Join:
         if not len(known):
             return at
         facts = self._facts.take(pa.array(at[known]))
-        described = next(r for r in (*self._plan.rubrics, *self._plan.then) if r.name == rubric)
+        described = self._rubrics[rubric]
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
         columns += [looked_up(facts["checks"], c.key) for c in described.checks]
-        if (
-            self._plan.gate.use == "expected"
-        ):  # hardly two records share these: then patterns are nearly as many as rows
+        if self._plan.gate.use == "expected":  # hardly two records share these: patterns are nearly as many as rows
             columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
         _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
