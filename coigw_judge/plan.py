@@ -195,7 +195,8 @@ class Plan:
         key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut, at)
         return Need(rubric.name, key, guidance, sample, at)
 
-    def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
+    @staticmethod
+    def guidance(rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""
         return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre)
 
