@@ -39,6 +39,7 @@ from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.samples import Resampling
 from coigw_judge.store import Store
+from coigw_judge.terminal import aligned, cells
 from coigw_judge.writer import Writer
 
 STREETS = ("巷口", "桥头", "河边", "车站", "书店")
@@ -418,8 +419,8 @@ def test_a_reply_at_its_limits_fits_its_schema():
 
 
 def test_columns_stand_in_line_where_names_are_chinese():
-    lines = estimate_text.table(("rubric", "to ask"), [["文章评分", "1,200"], ["answer", "7"]])
-    assert len({estimate_text.width(line) for line in lines}) == 1
+    lines = aligned([("rubric", "to ask"), ["文章评分", "1,200"], ["answer", "7"]], indent="")
+    assert len(set(map(cells, lines))) == 1
     assert lines[1].endswith("1,200") and lines[2].endswith("    7")
 
 
