@@ -151,7 +151,7 @@ class _Join:
     def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table, every_sample: bool) -> None:
         self._plan = plan
         self._rows = rows
-        self._facts = facts
+        self._facts = facts.select(DECIDING_COLUMNS)
         self._rubrics = {rubric.name: rubric for rubric in (*plan.rubrics, *plan.then)}
         self._every_sample = every_sample
         self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
@@ -164,7 +164,8 @@ class _Join:
         if plan.genre_first():
             self._learn_genres()
         for rubric in self._rubrics.values():
-            self._look_up(rubric, 0)
+            if (rubric.name, 0) not in self.fact_of:  # the genres had to be known first
+                self._look_up(rubric, 0)
         if plan.repeat:
             repeated = self._drawn(REPEAT_AT, plan.repeat)
             for rubric in plan.rubrics:
@@ -323,7 +324,7 @@ class _Join:
             count=count,
             first=reached.alone if due else None,
             others=others_of(due, facts),
-            near=bool(due) and bool(plan.samples.near(reached.alone, plan.gate)),
+            near=any(need.sample > plan.samples.count for need in reached.due),
             in_full=in_full,
             beyond=len(plan.beyond(subject, facts)) if in_full else 0,
         )
