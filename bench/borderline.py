@@ -141,11 +141,12 @@ def walk(
             counts["requests"] += 1
             counts["tokens"] += options.reply_tokens + prefilled(asked, need.rubric, options)
             asked.add(need.rubric)
-    decision, _ = plan.card(record, facts).final(plan.gate, complete=True)
+    reached = plan.reached(record, facts)
+    decision, _ = reached.card.final(plan.gate, complete=True)
     counts["other"] += decision != right
     counts["wrong"] += (decision == "kept") != (right == "kept")
     counts["wrongly_kept"] += decision == "kept" != right
-    counts["resampled"] += bool(plan.further(record, facts))
+    counts["resampled"] += bool(reached.due)
     return counts
 
 

@@ -23,7 +23,7 @@ from coigw_judge.card import Final, Scorecard
 from coigw_judge.facts import DECIDING_COLUMNS, outcome
 from coigw_judge.gate import Decision
 from coigw_judge.index import KeyIndex
-from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject
+from coigw_judge.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject, others_of
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.samples import Others, further
@@ -151,7 +151,9 @@ class _Join:
     def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table, every_sample: bool) -> None:
         self._plan = plan
         self._rows = rows
-        self._facts = facts
+        self._facts = facts.select(DECIDING_COLUMNS)
+        self._rubrics = {rubric.name: rubric for rubric in (*plan.rubrics, *plan.then)}
+        self._every_sample = every_sample
         self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
         self._digests = {field: spans.as_bytes(rows[field]) for field in FIELDS}
         self._present = {field: pc.is_valid(rows[field]).to_numpy() for field in FIELDS}
@@ -161,13 +163,13 @@ class _Join:
         self._groups = _groups(self.genres)
         if plan.genre_first():
             self._learn_genres()
-        for rubric in (*plan.rubrics, *plan.then):
-            self._look_up(rubric, 0)
+        for rubric in self._rubrics.values():
+            if (rubric.name, 0) not in self.fact_of:  # the genres had to be known first
+                self._look_up(rubric, 0)
         if plan.repeat:
             repeated = self._drawn(REPEAT_AT, plan.repeat)
             for rubric in plan.rubrics:
                 self._look_up(rubric, 1, repeated)
-        self._every_sample = every_sample
         if plan.samples.most > 1 and rows.num_rows:
             self._look_up_further()
 
@@ -189,13 +191,12 @@ class _Join:
         else:
             representative, pattern, _ = self._patterns()
             for n, (subject, facts) in enumerate(self._records(representative)):
-                for need in self._plan.further(subject, facts):
+                for need in self._plan.reached(subject, facts).due:
                     due = chosen.setdefault((need.rubric, need.sample), np.zeros(len(representative), bool))
                     due[n] = True
             chosen = {sampled: due[pattern] for sampled, due in chosen.items()}
-        by_name = {rubric.name: rubric for rubric in self._plan.rubrics}
         for (name, sample), rows_due in chosen.items():
-            self._look_up(by_name[name], sample, rows_due)
+            self._look_up(self._rubrics[name], sample, rows_due)
 
     def _look_up(self, rubric: Rubric, sample: int, chosen: Numbers | None = None) -> None:
         """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together.
@@ -297,13 +298,11 @@ class _Join:
         if not len(known):
             return at
         facts = self._facts.take(pa.array(at[known]))
-        described = next(r for r in (*self._plan.rubrics, *self._plan.then) if r.name == rubric)
+        described = self._rubrics[rubric]
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
         columns += [looked_up(facts["checks"], c.key) for c in described.checks]
-        if (
-            self._plan.gate.use == "expected"
-        ):  # hardly two records share these: then patterns are nearly as many as rows
+        if self._plan.gate.use == "expected":  # hardly two records share these: patterns are nearly as many as rows
             columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
         _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
@@ -312,41 +311,30 @@ class _Join:
 
     def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        card, first = plan.card(subject, facts), plan.first(subject, facts)
-        final, decision = card.final(plan.gate, complete=not first)
-        in_full = plan.in_full(subject)
+        reached, in_full = plan.reached(subject, facts), plan.in_full(subject)
+        final, decision = reached.card.final(plan.gate, complete=not reached.open)
+        due = self._all_further(subject, facts, reached.alone) if self._every_sample else reached.due
         return Standing(
-            card=card,
-            open=tuple(first),
+            card=reached.card,
+            open=tuple(reached.open),
             open_again=tuple(plan.second(subject, facts)),
             final=final,
             decision=decision,
-            again=plan.card(subject, facts, 1) if plan.repeats(subject) else None,
+            again=plan.card_of(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
+            first=reached.alone if due else None,
+            others=others_of(due, facts),
+            near=any(need.sample > plan.samples.count for need in reached.due),
             in_full=in_full,
             beyond=len(plan.beyond(subject, facts)) if in_full else 0,
-            **self._several(subject, facts),
         )
 
-    def _several(self, subject: Subject, facts: dict[bytes, Scored | Unscored]) -> dict[str, Any]:
-        """What a standing says of further samples; nothing where none is due."""
-        plan = self._plan
-        if plan.samples.most == 1:
-            return {}
-        due = plan.further(subject, facts)
-        if not due and not self._every_sample:
-            return {}
-        first = plan.card_of(subject, facts)
-        if self._every_sample:
-            asked = [r for r in plan.rubrics if r.dimensions and first.facts.get(r.name) is not None]
-            genre, numbers = plan.genre(subject, facts), further(plan.samples.most)
-            due = [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
-        if not due:
-            return {}
-        others: dict[str, list[Scored | Unscored | None]] = {}
-        for need in due:
-            others.setdefault(need.rubric, []).append(facts.get(need.key))
-        return {"first": first, "others": others, "near": bool(plan.samples.near(first, plan.gate))}
+    def _all_further(self, subject: Subject, facts: Mapping[bytes, Scored | Unscored], first: Scorecard) -> list[Need]:
+        """All further samples that some gate might want."""
+        plan, genre = self._plan, self._plan.genre(subject, facts)
+        asked = [rubric for rubric in plan.rubrics if rubric.dimensions and first.facts.get(rubric.name) is not None]
+        numbers = further(plan.samples.most)
+        return [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
 
 
 def _subject(row: dict[str, Any]) -> Subject:

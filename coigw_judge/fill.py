@@ -22,6 +22,7 @@ from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, Measures, Reply
+from coigw_judge.judges.presets import tried_at
 from coigw_judge.known import Known
 from coigw_judge.ledger import Case, Ledger, Settled, case_of
 from coigw_judge.plan import Plan, Subject
@@ -316,7 +317,8 @@ def _how_drawn(need: Need, attempt: int) -> tuple[str, ...]:
     """What a fact says of how a further sample was drawn."""
     if need.temperature is None:
         return ()
-    return (f"{SAMPLED}:temperature {need.temperature:g}, seed {seed(need.sample, attempt)}",)
+    at = tried_at(need.temperature, attempt)
+    return (f"{SAMPLED}:temperature {at:g}, seed {seed(need.sample, attempt)}",)
 
 
 def read_reply(reply: Reply, rubric: Rubric) -> Scored | Unscored:

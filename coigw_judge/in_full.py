@@ -22,8 +22,6 @@ MOST = 20_000
 LACKING = "lacking"
 """Counts records of the share of which only a part is known: the share is larger than it was, or a fill was cut off."""
 
-Told = Mapping[str, int]
-
 
 @dataclass(frozen=True, slots=True)
 class InFull:
@@ -69,7 +67,7 @@ def _told(fact: Scored | Unscored | None, use: Use) -> dict[str, object]:
     return {"scores": {**fact.scores, **expected}, "checks": dict(fact.checks)}
 
 
-def read(counts: Told) -> InFull:
+def read(counts: Mapping[str, int]) -> InFull:
     """What `told` counted, over any number of buckets."""
     cards = []
     for name, count in counts.items():

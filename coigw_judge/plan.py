@@ -13,7 +13,7 @@ nothing, so only these records say how often each rubric would end any record (o
 Not known here: texts (digests are enough), judges, stores.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from coigw_judge.ask import Need, request_key
@@ -23,7 +23,7 @@ from coigw_judge.headtail import HeadTail
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.rubric import FieldName, Rubric
-from coigw_judge.samples import Resampling, further, merged
+from coigw_judge.samples import Others, Resampling, further, merged
 
 Facts = Mapping[bytes, Scored | Unscored]
 GENRE_RUBRIC = "genre"
@@ -41,6 +41,17 @@ class Subject:
     digests: Mapping[FieldName, bytes]
     genre: str | None
     chars: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far a record has come: the scorecard that the gate decides on, that of its first samples `alone`, the further
+    samples that are `due`, asked or not, and what is `open`: the requests that the decision hangs on, then `then`."""
+
+    card: Scorecard
+    alone: Scorecard
+    due: Sequence[Need]
+    open: Sequence[Need]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,47 +75,45 @@ class Plan:
     head_tail: HeadTail | None = None
     samples: Resampling = field(default_factory=Resampling)
 
-    def next(self, subject: Subject, facts: Facts) -> list[Need]:
+    def next(self, subject: Subject, facts: Facts) -> Sequence[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""
-        return self.first(subject, facts) or self.second(subject, facts)
+        return self.reached(subject, facts).open or self.second(subject, facts)
 
-    def first(self, subject: Subject, facts: Facts) -> list[Need]:
-        """What of `next` the decision hangs on, and the `then` rubrics."""
-        needs = self._next(subject, facts, 0)
-        needs = needs or [need for need in self._further(subject, facts) if need.key not in facts]
-        if needs or not self.then:
-            return needs
-        genre = self.genre(subject, facts)
-        if self.card(subject, facts).decide(self.gate).decision not in ("kept", "review"):
-            return []
-        return [n for n in self._needs(self.then, subject, genre) if n.key not in facts]
+    def reached(self, subject: Subject, facts: Facts) -> Reached:
+        """Where a record stands, but for its second sample. No further sample is due before the first are complete."""
+        alone = self.card_of(subject, facts)
+        open_ = self._next(subject, facts, 0, alone)
+        due = [] if open_ else self._further(subject, facts, alone)
+        card = merged(alone, others_of(due, facts), self.samples.use)
+        open_ = open_ or [need for need in due if need.key not in facts]
+        if not open_ and self.then and card.decide(self.gate).decision in ("kept", "review"):
+            genre = self.genre(subject, facts)
+            open_ = [need for need in self._needs(self.then, subject, genre) if need.key not in facts]
+        return Reached(card, alone, due, open_)
 
-    def further(self, subject: Subject, facts: Facts) -> list[Need]:
-        """The further samples that are due, asked or not; none before the first samples are complete."""
-        return [] if self.samples.most == 1 or self._next(subject, facts, 0) else self._further(subject, facts)
+    def card(self, subject: Subject, facts: Facts) -> Scorecard:
+        """What the gate decides on: all that `facts` say of the record, with what further samples come to."""
+        return self.reached(subject, facts).card
 
-    def _further(self, subject: Subject, facts: Facts) -> list[Need]:
-        if self.samples.most == 1:
-            return []
-        due = self.samples.due(self.card_of(subject, facts), self.gate)
-        if not due:
-            return []
-        genre = self.genre(subject, facts)
+    def _further(self, subject: Subject, facts: Facts, alone: Scorecard) -> list[Need]:
+        due = self.samples.due(alone, self.gate)
+        genre = self.genre(subject, facts) if due else None
         wanted = ((rubric, sample) for rubric in self.rubrics for sample in further(due.get(rubric.name, 1)))
         return [self.need(rubric, subject, genre, sample) for rubric, sample in wanted]
 
     def second(self, subject: Subject, facts: Facts) -> list[Need]:
         """What of `next` only tells how steady the judge is."""
-        return self._next(subject, facts, 1) if self.repeats(subject) else []
+        return self._next(subject, facts, 1, self.card_of(subject, facts, 1)) if self.repeats(subject) else []
 
-    def _next(self, subject: Subject, facts: Facts, sample: int) -> list[Need]:
+    def _next(self, subject: Subject, facts: Facts, sample: int, card: Scorecard) -> list[Need]:
+        """What is open of a sample of which the facts come to this card."""
         if self._awaits_genre(subject, facts):
             return [self.need(self.rubrics[0], subject, None)]
         genre = self.genre(subject, facts)
         open_needs = [n for n in self._needs(self.rubrics, subject, genre, sample) if n.key not in facts]
         if not self.early_exit or not open_needs or (not sample and self.in_full(subject)):
             return open_needs
-        return [] if self.ends(self.card_of(subject, facts, sample)) else open_needs[:1]
+        return [] if self.ends(card) else open_needs[:1]
 
     def repeats(self, subject: Subject) -> bool:
         """Whether the record is among those that are asked a second time."""
@@ -122,21 +131,11 @@ class Plan:
         """The rubrics of a record that is asked in full whose facts early exit would have spared."""
         lean = replace(self, exhaustive=0.0, then=(), samples=Resampling())
         seen, wanted = dict[bytes, Scored | Unscored](), set[bytes]()
-        while needs := [need for need in lean.first(subject, seen) if need.key in facts]:
+        while needs := [need for need in lean.reached(subject, seen).open if need.key in facts]:
             wanted.update(need.key for need in needs)
             seen |= {need.key: facts[need.key] for need in needs}
         known = [n for n in self._needs(self.rubrics, subject, self.genre(subject, facts)) if n.key in facts]
         return [need.rubric for need in known if need.key not in wanted]
-
-    def card(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
-        """All that `facts` say of the record: what the gate decides on, with what further samples come to. Or what they
-        say of it in the `repeat` sample alone (1)."""
-        if sample:
-            return self.card_of(subject, facts, sample)
-        others: dict[str, list[Scored | Unscored | None]] = {}
-        for need in self.further(subject, facts):
-            others.setdefault(need.rubric, []).append(facts.get(need.key))
-        return merged(self.card_of(subject, facts), others, self.samples.use)
 
     def card_of(self, subject: Subject, facts: Facts, sample: int = 0) -> Scorecard:
         """What `facts` say of the record in one sample; `then` rubrics have but one."""
@@ -196,9 +195,18 @@ class Plan:
         key = request_key(self.fingerprints[rubric.name], rubric, subject.digests, guidance, sample, cut, at)
         return Need(rubric.name, key, guidance, sample, at)
 
-    def guidance(self, rubric: Rubric, genre: str | None) -> str | None:
+    @staticmethod
+    def guidance(rubric: Rubric, genre: str | None) -> str | None:
         """What a rubric adds for a genre; the genre rubric itself knows none."""
         return None if rubric.name == GENRE_RUBRIC else rubric.guidance(genre)
+
+
+def others_of(needs: Iterable[Need], facts: Facts) -> Others:
+    """What is known of further samples, by rubric."""
+    found: dict[str, list[Scored | Unscored | None]] = {}
+    for need in needs:
+        found.setdefault(need.rubric, []).append(facts.get(need.key))
+    return found
 
 
 def drawn(record: bytes, at: int, share: float) -> bool:

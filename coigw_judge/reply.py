@@ -60,7 +60,7 @@ class Unscored:
     flags: tuple[str, ...] = ()
 
 
-_THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
+THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _THINKING_BEGINS = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
 _SHOWN = ("example", "examples", "input", "template", "schema", "format", "示例", "格式")
 """Members that show what a reply looks like; they are none."""
@@ -102,7 +102,7 @@ def _standard_json(text: str) -> list[Piece] | None:
 def _after_thinking(text: str) -> str | None:
     """What follows the thinking; None where thinking began and never ended."""
     end = 0
-    for mark in _THINKING_ENDS.finditer(text):
+    for mark in THINKING_ENDS.finditer(text):
         end = mark.end()
     return None if _THINKING_BEGINS.search(text, end) else text[end:]
 

@@ -26,8 +26,6 @@ Others = Mapping[str, Sequence[Scored | Unscored | None]]
 FIRST_EXTRA = 2
 """The number of the first further sample."""
 
-_PASSED = ("kept", "review")
-
 DRAWN_AT = 0.7
 """Their temperature where the job gives none and its judge answers at 0."""
 
@@ -53,12 +51,6 @@ class Resampling:
         """Samples that a record gets at the most, `repeat`'s not counted."""
         return max(self.count, self.borderline)
 
-    def near(self, card: Scorecard, gate: Gate) -> tuple[str, ...]:
-        """The dimensions for which a record gets `borderline` samples, by the card of its first ones."""
-        if self.borderline <= self.count or card.decide(gate).decision not in _PASSED:
-            return ()
-        return card.near(gate)
-
     def due(self, card: Scorecard, gate: Gate) -> dict[str, int]:
         """By rubric how many samples a record is due in all, by the card of its first ones; rubrics with one are left
         out, and those that give the gate no score. Nothing where a first sample that decides is missing or failed."""
@@ -68,7 +60,7 @@ class Resampling:
         scored = tuple(card.scores())
         looked_at = scored if gate.over is None else [name for name in gate.over if name in scored]
         found = dict.fromkeys(map(_rubric, looked_at), self.count)
-        if self.borderline > self.count and decision in _PASSED:
+        if self.borderline > self.count and decision in ("kept", "review"):
             found |= dict.fromkeys(map(_rubric, card.near(gate)), self.borderline)
         return {rubric: samples for rubric, samples in found.items() if samples > 1}
 

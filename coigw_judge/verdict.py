@@ -82,10 +82,8 @@ def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    counts = {"asks": asks, "waiting": waiting, "waiting_again": again, "waiting_further": further}
-    counts["waiting_full"] = full
-    share = in_full.told(view, bucket, found.standings)
-    return {"rows": len(wanted), "share": share, **{name: dict(each) for name, each in counts.items()}}
+    counts = {"waiting": waiting, "waiting_again": again, "waiting_further": further, "waiting_full": full}
+    return {"rows": len(wanted), "asks": asks, **counts, "share": in_full.told(view, bucket, found.standings)}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
@@ -380,7 +378,7 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
         "reasons": reasons,
         "total": decision.total,
         "asked": _asked(card),
-        "skipped": [] if standing.open else [rubric for rubric, fact in card.facts.items() if fact is None],
+        "skipped": [] if standing.open else _not_asked(card),
         "not_applicable": list(card.not_applicable),
         "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
         "repeat_scores": None if again is None else list(again.scores().items()),

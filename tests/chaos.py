@@ -234,8 +234,12 @@ def _actors(processes: list[psutil.Process]) -> list[psutil.Process]:
 
 
 def _engines(processes: list[psutil.Process]) -> list[psutil.Process]:
-    """What stands for the engine: the scripted judge's child, or vLLM's core."""
-    return named([child for actor in _actors(processes) for child in living(actor)[1:]], "cat", "VLLM")
+    """What stands for the engine: the scripted judge's child, or vLLM's processes, which Python's multiprocessing spawns.
+
+    Their title `VLLM::EngineCore` is no sure sign: setproctitle silently gives up where the first variable of a process's
+    environment was set anew, and which one is first in an actor's follows from how Ray hashes all their names.
+    """
+    return named([child for actor in _actors(processes) for child in living(actor)[1:]], "cat", "VLLM", "spawn_main")
 
 
 def deck(kills: int, kinds: tuple[str, ...], seed: int) -> list[str]:

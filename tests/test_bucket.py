@@ -118,13 +118,13 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
             card = some.card(subject, facts)
             assert deciding(standing.card, use) == deciding(card, use)
             assert (standing.final, standing.decision) == card.final(some.gate, complete=not standing.open)
-            assert names == [need.rubric for need in (*some.first(subject, facts), *some.second(subject, facts))]
+            assert names == [need.rubric for need in (*some.reached(subject, facts).open, *some.second(subject, facts))]
             assert (standing.again is not None) == some.repeats(subject)
-            assert standing.again is None or deciding(standing.again, use) == deciding(some.card(subject, facts, 1), use)
+            assert standing.again is None or deciding(standing.again, use) == deciding(some.card_of(subject, facts, 1), use)
             assert standing.in_full == some.in_full(subject)
             assert standing.beyond == (len(some.beyond(subject, facts)) if standing.in_full else 0)
             assert found.genres[at].as_py() == some.genre(subject, facts)
-            due = some.further(subject, facts)
+            due = some.reached(subject, facts).due
             assert (standing.first is not None) == bool(due)
             others = [each for asked in standing.others.values() for each in asked]
             assert [plain(facts.get(need.key)) for need in due] == [plain(each) for each in others]

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import chaos
+import psutil
 import pytest
 from chaos import Driver, triplets, write_job
-from nodes import left_of, session_of
+from nodes import kill_all, left_of, living, session_of, wait_for
 from scripted_judge import ScriptedJudge
 
 from coigw_judge.cli import main
@@ -57,6 +58,17 @@ def test_kills_of_a_real_engine_lose_no_row(tmp_path):
     figures = chaos.real(tmp_path, ("engine", "actor", "driver"))
     print(figures.table())
     assert figures.kills.total() == 3
+
+
+def test_an_engine_is_found_whatever_it_calls_itself():
+    code = "import multiprocessing as m, time; m.get_context('spawn').Process(target=time.sleep, args=(60,)).start()"
+    actor = psutil.Popen([sys.executable, "-c", code, "JudgeActor"], start_new_session=True)
+    try:
+        wait_for(lambda: len(living(actor)) == 3, "it runs, and Python's own resource tracker beside it", 60)
+        (engine,) = chaos._engines([actor])
+        assert "VLLM" not in " ".join(engine.cmdline())
+    finally:
+        kill_all(living(actor))
 
 
 # Ctrl-C

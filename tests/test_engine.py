@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from nodes import named
 
 from coigw_judge import load_rubric, parse_reply
 from coigw_judge.ask import Ask
@@ -175,7 +176,7 @@ def test_a_text_over_the_context_is_shown_by_its_ends_where_the_job_says_so(tmp_
 
 def test_an_engine_that_stands_still_is_unavailable_and_one_that_goes_on_answers(engine):
     request = ask("usability", {"answer": "雨停了，修表匠把灯拧亮。"})
-    processes = [child for child in psutil.Process().children(recursive=True) if child.name().startswith("VLLM")]
+    processes = named(psutil.Process().children(recursive=True), "VLLM", "spawn_main")
     assert processes
     try:
         for process in processes:

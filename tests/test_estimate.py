@@ -23,6 +23,8 @@ from coigw_judge.estimate import facts as estimate_facts
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.facts import Seen
+from coigw_judge.estimate.make import _further
+from coigw_judge.estimate.states import Counts
 from coigw_judge.facts import SCHEMA, Fact
 from coigw_judge.fill import Filler, make_recipe
 from coigw_judge.gate import Gate
@@ -39,6 +41,7 @@ from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.samples import Resampling
 from coigw_judge.store import Store
+from coigw_judge.terminal import aligned, cells
 from coigw_judge.writer import Writer
 
 STREETS = ("巷口", "桥头", "河边", "车站", "书店")
@@ -229,6 +232,10 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     assert Seen().further_samples(replace(several, samples=Resampling(count=3, borderline=3)), ["a", "b"]) == {"a": 2, "b": 2}
     all_of_them = replace(several, samples=Resampling(count=2, borderline=3, dropped=True), early_exit=False)
     assert sum(seen.further_samples(all_of_them, ["a", "b"]).values()) > 2 * (1 - alive)
+    inquiry: Any = SimpleNamespace(seen=seen, planned=SimpleNamespace(plan=several))
+    for waiting, full in (({"a+b": 9}, {}), ({}, {"a+b": 9}), ({"a+b": 5}, {"a+b": 4})):
+        counts = Counts(asks={}, waiting=waiting, waiting_again={}, waiting_further={"b+b": 1}, waiting_full=full)
+        assert _further(inquiry, counts) == pytest.approx({"a": 6 * alive, "b": 12 * alive + 2}), "asked in full or not"
 
 
 def test_where_no_facts_are_nothing_is_assumed_to_be_saved():
@@ -418,8 +425,8 @@ def test_a_reply_at_its_limits_fits_its_schema():
 
 
 def test_columns_stand_in_line_where_names_are_chinese():
-    lines = estimate_text.table(("rubric", "to ask"), [["文章评分", "1,200"], ["answer", "7"]])
-    assert len({estimate_text.width(line) for line in lines}) == 1
+    lines = aligned([("rubric", "to ask"), ["文章评分", "1,200"], ["answer", "7"]], indent="")
+    assert len(set(map(cells, lines))) == 1
     assert lines[1].endswith("1,200") and lines[2].endswith("    7")
 
 

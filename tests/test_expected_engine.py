@@ -112,6 +112,7 @@ def test_expected_scores_are_those_of_exact_enumeration(setting: tuple[Asked, Ex
             prompt = encoder.encode(ask.prompt)
             assert reply.prompt_tokens > len(prompt) * asked.probes + len(prompt) - 1
             assert reply.generated_tokens >= len(drawn.ids) + asked.probes
+            assert reply.cached_tokens <= (reply.shareable_tokens or 0) < reply.prompt_tokens, "probes are counted on both sides"
             probed += asked.probes
             assert set(reply.expected) == set(outcome.scores) and not reply.expected_missing
             for key, expected in reply.expected.items():

@@ -209,7 +209,7 @@ def test_further_samples_are_asked_drawn_and_counted_apart(recipe, tmp_path):
     assert (filler.tally["asks.made"], filler.tally["asks.extra"]) == (12, 8)
     assert (filler.tally["tokens.extra_prompt"], filler.tally["tokens.prompt"]) == (40, 80)
     flags = sorted({(fact["sample"], *fact["flags"]) for fact in store.read(("sample", "flags", "key")).to_pylist()})
-    assert flags == [(0,), (2, "sampled:temperature 0.5, seed 2000"), (3, "sampled:temperature 0.5, seed 3002")]
+    assert flags == [(0,), (2, "sampled:temperature 0.5, seed 2000"), (3, "sampled:temperature 0.7, seed 3002")], "a further try is drawn at 0.7 at least"
     again = FakeJudge(good)
     run(several, again, store, [records(2)], Known(store.read(DECIDING_COLUMNS)))
     assert again.asked == []

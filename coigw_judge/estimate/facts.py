@@ -251,5 +251,6 @@ def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[st
         counts["complete"] += 1
         card = Scorecard(shown, lacking)
         counts["passed"] += card.decide(plan.gate).decision in ("kept", "review")
-        counts["near"] += bool(plan.samples.near(card, plan.gate))
-        counts.update({f"further.{name}": n - 1 for name, n in plan.samples.due(card, plan.gate).items()})
+        due = plan.samples.due(card, plan.gate)
+        counts["near"] += any(n > plan.samples.count for n in due.values())
+        counts.update({f"further.{name}": n - 1 for name, n in due.items()})

@@ -12,10 +12,9 @@ from coigw_judge.estimate.facts import Spent
 from coigw_judge.estimate.order import Lengths
 from coigw_judge.estimate.time import Rates
 from coigw_judge.job import LoadedJob
-from coigw_judge.plan import GENRE_RUBRIC
+from coigw_judge.plan import Plan
 from coigw_judge.prompt import delimited
 from coigw_judge.record import Record
-from coigw_judge.rubric import Rubric
 from coigw_judge.tokens import Encoder
 
 _MEASURED = 400
@@ -37,7 +36,8 @@ def measure(
         of = [(size, record) for size, record in zip(sizes, some, strict=True) if size.keys() >= set(rubric.reads)]
         template = job.templates[rubric.name]
         shown[rubric.name] = [(f, _mean(size.get(f, 0) for size, _ in of)) for f in rubric.fields]
-        tasks[rubric.name] = frame + _mean(count(template.task(_guidance(rubric, record))) for _, record in of)
+        asked = [template.task(Plan.guidance(rubric, record.genre)) for _, record in of]
+        tasks[rubric.name] = frame + _mean(map(count, asked))
         whole[rubric.name] = count(template.system) + tasks[rubric.name] + sum(n for _, n in shown[rubric.name])
     if not some:
         return None
@@ -54,10 +54,6 @@ def measure(
         weight_from="given" if given else "assumed",
         replies_from="facts" if known else "",
     )
-
-
-def _guidance(rubric: Rubric, record: Record) -> str | None:
-    return None if rubric.name == GENRE_RUBRIC else rubric.guidance(record.genre)
 
 
 def _mean(values: Iterable[float]) -> float:

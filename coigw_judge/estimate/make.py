@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ def _further(inquiry: Inquiry, counts: Counts) -> Counter[str]:
     for joined, count in counts.waiting_further.items():
         for name in joined.split("+"):
             found[name] += count  # type: ignore[assignment]
-    for joined, count in counts.waiting.items():
+    for joined, count in chain(counts.waiting.items(), counts.waiting_full.items()):
         likely = inquiry.seen.further_samples(inquiry.planned.plan, joined.split("+"))
         for name, samples in likely.items():
             found[name] += count * samples  # type: ignore[assignment]

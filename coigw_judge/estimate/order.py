@@ -279,7 +279,7 @@ def _rates(sample: Sample, weights: Numbers) -> tuple[Rate, ...]:
         asked = first - {rubric.name}
         costs = sample.step(asked, rubric.name)
         open_ = weights @ (costs > 0)
-        ended = weights @ (costs > 0) - weights @ ((costs > 0) & sample.undecided(asked | {rubric.name}))
+        ended = open_ - weights @ ((costs > 0) & sample.undecided(asked | {rubric.name}))
         mean = float(weights @ costs / open_) if open_ else 0.0
         ends = float(ended / open_) if open_ else 0.0
         found.append(Rate(rubric=rubric.name, fields=len(rubric.fields), ends=ends, tokens=mean))

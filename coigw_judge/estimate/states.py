@@ -17,7 +17,7 @@ from coigw_judge.estimate.time import Rates
 from coigw_judge.facts import DECIDING_COLUMNS, earliest, of_pairs, outcomes
 from coigw_judge.in_full import InFull
 from coigw_judge.job import LoadedJob
-from coigw_judge.plan import Plan, Subject, applies
+from coigw_judge.plan import Reached, Subject, applies
 from coigw_judge.record import Record, record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.store import Part, Store
@@ -100,23 +100,24 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
         if (sample.whole and same in before) or (screen.injection == "drop" and record.suspected()):
             continue
         before.add(same)
-        open_ = _waiting(plan, subject, facts, weight, asks)
+        reached = plan.reached(subject, facts)
+        open_ = _waiting(reached, weight, asks)
         whole = plan.in_full(subject)
         if open_:
             (full if whole else waiting)["+".join(open_)] += weight  # type: ignore[assignment]
-        if plan.repeats(subject) and plan.second(subject, facts):
-            second = [name for name, fact in plan.card(subject, facts, 1).facts.items() if fact is None]
+        if plan.second(subject, facts):
+            second = [name for name, fact in plan.card_of(subject, facts, 1).facts.items() if fact is None]
             again["+".join(second)] += weight  # type: ignore[assignment]
-        if several := [need.rubric for need in plan.further(subject, facts) if need.key not in facts]:
+        if several := [need.rubric for need in reached.due if need.key not in facts]:
             further["+".join(several)] += weight  # type: ignore[assignment]
         applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
         states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight, whole))
     return states, Counts(asks, waiting, again, further, full)
 
 
-def _waiting(plan: Plan, subject: Subject, facts: Facts, weight: float, asks: Counter[str]) -> tuple[str, ...]:
+def _waiting(reached: Reached, weight: float, asks: Counter[str]) -> tuple[str, ...]:
     """The rubrics that a record may still be asked; counts them in `asks`."""
-    card, open_ = plan.card(subject, facts), bool(plan.first(subject, facts))
+    card, open_ = reached.card, bool(reached.open)
     for name, fact in card.facts.items():
         known = fact is not None
         kinds = {"applies": True, "known": known, "failed": isinstance(fact, Unscored)}
@@ -134,7 +135,7 @@ def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
     if plan.genre_first() and found:  # only now the other rubrics' requests are known
         found |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, found).values()})
     if plan.samples.most > 1 and found:  # only now it is known which records are due further samples
-        found |= _look_up(inquiry, {need.key for subject in subjects for need in plan.further(subject, found)})
+        found |= _look_up(inquiry, {need.key for subject in subjects for need in plan.reached(subject, found).due})
     return {key: fact for key, fact in found.items() if not (inquiry.retry and isinstance(fact, Unscored))}
 
 

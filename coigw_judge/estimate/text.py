@@ -3,14 +3,14 @@
 Not known here: how anything was estimated.
 """
 
-from collections.abc import Iterator, Sequence
-from unicodedata import east_asian_width
+from collections.abc import Iterator
 
 from coigw_judge.estimate import ordering
 from coigw_judge.estimate.figures import Asked, Estimate
 from coigw_judge.estimate.time import LEAST_SECONDS
 from coigw_judge.progress import clock
 from coigw_judge.rubric import REASON_CHARS
+from coigw_judge.terminal import aligned
 
 _UNKNOWN = "?"
 
@@ -21,23 +21,6 @@ def as_text(made: Estimate) -> str:
     order = list(ordering.lines(made.order))
     lines += ["", *order] if order else []
     return "\n".join(lines)
-
-
-def width(text: str) -> int:
-    """Columns that a text takes on a terminal: a Chinese character takes two."""
-    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows under titles; the first column to the left, numbers to the right."""
-    columns = list(zip(titles, *rows, strict=True))
-    widths = [max(map(width, column)) for column in columns]
-    return ["  ".join(_padded(cell, widths[n], n > 0) for n, cell in enumerate(row)) for row in (titles, *rows)]
-
-
-def _padded(text: str, size: int, right: bool) -> str:
-    space = " " * (size - width(text))
-    return f"{space}{text}" if right else f"{text}{space}"
 
 
 def number(value: float | None) -> str:
@@ -78,7 +61,7 @@ def _requests(made: Estimate) -> Iterator[str]:
     titles = ("rubric", "applies to", "in store", "failed", "open at most", "spared so far", "early exit", "to ask")
     rows = [[each.name, *map(number, _request_numbers(each))] for each in made.rubrics]
     sums = [sum(values) for values in zip(*map(_request_numbers, made.rubrics), strict=True)]
-    yield from table(titles, [*rows, ["in all", *map(number, sums)]])
+    yield from aligned([titles, *rows, ["in all", *map(number, sums)]], indent="")
     yield from _on_early_exit(made)
     again = sum(each.again for each in made.rubrics)
     if again:
@@ -137,7 +120,7 @@ def _tokens(made: Estimate) -> Iterator[str]:
     titles = ("rubric", "prompt each", "cached each", "reply each", "prompt tokens", "prefilled", "generated")
     rows = [[each.name, *_token_cells(each)] for each in made.rubrics if each.requests]
     total = [number(made.total("prompt")), number(made.prefilled), number(made.total("generated"))]
-    yield from table(titles, [*rows, ["in all", "", "", "", *total]])
+    yield from aligned([titles, *rows, ["in all", "", "", "", *total]], indent="")
     yield from _on_tokens(made)
 
 

@@ -107,17 +107,18 @@ def template_arguments(config: JudgeConfig) -> dict[str, Any]:
 
 
 def sampling(config: JudgeConfig, attempt: int, temperature: float | None = None) -> dict[str, float]:
-    """Temperature and its kin for the n-th try; `temperature` is that of a further sample.
-
-    A reply that gave no scores at temperature 0 would come back the same, so a further try is drawn at 0.7 at least.
-    """
+    """Temperature and its kin for the n-th try; `temperature` is that of a further sample."""
     stated = {key: value for key, value in config.sampling.model_dump().items() if value is not None}
     drawn = {**(_QWEN3_THINKING if config.thinking else _GREEDY), **stated}
     if temperature is not None:
         drawn["temperature"] = temperature
-    if attempt > 0:
-        drawn["temperature"] = max(drawn["temperature"], 0.7)
+    drawn["temperature"] = tried_at(drawn["temperature"], attempt)
     return drawn
+
+
+def tried_at(temperature: float, attempt: int) -> float:
+    """The temperature of the n-th try: a reply that gave no scores at 0 would come back the same, so 0.7 at least."""
+    return max(temperature, 0.7) if attempt else temperature
 
 
 def tensor_parallel(config: JudgeConfig) -> int:

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 
+from coigw_judge.reply import THINKING_ENDS
+
 
 class Spelling:
     """What tokens read as amid a text. `decode` is a tokenizer's; `anchor` any ordinary token of it.
@@ -53,7 +55,6 @@ class Spelling:
         return "".join(pieces), list(accumulate(map(len, pieces), initial=0))[:-1]
 
 
-_THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)
 _BLANK = re.compile(r"[ \t\r\n]*")
 _JSON = json.JSONDecoder()
 
@@ -64,7 +65,7 @@ def number_places(text: str) -> dict[str, tuple[int, int]]:
     A reply is one object from end to end, as it is or behind the thinking. Of a key given twice the last counts, as
     everywhere. Empty where it is no such thing.
     """
-    ends = [mark.end() for mark in _THINKING_ENDS.finditer(text)]
+    ends = [mark.end() for mark in THINKING_ENDS.finditer(text)]
     for begin in (0, *ends[-1:]):
         try:
             members, end = _members(text, _past_blank(text, begin))

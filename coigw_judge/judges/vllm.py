@@ -233,18 +233,16 @@ class VllmJudge:
         if len(ids) + budget > self.context:
             detail = f"{len(ids)} prompt and up to {budget} reply tokens; the context has {self.context}"
             return Reply(cause="too_long", detail=detail, prompt_tokens=0)
-        shareable = self._ideal.ask(ids)
         if self._ranks is None:
-            reply = await self._answer(ask, ids, budget)
-        else:
-            with self._ranks.of(ask.prompt.fields[0]) as rank:
-                reply = await self._answer(ask, ids, budget, data_parallel_rank=rank)
-        return dataclasses.replace(reply, shareable_tokens=shareable)
+            return await self._answer(ask, ids, budget)
+        with self._ranks.of(ask.prompt.fields[0]) as rank:
+            return await self._answer(ask, ids, budget, data_parallel_rank=rank)
 
     async def _answer(self, ask: Ask, ids: list[int], budget: int, **where: int) -> Reply:
+        shareable = self._ideal.ask(ids)
         final = await self._generate(ids, self._sampling(ask, budget), **where)
         if isinstance(final, Reply):
-            return final
+            return dataclasses.replace(final, shareable_tokens=shareable)
         done = final.outputs[0]
         reply = Reply(
             text=done.text,
@@ -252,6 +250,7 @@ class VllmJudge:
             prompt_tokens=len(ids),
             cached_tokens=final.num_cached_tokens or 0,
             generated_tokens=len(done.token_ids),
+            shareable_tokens=shareable,
         )
         return await self._with_expected(reply, ask, ids, done, where) if ask.expected else reply
 
@@ -266,12 +265,15 @@ class VllmJudge:
 
         async def answered(probe: Probe) -> Chances | None:
             asked = [*ids, *probe.ids]
+            shareable = self._ideal.ask(asked)
             final = await self._generate(asked, self._probing(probe), **where)
             if isinstance(final, Reply):
                 return None
             spent.update(prompt_tokens=len(asked), cached_tokens=final.num_cached_tokens or 0, generated_tokens=1)
+            spent.update(shareable_tokens=shareable)
             return _chances(final.outputs[0], 0)
 
+        self._ideal.ask([*ids, *done.token_ids])  # a probe finds what the reply itself left in the cache
         drawn = list(done.token_ids)
         while drawn and drawn[-1] in self.encoder.control_ids:
             drawn.pop()  # the end of the turn, which is no part of the text

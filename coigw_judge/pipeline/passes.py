@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -211,11 +211,11 @@ class Open:
     splits: dict[int, int]
     path: str | None
     asks: Counter[str]
-    waiting: Counter[str] = field(default_factory=Counter)
-    waiting_again: Counter[str] = field(default_factory=Counter)
-    waiting_further: Counter[str] = field(default_factory=Counter)
-    waiting_full: Counter[str] = field(default_factory=Counter)
-    share: Counter[str] = field(default_factory=Counter)
+    waiting: Counter[str]
+    waiting_again: Counter[str]
+    waiting_further: Counter[str]
+    waiting_full: Counter[str]
+    share: Counter[str]
 
     @property
     def rows(self) -> int:
@@ -225,28 +225,20 @@ class Open:
 
 def survey(view: View, work: str | None = None) -> Open:
     """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
-    asks: Counter[str] = Counter()
-    waiting: Counter[str] = Counter()
-    again: Counter[str] = Counter()
-    further: Counter[str] = Counter()
-    full: Counter[str] = Counter()
-    share: Counter[str] = Counter()
+    names = ("asks", "waiting", "waiting_again", "waiting_further", "waiting_full", "share")
+    counts = {name: Counter[str]() for name in names}
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(
             [{"bucket": b} for b in range(view.buckets)], lambda item: verdict.survey(ready, item["bucket"], work)
         ):
-            asks.update(found["asks"])
-            waiting.update(found["waiting"])
-            again.update(found["waiting_again"])
-            further.update(found["waiting_further"])
-            full.update(found["waiting_full"])
-            share.update(found["share"])
+            for name, count in counts.items():
+                count.update(found[name])
             rows += found["rows"]
     if work is None or not rows:
-        return Open({}, None, asks, waiting, again, further, full, share)
+        return Open({}, None, **counts)
     splits, path = _open_rows(Store(view.store).filesystem, work)
-    return Open(splits, path, asks, waiting, again, further, full, share)
+    return Open(splits, path, **counts)
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
