@@ -10,14 +10,13 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import workload
-from turns import run_system
+from turns import run_system, turned, workplace
 
 SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "job")
 RUBRICS = ["answer", "query", "thought"]
@@ -36,9 +35,7 @@ Figures = dict[str, Any]
 def main() -> int:
     """Run all rounds; print the table and the JSON object."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="coigw-bench-") as name:
-        folder = Path(options.keep or name).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+    with workplace(options.keep) as folder:
         lengths = workload.write(folder / "records.jsonl", options.records)
         rounds = [run_round(folder, number, options.reasons) for number in range(options.rounds)]
     problems = [problem for figures in rounds for problem in disagreements(figures)]
@@ -68,13 +65,10 @@ def _options() -> argparse.Namespace:
 
 
 def run_round(folder: Path, number: int, reasons: str) -> dict[str, Figures]:
-    """Every system once; each round begins with another, so that none always has the quietest machine."""
-    turn = number % len(SYSTEMS)
+    """Every system once."""
     job = _job(folder / "records.jsonl", reasons)
-    return {
-        system: run_system(folder / f"{number}-{system}", system, job, PROGRAM)
-        for system in (*SYSTEMS[turn:], *SYSTEMS[:turn])
-    }
+    systems = turned(SYSTEMS, number)
+    return {system: run_system(folder / f"{number}-{system}", system, job, PROGRAM) for system in systems}
 
 
 def _job(records: Path, reasons: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One turn of a comparison: a system in a process of its own, watched from outside.
+"""A comparison in turns: where its files lie, whose turn it is, a system in a process of its own, watched from outside.
 
 Not known here: what the systems are, what is made of their figures.
 """
@@ -6,14 +6,32 @@ Not known here: what the systems are, what is made of their figures.
 import json
 import os
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 import yaml
 from watch import Watch
+
+
+@contextmanager
+def workplace(keep: str | None) -> Iterator[Path]:
+    """The folder `keep`, made where it is missing, or one that is thrown away afterwards."""
+    with tempfile.TemporaryDirectory(prefix="coigw-bench-") as name:
+        folder = Path(keep or name).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+
+
+def turned(systems: Sequence[str], number: int) -> list[str]:
+    """The systems in the order of a round: each round begins with another, so that none always has the quietest
+    machine."""
+    at = number % len(systems)
+    return [*systems[at:], *systems[:at]]
 
 
 def run_system(

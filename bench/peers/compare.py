@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import served
 import workload
 import yaml
-from turns import run_system
+from turns import run_system, turned, workplace
 
 from coigw_judge.job import load_job
 
@@ -55,9 +54,7 @@ Figures = dict[str, Any]
 def main() -> int:
     """Run all rounds; print the table and the JSON object."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="coigw-peers-") as name:
-        folder = Path(options.keep or name).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
+    with workplace(options.keep) as folder:
         workload.write(folder / "records.jsonl", options.records)
         job = JOBS[options.job](folder)
         rounds = [_round(folder, number, job, options.systems) for number in range(options.rounds)]
@@ -141,16 +138,14 @@ JOBS: Mapping[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def _round(folder: Path, number: int, job: dict[str, Any], systems: list[str]) -> dict[str, Figures]:
-    """Every system once; each round begins with another, so that none always has the quietest machine."""
-    turn = number % len(systems)
+    """Every system once."""
     found: dict[str, Figures] = {}
-    for each in (*systems[turn:], *systems[:turn]):
+    for each in turned(systems, number):
         if each not in SERVED:
             found[each] = run_system(folder / f"{number}-{each}", each, job, PROGRAM)
         elif each not in found:
-            together = [other for other in systems if other in SERVED]
-            turned = number % len(together)
-            found |= _at_server(folder, number, job, together[turned:] + together[:turned])
+            together = turned([other for other in systems if other in SERVED], number)
+            found |= _at_server(folder, number, job, together)
     return {each: found[each] for each in systems}
 
 
