@@ -2,8 +2,8 @@
 
     bash bench/peers/setup.sh                                         # once: .venv-peers, with the tools
     .venv-peers/bin/python bench/peers/compare.py early               # about half of the records end at the first ask
-    .venv-peers/bin/python bench/peers/compare.py triplets            # jobs/triplets.yaml: nothing ends early
-    .venv-peers/bin/python bench/peers/compare.py prefilter           # jobs/prefilter.yaml without its `then`
+    .venv-peers/bin/python bench/peers/compare.py triplets            # rubrics of jobs/triplets.yaml, all asked
+    .venv-peers/bin/python bench/peers/compare.py prefilter           # those of jobs/prefilter.yaml, without `then`
     .venv-peers/bin/python bench/peers/compare.py early --rounds 5 --records 40
 
 Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. The tools
@@ -121,9 +121,11 @@ def _scores(store: Path) -> dict[str, list[float]]:
 
 
 def _as_shipped(name: str) -> Callable[[Path], dict[str, Any]]:
+    """The rubrics and gate of a job of ours, all of them asked: what each system does with the same requests."""
+
     def make(folder: Path) -> dict[str, Any]:
         shipped = yaml.safe_load((ROOT / "jobs" / f"{name}.yaml").read_text(encoding="utf-8"))
-        return _job(folder, shipped["rubrics"], gate=shipped["gate"], early_exit=shipped.get("early_exit", True))
+        return _job(folder, shipped["rubrics"], gate=shipped["gate"], early_exit=False)
 
     return make
 
