@@ -9,6 +9,7 @@ import sys
 import systems
 
 PEERS = {
+    "raw-beside-ray": "beside_ray",
     "ray-data-llm": "stock_ray",
     "datatrove": "by_datatrove",
     "distilabel": "by_distilabel",
