@@ -32,12 +32,11 @@ from coigw_judge.job import load_job
 
 ROOT = Path(__file__).parents[2]
 SERVED = ("datatrove", "distilabel", "daft", "data-juicer")
-SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "raw-beside-ray", "ray-data-llm", *SERVED, "job")
+SYSTEMS = ("raw-rubric-first", "raw-same-prompts", "ray-data-llm", *SERVED, "job")
 PROGRAM = Path(__file__).with_name("one.py")
 CAN_NOT = {
     "raw-rubric-first": "stop early, resume, keep replies, tell a truncated reply from a bad one unless scripted",
     "raw-same-prompts": "the same; its prompts and their order are ours",
-    "raw-beside-ray": "the same; a Ray Data run that does nothing waits beside it",
     "ray-data-llm": "stop early (a filter between two processors loads the engine twice), say why a reply ended "
     "(finish_reason is dropped), resume by request, keep text from forging control tokens",
     "datatrove": "stop early but in a rollout of one's own; start vLLM where its build brings no command `vllm`; "

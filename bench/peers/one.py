@@ -9,7 +9,6 @@ import sys
 import systems
 
 PEERS = {
-    "raw-beside-ray": "beside_ray",
     "ray-data-llm": "stock_ray",
     "datatrove": "by_datatrove",
     "distilabel": "by_distilabel",
