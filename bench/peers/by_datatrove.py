@@ -21,14 +21,12 @@ from coigw_judge.job import LoadedJob
 def judge(job: LoadedJob) -> Ran:
     """One pipeline step over all requests."""
     records = rows(job)
-    documents = [
-        Document(
-            text="-",  # an empty text would end the document
-            id=f"{each.record}-{each.rubric}",
-            metadata={"rubric": each.rubric, "asked": {"messages": each.messages, **_body(job, each)}},
-        )
-        for each in requests(job, records)
-    ]
+    documents = []
+    for each in requests(job, records):
+        asked = {"messages": each.messages, **body(job, each.schema, each.max_tokens)}
+        about = {"rubric": each.rubric, "asked": asked}
+        # an empty text would end the document
+        documents.append(Document(text="-", id=f"{each.record}-{each.rubric}", metadata=about))
     server = at_server(job)
     with TemporaryDirectory() as folder:
         runner = InferenceRunner(
@@ -40,10 +38,6 @@ def judge(job: LoadedJob) -> Ran:
         lines = [line for file in Path(folder).glob("*.jsonl") for line in file.read_text("utf-8").splitlines()]
         written = [json.loads(line)["metadata"] for line in lines]
         return server.ran(job, len(records), [(each["rubric"], each["rollout_results"][0]) for each in written])
-
-
-def _body(job: LoadedJob, each: Any) -> dict[str, Any]:
-    return body(job, each.schema, each.max_tokens)
 
 
 async def _ask(document: Document, generate: Any) -> str:

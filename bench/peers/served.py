@@ -2,7 +2,8 @@
 
 It is watched at its /metrics: when it first had a request, when it had answered the last, and how many tokens it read,
 took from its cache and wrote. The tools themselves do not tell what came from the cache. Two polls are 0.2 s apart, by
-which both ends may be late.
+which both ends may be late. The engine counts a request only after the step that read it: the beginning is late by its
+first step, in the tool's favour.
 """
 
 import json
@@ -71,6 +72,7 @@ class Server:
         self.url = url
         self._before = _metrics(url)
         self._first = self._last = 0.0
+        self._over = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def ran(self, job: LoadedJob, records: int, replies: Sequence[tuple[str, str]]) -> Ran:
@@ -80,18 +82,18 @@ class Server:
             raise SystemExit(f"the server answered {counted['requests']} requests, the tool brought {len(replies)}")
         causes = Counter(found for rubric, text in replies if (found := cause(job, rubric, text)) is not None)
         time.sleep(2 * _POLL_S)
+        self._over.set()
         return Ran(records=records, first=self._first, last=self._last, unscored=dict(causes), **counted)
 
     def _watch(self) -> None:
         """Note when it has its first request and when its last answer."""
         answered = self._before["requests"]
-        while True:
+        while not self._over.wait(_POLL_S):
             now, at = _metrics(self.url), time.time()
             if not self._first and now["prompt_tokens"] > self._before["prompt_tokens"]:
                 self._first = at
             if now["requests"] > answered:
                 answered, self._last = now["requests"], at
-            time.sleep(_POLL_S)
 
 
 @contextmanager

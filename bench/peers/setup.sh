@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tools that bench/peers/ compares with, in a folder of their own on top of .venv: they would move versions that our
-# locks name (Daft wants pyarrow below 26). Run jobs/setup.sh cpu dev before.
+# The tools that bench/peers/ compares with, in a folder of their own on top of .venv: Daft would move pyarrow, which our
+# locks name, to below 26. Run jobs/setup.sh cpu dev before.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
