@@ -58,6 +58,14 @@ class Scorecard:
         """The judge's notes, as `rubric.note`."""
         return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.notes.items()}
 
+    def asked(self) -> list[str]:
+        """Rubrics that were asked, scored or not."""
+        return [rubric for rubric, fact in self.facts.items() if fact is not None]
+
+    def not_asked(self) -> list[str]:
+        """Rubrics that apply and were not asked."""
+        return [rubric for rubric, fact in self.facts.items() if fact is None]
+
     def failed(self) -> dict[str, Unscored]:
         """Rubrics that were asked and gave no score."""
         return {rubric: fact for rubric, fact in self.facts.items() if isinstance(fact, Unscored)}

@@ -1,12 +1,10 @@
-"""What is made of a bucket: verdicts, one for every row; and what is still to ask.
+"""What is made of a bucket: verdicts, one for every row.
 
-Both read the bucket through bucket.read, so what select calls done is never asked. Columns are put together by the
-hundred thousand rows: what a decision rests on comes per pattern (bucket.Standing), the rest is taken from the
-facts' own columns.
-Not known here: Ray, judges, the texts of records.
+Columns are put together by the hundred thousand rows: what a decision rests on comes per pattern (bucket.Standing), the
+rest is taken from the facts' own columns.
+Not known here: Ray, judges, the texts of records, what is still to ask (survey.py).
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,85 +14,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from coigw_judge import bucket as buckets
-from coigw_judge import expected, genres, in_full, spans
+from coigw_judge import expected, genres, in_full, spans, verdict_counts
 from coigw_judge.ask import Need
 from coigw_judge.bucket import Bucket, Standing, View
-from coigw_judge.card import Scorecard
-from coigw_judge.gate import Decision, Gate
-from coigw_judge.job import Decided
-from coigw_judge.known import write_known
+from coigw_judge.gate import Gate
 from coigw_judge.paths import open_atomic, open_filesystem
 from coigw_judge.plan import Plan
 from coigw_judge.reply import Unscored
 from coigw_judge.spans import Numbers
-from coigw_judge.store import Store
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 _NUMBERS = pa.map_(pa.string(), pa.float64())
 _STRINGS = pa.list_(pa.string())
-OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
-"""Rows that have something to ask: survey's file, in input order."""
 
 VERDICT_COLUMNS = ("reasons", "notes", "flags")
 """Of facts, what a verdict shows beside what decides."""
 
-_UNKNOWN_GENRES = 100
-"""Genres that the taxonomy does not know are counted by name, as many per bucket; what lies beyond, together."""
-
 _ROW_GROUP = 4096
 """Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
-
-
-def survey(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
-    """What a bucket still needs.
-
-    Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
-    store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
-    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
-    by those of further ones (samples.py), a rubric as often as it is asked, `waiting_full` by those that are asked in
-    full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers of the
-    rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the
-    same texts and genre only the first is to be asked: the others share its facts.
-    """
-    found = buckets.read(view, bucket)
-    asks: Counter[str] = Counter()
-    waiting: Counter[str] = Counter()
-    again: Counter[str] = Counter()
-    further: Counter[str] = Counter()
-    full: Counter[str] = Counter()
-    for each in found.standings:
-        if each.open and (names := _not_asked(each.card)):
-            (full if each.in_full else waiting)["+".join(names)] += each.count
-        if each.others and (names := [need.rubric for need in each.open if need.sample]):
-            further["+".join(names)] += each.count
-        if each.again is not None and each.open_again:
-            again["+".join(_not_asked(each.again))] += each.count
-        for rubric, fact in each.card.facts.items():
-            asks[f"{rubric}.applies"] += each.count
-            asks[f"{rubric}.known"] += each.count * (fact is not None)
-            asks[f"{rubric}.failed"] += each.count * isinstance(fact, Unscored)
-            asks[f"{rubric}.open"] += each.count * (fact is None and bool(each.open))
-            asks[f"{rubric}.spared"] += each.count * (fact is None and not each.open)
-    needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
-    wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
-    named = buckets.numbered(found.genres)[wanted]
-    one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], named])
-    wanted = np.sort(wanted[one_each])
-    if work is not None and len(wanted):
-        _write_open(view, found, wanted, work, bucket)
-    counts = {"waiting": waiting, "waiting_again": again, "waiting_further": further, "waiting_full": full}
-    return {"rows": len(wanted), "asks": asks, **counts, "share": in_full.told(view, bucket, found.standings)}
-
-
-def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
-    filesystem = Store(view.store).filesystem
-    rows = found.rows.select(OPEN.names).take(pa.array(found.judged[wanted]))
-    with open_atomic(filesystem, f"{work}/open-{bucket:05d}.parquet") as file:
-        pq.write_table(rows.cast(OPEN), file, compression="zstd")
-    places = np.unique(np.concatenate([at[wanted] for at in found.fact_of.values()]))
-    places = places[places >= 0]
-    if len(places):
-        write_known(filesystem, work, bucket, found.facts.take(pa.array(places)))
 
 
 def verdict_schema(plan: Plan) -> pa.Schema:
@@ -143,27 +80,14 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     filesystem, inner = open_filesystem(folder)
     with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
-    counts = _count(view.plan.gate, found.standings)
+    counts = verdict_counts.of_standings(view.plan.gate, found.standings)
     for name, column in (("decision", table["decision"]), ("flag", table["flags"].combine_chunks().flatten())):
         for value in pc.value_counts(column).to_pylist():
             counts[f"{name}.{value['values']}"] += value["counts"]
-    counts.update(_count_genres(table))
+    counts.update(verdict_counts.of_genres(table))
     counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
     counts.update(expected.count(view.plan, found))
     return dict(counts)
-
-
-def _count_genres(table: pa.Table) -> Counter[str]:
-    """Rows per category, and the commonest genres that the taxonomy does not know, as they are."""
-    counts: Counter[str] = Counter()
-    unknown = table["genre"].filter(pc.is_null(table["category"])).drop_null()
-    for value in pc.value_counts(table["category"].drop_null()).to_pylist():
-        counts[f"category.{value['values']}"] = value["counts"]
-    named = Counter({value["values"]: value["counts"] for value in pc.value_counts(unknown).to_pylist()})
-    for name, rows in named.most_common(_UNKNOWN_GENRES):
-        counts[f"genre.{name}"] = rows
-    rest = named.total() - sum(rows for _, rows in named.most_common(_UNKNOWN_GENRES))
-    return counts + Counter({"genres.rest": rest, "genres.none": table["genre"].null_count})
 
 
 def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
@@ -377,12 +301,12 @@ def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
         "action": card.action(final),
         "reasons": reasons,
         "total": decision.total,
-        "asked": _asked(card),
-        "skipped": [] if standing.open else _not_asked(card),
+        "asked": card.asked(),
+        "skipped": [] if standing.open else card.not_asked(),
         "not_applicable": list(card.not_applicable),
         "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
         "repeat_scores": None if again is None else list(again.scores().items()),
-        "samples": max(card.samples.values(), default=1) if _asked(card) else None,
+        "samples": max(card.samples.values(), default=1) if card.asked() else None,
         "spread": list(card.spread.items()) or None,
     }
 
@@ -391,60 +315,5 @@ def _why_pending(need: Need) -> str:
     return f"{need.rubric} was not asked yet" + (f" (sample {need.sample})" if need.sample else "")
 
 
-def _not_asked(card: Scorecard) -> list[str]:
-    return [rubric for rubric, fact in card.facts.items() if fact is None]
-
-
-def _asked(card: Scorecard) -> list[str]:
-    return [rubric for rubric, fact in card.facts.items() if fact is not None]
-
-
 def _why_unscored(rubric: str, fact: Unscored) -> str:
     return f"{rubric} unscored: {fact.cause}" + (f" ({fact.detail})" if fact.detail else "")
-
-
-def _count(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
-    """What a manifest says of the judged rows, each pattern as often as it occurs."""
-    counts: Counter[str] = Counter()
-    for each in standings:
-        asked, failed = len(_asked(each.card)), each.card.failed()
-        counts["asks.asked"] += each.count * asked
-        counts["asks.failed"] += each.count * len(failed)
-        counts["asks.skipped"] += 0 if each.open else each.count * (len(each.card.facts) - asked)
-        for rubric, fact in failed.items():
-            counts[f"failed.{rubric}.{fact.cause}"] += each.count
-        for kind in _kinds(each.final, each.decision):
-            counts[f"gate.{kind}"] += each.count
-        if each.again is not None and not each.open_again:
-            again = each.again.final(gate, complete=True)[0]
-            counts["repeat.asked"] += each.count
-            counts["repeat.flipped"] += each.count * (again != each.final)
-            counts["asks.repeated"] += each.count * len(_asked(each.again))
-        if each.first is not None:
-            counts.update(_count_several(gate, each, each.first))
-        if each.in_full and not each.open:
-            counts["exhaustive.rows"] += each.count
-            counts["asks.exhaustive"] += each.count * each.beyond
-    return counts
-
-
-def _count_several(gate: Gate, standing: Standing, first: Scorecard) -> dict[str, int]:
-    """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
-    others = [other for each in standing.others.values() for other in each if other is not None]
-    alone, _ = first.final(gate, complete=True)
-    rows = 0 if standing.open else standing.count
-    return {
-        "further.asked": standing.count * len(others),
-        "further.failed": standing.count * sum(isinstance(other, Unscored) for other in others),
-        "borderline.rows": rows * standing.near,
-        "several.rows": rows,
-        "several.flipped": rows * (alone != standing.final),
-    }
-
-
-def _kinds(final: Decided, decision: Decision) -> set[str]:
-    """Which halves of the gate decided. `total_only` and `each_only`: that half alone kept the row from being kept."""
-    if final not in ("dropped", "review"):
-        return set()
-    kinds = {reason.kind for reason in decision.reasons}
-    return {*kinds, *(f"{kind}_only" for kind in ("total", "each") if kinds == {kind})}

@@ -24,7 +24,7 @@ GROUPS = (
     {
         *("judge_config", "job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
         *("screened", "links"),
-        *("upkeep", "bucket", "in_full", "verdict", "sweep", "written", "manifest", "progress"),
+        *("upkeep", "bucket", "in_full", "survey", "verdict", "verdict_counts", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks", "judges.prefixes"),
         *("expected", "judges.spelling", "judges.token_scores"),

@@ -22,7 +22,8 @@ from coigw_judge.record import Record, record_digest, to_record
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.screens.config import Screen
 from coigw_judge.store import Store
-from coigw_judge.verdict import decide_bucket, survey, verdict_schema
+from coigw_judge.survey import survey_bucket
+from coigw_judge.verdict import decide_bucket, verdict_schema
 from coigw_judge.writer import Writer
 
 ANSWER = rubric("answer", dimensions=("quality", "creativity"))
@@ -126,7 +127,7 @@ def open_rows(view: View, folder: Path) -> list[tuple[int, int]]:
     """Split and row of what all buckets' surveys name."""
     found = []
     for bucket in range(view.buckets):
-        told = survey(view, bucket, str(folder))
+        told = survey_bucket(view, bucket, str(folder))
         path = folder / f"open-{bucket:05d}.parquet"
         rows = pq.read_table(path).to_pylist() if path.exists() else []
         assert told["rows"] == len(rows)
@@ -222,14 +223,14 @@ def test_the_number_of_buckets_changes_nothing(tmp_path: Path, rows_per_bucket: 
     whole = view(tmp_path)
     assert whole.buckets == 1
     rows, counts = decide(whole, tmp_path / "whole")
-    surveyed, named = survey(whole, 0), open_rows(whole, tmp_path / "open")
+    surveyed, named = survey_bucket(whole, 0), open_rows(whole, tmp_path / "open")
     whole = replace(whole, rows_per_bucket=rows_per_bucket)
     assert whole.buckets > 1
     parted, counted = decide(whole, tmp_path / "parted")
     assert {row["row_id"]: row for row in parted} == {row["row_id"]: row for row in rows}
     assert len(parted) == len(rows)
     assert counted == counts
-    parts = [survey(whole, bucket) for bucket in range(whole.buckets)]
+    parts = [survey_bucket(whole, bucket) for bucket in range(whole.buckets)]
     assert sum((Counter(part["asks"]) for part in parts), Counter()) == +Counter(surveyed["asks"])
     assert open_rows(whole, tmp_path / "open parted") == named
     assert {len(list((tmp_path / name / "verdicts").iterdir())) for name in ("whole", "parted")} == {1, whole.buckets}
@@ -238,7 +239,7 @@ def test_the_number_of_buckets_changes_nothing(tmp_path: Path, rows_per_bucket: 
 def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: Path) -> None:
     seen = view(tmp_path)
     assert open_rows(seen, tmp_path / "open") == [(0, 4), (0, 5)]
-    asks = survey(seen, 0)["asks"]
+    asks = survey_bucket(seen, 0)["asks"]
     told = {
         name: [asks[f"{name}.{what}"] for what in ("applies", "known", "failed", "open")]
         for name in ("answer", "pair", "later")
@@ -248,7 +249,7 @@ def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: P
 
 def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
     seen = view(tmp_path)
-    survey(seen, 0, str(tmp_path / "work"))
+    survey_bucket(seen, 0, str(tmp_path / "work"))
     store = Store(seen.store)
     known = Known(store.read(DECIDING_COLUMNS).slice(0, 0), store.filesystem, str(tmp_path / "work"), seen.buckets)
     for row, wanted in ((ROWS[4], {"answer": (9, 9)}), (ROWS[5], {}), (ROWS[0], {})):
@@ -262,7 +263,7 @@ def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
 
 def test_a_survey_after_all_is_asked_finds_nothing(tmp_path: Path) -> None:
     done = {name: {"answer": good(9), "pair": OK, "later": NOTED} for name in ("pending", "untouched")}
-    assert survey(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "work"))["rows"] == 0
+    assert survey_bucket(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "work"))["rows"] == 0
     assert not (tmp_path / "work").exists()
 
 
@@ -334,7 +335,7 @@ def test_an_input_without_records_has_verdicts_without_facts(tmp_path: Path, fil
     rows, counts = decide(seen, tmp_path)
     assert [row["decision"] for row in rows] == ["unreadable"] * sum(map(len, files))
     assert counts["asks.asked"] == 0
-    assert survey(seen, 0)["rows"] == 0
+    assert survey_bucket(seen, 0)["rows"] == 0
 
 
 def test_a_score_on_a_cut_text_is_flagged_once(tmp_path: Path) -> None:
@@ -373,7 +374,7 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
     whole = view(tmp_path / "whole", some=replace(PLAN, exhaustive=1.0), facts=facts)
     _, counts = decide(whole, tmp_path / "whole")
     assert (counts["exhaustive.rows"], counts["asks.exhaustive"], counts["decision.dropped"]) == (7, 2, 3)
-    told = survey(whole, 0)
+    told = survey_bucket(whole, 0)
     assert told["share"] == {name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")}
     assert told["waiting"] == {} and told["waiting_full"] == {"answer+pair+later": 1}
 
@@ -381,6 +382,6 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
 def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0), rows_per_bucket=2)
     assert seen.buckets > 2
-    known = [survey(seen, bucket)["share"] for bucket in range(seen.buckets)]
+    known = [survey_bucket(seen, bucket)["share"] for bucket in range(seen.buckets)]
     monkeypatch.setattr(in_full, "MOST", 4)
-    assert [survey(seen, bucket)["share"] for bucket in range(seen.buckets)] == [*known[:2], *({} for _ in known[2:])]
+    assert [survey_bucket(seen, bucket)["share"] for bucket in range(seen.buckets)] == [*known[:2], *({} for _ in known[2:])]

@@ -30,7 +30,7 @@ Facts = dict[bytes, Scored | Unscored]
 
 @dataclass(slots=True)
 class Counts:
-    """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as verdict.survey
+    """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as survey.py
     names them), and of records by the rubrics that they wait for; `waiting_full`: of those asked in full."""
 
     asks: Mapping[str, float]

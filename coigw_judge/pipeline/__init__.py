@@ -6,7 +6,7 @@
     judging.py   one replica: the actor that holds an engine
     filling.py   the graph from splits to the actor pool, and its watch
 
-What a stage computes lives in scan.py, fill.py and verdict.py.
+What a stage computes lives in scan.py, fill.py, survey.py and verdict.py.
 Not known here: what a rubric or a gate is, how a judge is prompted.
 """
 

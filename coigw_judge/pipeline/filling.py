@@ -55,7 +55,7 @@ class FillOrder:
     """What a fill is told: recipe, judge, where, and which rows of which scan.
 
     `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
-    (verdict.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into how many
+    (survey.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into how many
     buckets it is dealt.
     """
 

@@ -1,6 +1,6 @@
 """The passes that ask no judge: scan, the survey of what is open, select, and the folders of decided rows.
 
-Not known here: how a row is scanned or decided (scan.py, verdict.py).
+Not known here: how a row is scanned or decided (scan.py, survey.py, verdict.py).
 """
 
 import secrets
@@ -28,6 +28,7 @@ from coigw_judge.screened import Names
 from coigw_judge.screens.config import Screen
 from coigw_judge.source import Split
 from coigw_judge.store import Part, Store
+from coigw_judge.survey import survey_bucket
 
 
 def scan(job: LoadedJob, store: Store) -> Scan:
@@ -205,7 +206,7 @@ def check_columns(job: LoadedJob, files: list[source.File]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is still to ask: how many rows of which splits, where their numbers stand, and verdict.survey's counts:
+    """What is still to ask: how many rows of which splits, where their numbers stand, and survey_bucket's counts:
     per rubric, of records by the rubrics that they wait for, and what is known of the share asked in full."""
 
     splits: dict[int, int]
@@ -230,7 +231,7 @@ def survey(view: View, work: str | None = None) -> Open:
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(
-            [{"bucket": b} for b in range(view.buckets)], lambda item: verdict.survey(ready, item["bucket"], work)
+            [{"bucket": b} for b in range(view.buckets)], lambda item: survey_bucket(ready, item["bucket"], work)
         ):
             for name, count in counts.items():
                 count.update(found[name])
