@@ -1,7 +1,7 @@
 """`coigw-judge plan`: the dry run. No judge is started and no fact is written.
 
 An input that was scanned, or that is small enough to be scanned at once, is counted exactly; a larger one is sampled.
-Not known here: how numbers come about (estimate.py), how they are printed (estimate/text.py).
+Not known here: how numbers come about (estimate/make.py), how they are printed (estimate/text.py).
 """
 
 import json

@@ -54,16 +54,15 @@ def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
         return []
     gate = run.manifest["gate"]
     over, require = verdict_rows.gate_items(run)
-    found = [_score(name, gate, verdict) for name in over]
+    expected = verdict["expected"] if verdict_rows.uses_expected(run) else {}
+    found = [_score(name, gate, verdict, expected.get(name)) for name in over]
     if over:
         found.append(_total(over, gate, verdict))
     return found + [_check(name, verdict) for name in require]
 
 
-def _score(name: str, gate: Mapping[str, Any], verdict: Mapping[str, Any]) -> Test:
-    least, value = floor(gate["each"], name), verdict[name]
-    if gate.get("use") == "expected" and (expected := verdict["expected"].get(name)) is not None:
-        value = expected
+def _score(name: str, gate: Mapping[str, Any], verdict: Mapping[str, Any], expected: float | None) -> Test:
+    least, value = floor(gate["each"], name), verdict[name] if expected is None else expected
     if value is None:
         return _absent(name, least, verdict)
     if least is None:
