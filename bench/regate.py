@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from turns import environment
 from watch import Watch
 
 HERE = Path(__file__).parent
@@ -68,11 +69,9 @@ def measure(folder: Path, rows: int) -> dict[str, Any]:
 
 def run(command: list[str]) -> dict[str, Any]:
     """Run a command to its end; its seconds, and the peak memory of its process tree."""
-    paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "RAY_USAGE_STATS_ENABLED": "0"}
     started = time.monotonic()
     with tempfile.TemporaryFile() as log:
-        process = psutil.Popen(command, stdout=log, stderr=log, env=environment)
+        process = psutil.Popen(command, stdout=log, stderr=log, env=environment())
         watch = Watch()
         watch.until_exit(process)
         log.seek(0)

@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 import yaml
+from turns import environment
 
 _MIB = 2**20
 _SAMPLE_SECONDS = 1.0
@@ -99,7 +100,7 @@ def _run(folder: Path, name: str, replicas: int, cpus: int, judge: dict[str, Any
     (place / "job.yaml").write_text(yaml.safe_dump(job), encoding="utf-8")
     command = [sys.executable, __file__, "inside", str(place / "job.yaml"), str(place / "figures.json"), str(cpus)]
     with (place / "log").open("wb") as log:
-        process = psutil.Popen(command, stdout=log, stderr=log, env=_environment())
+        process = psutil.Popen(command, stdout=log, stderr=log, env=environment())
         memory, processors = _watch(process)
     if process.returncode:
         raise SystemExit((place / "log").read_text(encoding="utf-8", errors="replace")[-4000:])
@@ -128,13 +129,6 @@ def _inside(job: str, figures: str, cpus: str) -> int:
     Path(figures).write_text(json.dumps(found))
     ray.shutdown()
     return 0
-
-
-def _environment() -> dict[str, str]:
-    here = Path(__file__).parent
-    paths = [str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    ours = {"PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
-    return {**os.environ, **ours}
 
 
 def _watch(process: psutil.Popen) -> tuple[list[dict[str, float]], dict[str, float]]:
