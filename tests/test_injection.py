@@ -20,9 +20,7 @@ from coigw_judge.injection import SHOWN_CHARS, Suspicion, suspicion
 from coigw_judge.prompt import delimited
 from coigw_judge.rubric import FIELDS, FieldName
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
 EXAMPLES = Path(__file__).parents[1] / "examples"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
 
 ATTACKS = [*cases.ATTACKS, *cases.ATTACKS_1, *cases.ATTACKS_2, *cases.ATTACKS_3, *cases.ATTACKS_4]
 HARMLESS = [*cases.HARMLESS, *cases.HARMLESS_1, *cases.HARMLESS_2, *cases.HARMLESS_3, *cases.HARMLESS_4]
@@ -126,22 +124,19 @@ def test_a_span_is_never_outside_its_text(before: str, attack: str, after: str) 
 # -- On what was collected -------------------------------------------------------------------------
 
 
-@needs_data
-def test_a_crawl_of_poems_novels_and_statutes_has_nothing_to_suspect() -> None:
-    with gzip.open(DATA / "crawl.jsonl.gz", "rt", encoding="utf-8") as lines:
+def test_a_crawl_of_poems_novels_and_statutes_has_nothing_to_suspect(shared_data: Path) -> None:
+    with gzip.open(shared_data / "crawl.jsonl.gz", "rt", encoding="utf-8") as lines:
         assert [row["id"] for row in map(json.loads, lines) if in_answer(row["answer"])] == []
 
 
-@needs_data
-def test_nor_have_naughty_strings() -> None:
-    lines = (DATA / "naughty_strings.jsonl").read_text(encoding="utf-8").splitlines()
+def test_nor_have_naughty_strings(shared_data: Path) -> None:
+    lines = (shared_data / "naughty_strings.jsonl").read_text(encoding="utf-8").splitlines()
     assert [row["id"] for row in map(json.loads, lines) if in_answer(row["text"])] == []
 
 
-@needs_data
 @pytest.mark.parametrize("name", ["replies_gaokao_zh", "replies_mtbench_en", "replies_ttcw_yesno"])
-def test_nor_have_the_words_of_people_and_models_that_grade_others(name: str) -> None:
-    lines = (DATA / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+def test_nor_have_the_words_of_people_and_models_that_grade_others(shared_data: Path, name: str) -> None:
+    lines = (shared_data / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     assert [found.shown for row in map(json.loads, lines) if (found := in_answer(row["reply"]))] == []
 
 

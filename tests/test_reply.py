@@ -14,9 +14,6 @@ from coigw_judge.reply import Cause, Scored, Unscored, parse_reply
 from coigw_judge.reply_scan import Broken, Found, NotJson, Prose, pieces, strict
 from coigw_judge.rubric import Rubric
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data")
-
 
 def rubric(
     *dimensions: str,
@@ -565,8 +562,8 @@ def test_a_score_is_the_scales_own_number() -> None:
 # -- What other judges really wrote ----------------------------------------------------------------
 
 
-def stored(name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (DATA / name).read_text(encoding="utf-8").splitlines()]
+def stored(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
 
 
 def tally(pairs: list[tuple[str, Rubric, float | bool | None]]) -> Counter[str]:
@@ -578,11 +575,10 @@ def tally(pairs: list[tuple[str, Rubric, float | bool | None]]) -> Counter[str]:
     return counted
 
 
-@needs_data
 @pytest.mark.parametrize(("title", "agreeing"), [("质量", 193), ("总分", 198), ("得分", 76)])
-def test_gaokao_replies(title: str, agreeing: int) -> None:
+def test_gaokao_replies(shared_data: Path, title: str, agreeing: int) -> None:
     """`得分` also labels the parts there, so that most replies seem to contradict themselves and are given up."""
-    rows = stored("replies_gaokao_zh.jsonl")
+    rows = stored(shared_data, "replies_gaokao_zh.jsonl")
     found = tally(
         [(r["reply"], rubric(f"total {title}", top=r["max_score"], step=0.5), r["gold_total"][-1]) for r in rows]
     )
@@ -590,17 +586,15 @@ def test_gaokao_replies(title: str, agreeing: int) -> None:
     assert (found.total(), found["agrees"]) == (200, agreeing)
 
 
-@needs_data
-def test_mtbench_replies() -> None:
-    rows = stored("replies_mtbench_en.jsonl")
+def test_mtbench_replies(shared_data: Path) -> None:
+    rows = stored(shared_data, "replies_mtbench_en.jsonl")
     found = tally([(r["reply"], rubric("quality 质量", low=1), r["gold"]["rating"]) for r in rows])
     assert found == {"agrees": 116, "malformed": 4}  # four are $ERROR$
 
 
-@needs_data
-def test_ttcw_replies() -> None:
+def test_ttcw_replies(shared_data: Path) -> None:
     gold = {"Yes": True, "No": False, "None": None, None: None}
-    rows = stored("replies_ttcw_yesno.jsonl")
+    rows = stored(shared_data, "replies_ttcw_yesno.jsonl")
     found = tally(
         [
             (r["reply"], rubric(check=f"passed {r['dimension'].replace(' ', '_')}"), gold[r["gold_verdict"]])
@@ -630,34 +624,31 @@ LIBERTIES = {
 """Rejected by JSON, read beside a sound score: the liberties that parse_reply is asked to allow."""
 
 
-def torture(*expected: str) -> list[tuple[str, str]]:
+def torture(shared_data: Path, *expected: str) -> list[tuple[str, str]]:
     return [
         (Path(row["id"]).stem, base64.b64decode(row["bytes_b64"]).decode("utf-8", "surrogateescape"))
-        for row in stored("json_torture.jsonl")
+        for row in stored(shared_data, "json_torture.jsonl")
         if row["expect"] in expected
     ]
 
 
-@needs_data
-def test_the_strict_reader_accepts_and_rejects_as_it_must() -> None:
-    for name, text in torture("must_accept"):
+def test_the_strict_reader_accepts_and_rejects_as_it_must(shared_data: Path) -> None:
+    for name, text in torture(shared_data, "must_accept"):
         assert strict(text) == json.loads(text, parse_int=float), name
-    for name, text in torture("must_reject"):
+    for name, text in torture(shared_data, "must_reject"):
         with pytest.raises(NotJson):
             strict(text)
             pytest.fail(name)
-    for _, text in torture("either", "transform"):
+    for _, text in torture(shared_data, "either", "transform"):
         parse_reply(text, ONE)
 
 
-@needs_data
 @pytest.mark.parametrize("of", [ONE, TWO, CHECK, CHOICE, NOTE], ids=lambda of: of.items[0].key)
-def test_no_torture_document_is_a_reply(of: Rubric) -> None:
-    for name, text in torture("must_reject", "must_accept", "either", "transform"):
+def test_no_torture_document_is_a_reply(shared_data: Path, of: Rubric) -> None:
+    for name, text in torture(shared_data, "must_reject", "must_accept", "either", "transform"):
         assert isinstance(parse_reply(text, of), Unscored), name
 
 
-@needs_data
 @pytest.mark.parametrize(
     "reply",
     [
@@ -669,8 +660,8 @@ def test_no_torture_document_is_a_reply(of: Rubric) -> None:
         'So: {"quality": %s}',
     ],
 )
-def test_an_unsound_neighbour_makes_a_score_unsound(reply: str) -> None:
-    scored = {name for name, text in torture("must_reject") if isinstance(parse_reply(reply % text, ONE), Scored)}
+def test_an_unsound_neighbour_makes_a_score_unsound(shared_data: Path, reply: str) -> None:
+    scored = {name for name, text in torture(shared_data, "must_reject") if isinstance(parse_reply(reply % text, ONE), Scored)}
     assert scored <= (set() if reply.endswith('"quality": %s}') else LIBERTIES)
     if reply.startswith('{"quality": 8,'):
         assert scored == LIBERTIES
