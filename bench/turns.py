@@ -39,9 +39,9 @@ def run_system(
 ) -> dict[str, Any]:
     """Run `program SYSTEM JOB.yaml FIGURES.json STARTED` in the new folder `place`.
 
-    Returns the figures it left, the seconds of judging, the peak memory of its process tree, and the cores that it and
-    that others had meanwhile; what a server `beside` takes is its own. Ends the program with the tail of the system's
-    log where it failed.
+    Returns the figures it left, the seconds of judging, the peak memory of its process tree, and the cores that it had
+    meanwhile, that it had without its busiest process, and that others had; what a server `beside` takes is its own.
+    Ends the program with the tail of the system's log where it failed.
     """
     place.mkdir()
     (place / "job.yaml").write_text(yaml.safe_dump(dict(job), allow_unicode=True), encoding="utf-8")
@@ -56,18 +56,23 @@ def run_system(
         tail = (place / "log").read_text(encoding="utf-8", errors="replace")[-4000:]
         raise SystemExit(f"{tail}\nbench: {system} failed with status {process.returncode}; its log ends as above")
     found: dict[str, Any] = json.loads(figures.read_text(encoding="utf-8"))
-    own, others = watch.cores(found["first"], found["last"])
+    own, beside, others = watch.cores(found["first"], found["last"])
     seconds = found["last"] - found["first"]
-    return {**found, "seconds": seconds, "peak_bytes": watch.peak_bytes, "cores": own, "others_cores": others}
+    cores = {"cores": own, "beside_cores": beside, "others_cores": others}
+    return {**found, "seconds": seconds, "peak_bytes": watch.peak_bytes, **cores}
 
 
 def environment() -> dict[str, str]:
-    """The same for every system: vLLM's CPU settings as judges/vllm.py has them, no network, our package."""
+    """The same for every system: vLLM's CPU settings as judges/vllm.py has them, no network, our package.
+
+    The engine computes on every core, unless VLLM_CPU_OMP_THREADS_BIND names some: on the others then runs what only
+    feeds it, as beside a GPU.
+    """
     here = Path(__file__).parent
     cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
     ours = {
         "VLLM_CPU_KVCACHE_SPACE": "2",
-        "VLLM_CPU_OMP_THREADS_BIND": cores,
+        "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", cores),
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_NO_USAGE_STATS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -6,6 +6,7 @@ Not known here: what the processes do.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,36 +21,42 @@ class Watch:
     """Samples of one process tree. Seconds are time.time(); resident pages that processes share count for each."""
 
     peak_bytes: int = 0
-    _at: list[float] = field(default_factory=list)
-    _own: list[float] = field(default_factory=list)
-    _all: list[float] = field(default_factory=list)
+    _own: dict[int, list[tuple[float, float]]] = field(default_factory=dict)
+    """By process: moments, and the processor seconds that it had by then."""
+    _all: list[tuple[float, float]] = field(default_factory=list)
 
     def until_exit(self, process: psutil.Popen, beside: psutil.Process | None = None) -> None:
         """Sample until the process ends; `beside` is another that works for it, such as a server."""
         while process.poll() is None:
             trees = [_tree(each) for each in (process, beside) if each is not None]
             self.peak_bytes = max(self.peak_bytes, sum(resident for resident, _ in trees))
-            self._at.append(time.time())
-            self._own.append(sum(seconds for _, seconds in trees))
-            self._all.append(machine_seconds())
+            at = time.time()
+            for _, processes in trees:
+                for pid, seconds in processes.items():
+                    self._own.setdefault(pid, []).append((at, seconds))
+            self._all.append((at, machine_seconds()))
             time.sleep(_SAMPLE_SECONDS)
 
-    def cores(self, first: float, last: float) -> tuple[float, float]:
-        """Cores that the tree had between two moments, on average, and cores that others had."""
-        own, everybody = (
-            float(np.interp(last, self._at, used) - np.interp(first, self._at, used)) / (last - first)
-            for used in (self._own, self._all)
-        )
-        return own, max(0.0, everybody - own)
+    def cores(self, first: float, last: float) -> tuple[float, float, float]:
+        """Cores that the tree had between two moments, on average; cores that it had without its busiest process, which
+        is the one that computes; and cores that others had, what a host took for another guest among them."""
+        each = [_cores(samples, first, last) for samples in self._own.values()]
+        own = sum(each)
+        return own, own - max(each), max(0.0, _cores(self._all, first, last) - own)
 
 
-def _tree(process: psutil.Process) -> tuple[int, float]:
-    """Resident bytes and processor seconds of a process and all below it."""
-    resident, seconds = 0, 0.0
+def _cores(samples: Sequence[tuple[float, float]], first: float, last: float) -> float:
+    moments, seconds = zip(*samples, strict=True)
+    return float(np.interp(last, moments, seconds) - np.interp(first, moments, seconds)) / (last - first)
+
+
+def _tree(process: psutil.Process) -> tuple[int, dict[int, float]]:
+    """Resident bytes of a process and all below it, and processor seconds of each."""
+    resident, seconds = 0, {}
     try:
         tree = [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
-        return 0, 0.0
+        return 0, {}
     for each in tree:
         try:
             with each.oneshot():
@@ -57,7 +64,7 @@ def _tree(process: psutil.Process) -> tuple[int, float]:
                 times = each.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        seconds += times.user + times.system
+        seconds[each.pid] = times.user + times.system
     return resident, seconds
 
 

@@ -173,6 +173,7 @@ _COLUMNS: Mapping[str, tuple[str, Callable[[Figures], float]]] = {
     "generated per record": ("{:,.0f}", lambda each: each["generated_tokens"] / each["records"]),
     "start-up s": ("{:.1f}", lambda each: each["startup"]),
     "peak GiB": ("{:.2f}", lambda each: each["peak_bytes"] / _GIB),
+    "cores beside": ("{:.2f}", lambda each: each["beside_cores"]),
     "others' cores": ("{:.2f}", lambda each: each["others_cores"]),
 }
 
