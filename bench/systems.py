@@ -18,10 +18,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coigw_judge.fill import read_reply, reply_budget
+from coigw_judge.fill import read_reply
 from coigw_judge.job import LoadedJob, load_job
 from coigw_judge.judges import Reply
 from coigw_judge.prompt import FIELD_TITLES, Prompt
+from coigw_judge.recipe import reply_budget
 from coigw_judge.reply import Unscored
 from coigw_judge.rubric import FieldName, Rubric
 

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from coigw_judge.errors import FixJob
-from coigw_judge.fill import reply_budget
 from coigw_judge.hashing import fingerprint
 from coigw_judge.headtail import LEAST_ROOM, HeadTail
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Identity, Yardstick, identify, yardstick
 from coigw_judge.judges.presets import sampling
 from coigw_judge.plan import Plan
+from coigw_judge.recipe import reply_budget
 from coigw_judge.rubric import FIELDS, Rubric
 from coigw_judge.samples import DRAWN_AT, Resampling
 from coigw_judge.store import Store

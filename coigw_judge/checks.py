@@ -9,13 +9,14 @@ import secrets
 from coigw_judge import complaints, runs, source
 from coigw_judge.asks import plan_for_fill
 from coigw_judge.errors import FixRubric
-from coigw_judge.fill import Recipe, make_recipe, self_test, specimen_ask
 from coigw_judge.gate import Gate
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, encoder_of, open_judge
 from coigw_judge.pipeline.passes import check_columns
 from coigw_judge.prompt import load_template
+from coigw_judge.recipe import Recipe, make_recipe
 from coigw_judge.rubric import Rubric, builtin, load_rubric
+from coigw_judge.self_test import self_test, specimen_ask
 from coigw_judge.store import Store
 
 

@@ -17,12 +17,12 @@ from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.states import Inquiry
 from coigw_judge.estimate.tokens import as_shown, instruments
-from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.layout import gpus_planned
 from coigw_judge.pipeline import passes
 from coigw_judge.plan import Subject, applies
 from coigw_judge.prompt import Prompt
+from coigw_judge.recipe import Recipe, make_recipe
 from coigw_judge.record import Record
 from coigw_judge.store import Store
 from coigw_judge.tokens import Encoder

@@ -10,26 +10,24 @@ Not known here: Ray, which engine answers.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from coigw_judge.ask import Ask, Need, seed
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
-from coigw_judge.expected import check_gives_expected, with_expected
+from coigw_judge.expected import with_expected
 from coigw_judge.facts import Fact
 from coigw_judge.headtail import Shown, fit
-from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Judge, Measures, Reply
 from coigw_judge.judges.presets import tried_at
 from coigw_judge.known import Known
 from coigw_judge.ledger import Case, Ledger, Settled, case_of
-from coigw_judge.plan import Plan, Subject
-from coigw_judge.prompt import Template
+from coigw_judge.plan import Subject
+from coigw_judge.recipe import Recipe
 from coigw_judge.record import Record
 from coigw_judge.reply import Scored, Unscored, parse_reply
-from coigw_judge.rubric import REASON_CHARS, Note, Reasons, Rubric
+from coigw_judge.rubric import Rubric
 from coigw_judge.samples import FLAG as SAMPLED
 from coigw_judge.writer import Writer
 
@@ -38,52 +36,6 @@ FLUSH_SECONDS = 5.0
 
 _NO_RETRY = ("too_long", "refused", "engine_died")
 _REMEMBERED = 20_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """All that a fill needs of a job, as plain values that travel to an actor."""
-
-    run: str
-    plan: Plan
-    templates: Mapping[str, Template]
-    schemas: Mapping[str, Mapping[str, Any]]
-    reply_tokens: Mapping[str, int]
-    rubric_fingerprints: Mapping[str, str]
-    judge_fingerprint: str
-    retries: int
-    retry_unscored: bool = False
-    job: str = ""
-    log_level: str = "info"
-    expected: frozenset[str] = frozenset()
-    """Rubrics whose replies are to carry expected scores."""
-
-
-def make_recipe(job: LoadedJob, plan: Plan, judge_fingerprint: str, run: str, retry_unscored: bool) -> Recipe:
-    """The recipe of a job whose ask fingerprints are known (in `plan`)."""
-    reasons = job.config.reasons
-    return Recipe(
-        run=run,
-        plan=plan,
-        templates=job.templates,
-        schemas={rubric.name: rubric.reply_schema(reasons) for rubric in job.all_rubrics},
-        reply_tokens={rubric.name: reply_budget(rubric, reasons) for rubric in job.all_rubrics},
-        rubric_fingerprints={rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
-        judge_fingerprint=judge_fingerprint,
-        retries=job.config.judge.retries,
-        retry_unscored=retry_unscored,
-        job=job.config.name,
-        expected=frozenset(rubric.name for rubric in job.all_rubrics if job.gives_expected(rubric)),
-    )
-
-
-def reply_budget(rubric: Rubric, reasons: Reasons) -> int:
-    """Tokens that a complete reply may take at the most: two per character that the schema allows, and its frame."""
-    tokens = 16
-    for item in rubric.items:
-        chars = item.max_chars if isinstance(item, Note) else REASON_CHARS[reasons] + 24
-        tokens += 2 * (chars + len(item.key)) + 16
-    return tokens
 
 
 class Filler:
@@ -333,55 +285,3 @@ def read_reply(reply: Reply, rubric: Rubric) -> Scored | Unscored:
 def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
     error = errors.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
-
-
-_SPECIMEN = Record(
-    {
-        "answer": "雨停了，巷口的修表匠把灯拧亮。他说这只表走得慢，是因为它替谁等过人。",
-        "query": "写一段不超过五十字的小品，用一件旧物写等待，不出现“等待”以外的抒情词。",
-        "thought": "先想旧物：钥匙太直白，表本来就管时间，用“走慢”代替抒情。末句不解释替谁，留给读者。",
-    },
-    id="self-test",
-    genre=None,
-)
-
-
-async def self_test(recipe: Recipe, judge: Judge) -> None:
-    """A few requests before the crawl is read: a schema-valid reply for the job's first rubrics.
-
-    Raises FixJudge with what came back instead. A reply that thinking or a missing parser broke ends here, not
-    after a million rows.
-    """
-    policy = recipe.plan.head_tail
-    if policy is not None and isinstance(judge, Measures) and judge.context != policy.context:
-        raise FixJudge(
-            f"judge: the engine's context is {judge.context} tokens and the model's files say {policy.context}; "
-            f"set judge.engine_args.max_model_len: {judge.context}, so that long_text: head_tail cuts to what fits"
-        )
-    for rubric in recipe.plan.rubrics[:3]:
-        for attempt in range(recipe.retries + 1):
-            reply = await judge.ask(specimen_ask(recipe, rubric, attempt))
-            outcome = read_reply(reply, rubric)
-            if isinstance(outcome, Scored):
-                check_gives_expected(reply, rubric.name in recipe.expected)
-                break
-        else:
-            assert isinstance(outcome, Unscored)
-            shown = " ".join(outcome.raw.split())[:160]
-            raise FixJudge(
-                f"self-test: rubric {rubric.name} got no usable reply ({outcome.cause}: {outcome.detail}); "
-                f"it began: {shown!r}; check judge.thinking, judge.preset and the model's context"
-            )
-
-
-def specimen_ask(recipe: Recipe, rubric: Rubric, attempt: int = 0) -> Ask:
-    """A request about a small triplet of our own."""
-    return Ask(
-        key=b"",
-        rubric=rubric.name,
-        prompt=recipe.templates[rubric.name].render(_SPECIMEN.texts, None),
-        schema=recipe.schemas[rubric.name],
-        reply_tokens=recipe.reply_tokens[rubric.name],
-        attempt=attempt,
-        expected=rubric.name in recipe.expected,
-    )

@@ -25,7 +25,6 @@ from coigw_judge.estimate import ordering
 from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate import time as estimate_time
 from coigw_judge.estimate.states import Counts, Inquiry, may_look_up
-from coigw_judge.fill import make_recipe, specimen_ask
 from coigw_judge.in_full import InFull
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import encoder_of
@@ -40,7 +39,9 @@ from coigw_judge.pipeline.cluster import devices
 from coigw_judge.pipeline.metrics import Meter
 from coigw_judge.pipeline.room import find_room
 from coigw_judge.progress import FillProgress
+from coigw_judge.recipe import make_recipe
 from coigw_judge.scan import Scan, check_total
+from coigw_judge.self_test import specimen_ask
 from coigw_judge.source import Split
 from coigw_judge.store import Store
 

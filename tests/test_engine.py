@@ -17,11 +17,12 @@ from coigw_judge import load_rubric, parse_reply
 from coigw_judge.ask import Ask
 from coigw_judge.cli import main
 from coigw_judge.errors import FixJudge, JudgeUnavailable
-from coigw_judge.fill import read_reply, reply_budget
+from coigw_judge.fill import read_reply
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges.vllm import VllmJudge
 from coigw_judge.judges.watched import Watched
 from coigw_judge.prompt import load_template
+from coigw_judge.recipe import reply_budget
 from coigw_judge.reply import Scored, Unscored
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

@@ -26,7 +26,7 @@ from coigw_judge.estimate.facts import Seen
 from coigw_judge.estimate.make import _further
 from coigw_judge.estimate.states import Counts
 from coigw_judge.facts import SCHEMA, Fact
-from coigw_judge.fill import Filler, make_recipe
+from coigw_judge.fill import Filler
 from coigw_judge.gate import Gate
 from coigw_judge.job import EstimateConfig, load_job
 from coigw_judge.judge_config import JudgeConfig
@@ -37,6 +37,7 @@ from coigw_judge.judges.vllm import make_encoder
 from coigw_judge.known import Known
 from coigw_judge.manifest import planned_and_made
 from coigw_judge.pipeline import passes
+from coigw_judge.recipe import make_recipe
 from coigw_judge.record import record_digest
 from coigw_judge.reply import Scored, Unscored
 from coigw_judge.samples import Resampling

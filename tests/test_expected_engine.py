@@ -11,12 +11,13 @@ from exact import Exact, mean
 from small import rubric
 
 from coigw_judge.ask import Ask
-from coigw_judge.fill import read_reply, reply_budget
+from coigw_judge.fill import read_reply
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import Reply, embedded
 from coigw_judge.judges import vllm as room
 from coigw_judge.judges.token_scores import Drawn
 from coigw_judge.prompt import Prompt
+from coigw_judge.recipe import reply_budget
 from coigw_judge.reply import Scored
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]

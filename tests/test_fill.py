@@ -13,7 +13,7 @@ import pytest
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import DECIDING_COLUMNS, SCHEMA
-from coigw_judge.fill import Filler, Recipe, make_recipe, self_test
+from coigw_judge.fill import Filler
 from coigw_judge.gate import Gate
 from coigw_judge.headtail import HeadTail
 from coigw_judge.job import load_job
@@ -21,8 +21,10 @@ from coigw_judge.judges import Reply
 from coigw_judge.known import Known
 from coigw_judge.plan import Plan
 from coigw_judge.prompt import omission
+from coigw_judge.recipe import Recipe, make_recipe
 from coigw_judge.record import Record
 from coigw_judge.samples import Resampling
+from coigw_judge.self_test import self_test
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer
 

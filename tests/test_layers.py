@@ -23,7 +23,7 @@ GROUPS = (
     },
     {
         *("judge_config", "job", "logs", "ledger", "facts", "store", "writer", "known", "compaction", "scan", "asks", "fill"),
-        *("screened", "links"),
+        *("screened", "links", "recipe", "self_test"),
         *("upkeep", "bucket", "in_full", "survey", "verdict", "verdict_counts", "sweep", "written", "manifest", "progress"),
         *("judges", "judges.embedded", "judges.model_files", "judges.presets", "judges.vllm", "judges.watched"),
         *("judges.layout", "judges.cores", "judges.ranks", "judges.prefixes"),

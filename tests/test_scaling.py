@@ -18,7 +18,7 @@ from recording_judge import records
 from coigw_judge.ask import Ask
 from coigw_judge.errors import FixJob
 from coigw_judge.facts import SCHEMA
-from coigw_judge.fill import Filler, make_recipe
+from coigw_judge.fill import Filler
 from coigw_judge.gate import Gate
 from coigw_judge.job import load_job
 from coigw_judge.judge_config import JudgeConfig
@@ -29,6 +29,7 @@ from coigw_judge.pipeline import room
 from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once, rows_per_block, waiting_blocks
 from coigw_judge.pipeline.room import Node, Share, find_room, holds, no_room, share
 from coigw_judge.plan import Plan
+from coigw_judge.recipe import make_recipe
 from coigw_judge.record import Record
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer

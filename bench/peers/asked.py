@@ -12,9 +12,9 @@ from typing import Any
 
 from systems import Texts, rubric_first
 
-from coigw_judge.fill import reply_budget
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges.presets import sampling
+from coigw_judge.recipe import reply_budget
 from coigw_judge.reply import Unscored, parse_reply
 from coigw_judge.rubric import Rubric
 

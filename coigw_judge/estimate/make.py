@@ -29,10 +29,10 @@ from coigw_judge.estimate.sample import packed_bytes
 from coigw_judge.estimate.states import Counts, Inquiry, State, states_of
 from coigw_judge.estimate.time import Rates
 from coigw_judge.estimate.tokens import as_shown, block_tokens, instruments, interval, weigh
-from coigw_judge.fill import Recipe, make_recipe
 from coigw_judge.judges import Yardstick
 from coigw_judge.judges.layout import replicas
 from coigw_judge.paths import is_uri
+from coigw_judge.recipe import Recipe, make_recipe
 from coigw_judge.record import Record
 from coigw_judge.tokens import Encoder
 

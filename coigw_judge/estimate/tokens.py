@@ -15,11 +15,11 @@ from coigw_judge.asks import head_tail, reserve
 from coigw_judge.errors import FixJudge
 from coigw_judge.estimate.figures import Asked
 from coigw_judge.estimate.states import Inquiry, State
-from coigw_judge.fill import Recipe
 from coigw_judge.headtail import fit, too_long
 from coigw_judge.job import LoadedJob
 from coigw_judge.judges import Yardstick, encoder_of, yardstick
 from coigw_judge.judges.prefixes import PrefixCache
+from coigw_judge.recipe import Recipe
 from coigw_judge.record import Record
 from coigw_judge.tokens import Encoder
 

@@ -23,13 +23,13 @@ from ray.data._internal.execution import streaming_executor_state
 from coigw_judge import errors, source
 from coigw_judge import scan as scanning
 from coigw_judge.errors import FixInput, FixJudge, FixSource
-from coigw_judge.fill import Recipe
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import requests_at_once
 from coigw_judge.judges.layout import replicas
 from coigw_judge.pipeline.board import TRIES, Look, Snapshot, open_board
 from coigw_judge.pipeline.judging import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.pipeline.room import Share
+from coigw_judge.recipe import Recipe
 from coigw_judge.scan import Scan
 from coigw_judge.store import Store
 from coigw_judge.writer import moment

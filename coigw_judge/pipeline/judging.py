@@ -22,7 +22,7 @@ import ray
 from coigw_judge import logs
 from coigw_judge.errors import CoigwError, FixInput, FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.facts import DECIDING_COLUMNS
-from coigw_judge.fill import FLUSH_SECONDS, Filler, Recipe, self_test
+from coigw_judge.fill import FLUSH_SECONDS, Filler
 from coigw_judge.hashing import digest
 from coigw_judge.judge_config import JudgeConfig
 from coigw_judge.judges import cores, open_judge
@@ -30,7 +30,9 @@ from coigw_judge.known import Known
 from coigw_judge.logs import event
 from coigw_judge.paths import is_uri
 from coigw_judge.pipeline.board import Report, Snapshot
+from coigw_judge.recipe import Recipe
 from coigw_judge.record import Record, record_digest
+from coigw_judge.self_test import self_test
 from coigw_judge.store import Store
 from coigw_judge.writer import Writer, moment
 
