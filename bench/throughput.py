@@ -25,7 +25,7 @@ ENGINE = {"max_num_batched_tokens": 4096}
 
 _KEPT = (
     *("requests", "prompt_tokens", "cached_tokens", "generated_tokens"),
-    *("seconds", "startup", "peak_bytes", "cores", "others_cores"),
+    *("seconds", "startup", "peak_bytes", "cores", "beside_cores", "others_cores"),
 )
 _GIB = 2**30
 PROGRAM = Path(__file__).with_name("systems.py")

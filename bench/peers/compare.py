@@ -187,14 +187,15 @@ def _table(rounds: list[dict[str, Figures]]) -> str:
 
 
 def _summary(options: argparse.Namespace, rounds: list[dict[str, Figures]]) -> dict[str, Any]:
-    """Ours over each other system: of records/s, and of tokens prefilled per record; medians of the rounds' ratios."""
+    """Ours over each other system: of records/s and of tokens prefilled per record, the rounds' ratios with their
+    median."""
     ratios: dict[str, Any] = {}
     for other in rounds[0]:
         if other != "job" and "job" in rounds[0]:
-            ratios[other] = {
-                name: round(median(_COLUMNS[name][1](r["job"]) / _COLUMNS[name][1](r[other]) for r in rounds), 3)
-                for name in ("records/s", "prefilled per record")
-            }
+            for name in ("records/s", "prefilled per record"):
+                of = _COLUMNS[name][1]
+                each = [round(of(r["job"]) / of(r[other]), 3) for r in rounds]
+                ratios.setdefault(other, {})[name] = {"median": median(each), "rounds": each}
     medians = {
         system: {name: round(median(of(each[system]) for each in rounds), 4) for name, (_, of) in _COLUMNS.items()}
         for system in rounds[0]
