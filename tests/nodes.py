@@ -32,7 +32,7 @@ def environment(**more: str) -> dict[str, str]:
     """For the processes started here: our package and the scripted judge can be imported on every node."""
     paths = [str(ROOT), str(ROOT / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    own = {"PATH": commands, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+    own = {"PATH": commands, "PYTHONPATH": os.pathsep.join(paths), "RAY_USAGE_STATS_ENABLED": "0"}
     # A local cluster of this process, as other tests have one, leaves its own settings behind: no metrics among them.
     kept = {name: value for name, value in os.environ.items() if name not in _OF_A_LOCAL_CLUSTER}
     return {**kept, **own, **more}

@@ -2,7 +2,7 @@
 
 Scores follow from the record's texts alone, so two runs agree. `options`:
   log      a file that gets one line per ask
-  whence   a file that gets a line per process: where our package was imported from
+  whence   a file that gets a line per process: its niceness, and where our package was imported from
   seconds  how long an answer takes; `pace`: a file that says so, and may change meanwhile
   fail     rubric -> what it answers instead; `low`: rubrics that score 0
   cached   half of a prompt's tokens are said to come from the cache
@@ -19,6 +19,7 @@ Scores follow from the record's texts alone, so two runs agree. `options`:
 import asyncio
 import hashlib
 import json
+import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -44,7 +45,7 @@ class ScriptedJudge:
         self._hangs = "hang" in self._options and _first(Path(self._options["hang"]))
         if "whence" in self._options:
             with Path(self._options["whence"]).open("a") as whence:
-                whence.write(f"{coigw_judge.__file__}\n")
+                whence.write(f"{os.nice(0)} {coigw_judge.__file__}\n")
         if "broken" in self._options:
             raise KeyError(self._options["broken"])
         # `cat` ends when the pipe does: with this process, however that ends.

@@ -76,7 +76,8 @@ def judge(job: LoadedJob) -> Ran:
         {"prompt": render(each.messages), "sampling_params": {**params, **_bounds(each.max_tokens, each.schema)}}
         for each in requests(job, [WARM_UP])
     ]
-    variables = {_WARM_UP: json.dumps(warm_up, ensure_ascii=False)}
+    # Ray's own niceness, 15, would let any other process on the machine go before its engine only.
+    variables = {_WARM_UP: json.dumps(warm_up, ensure_ascii=False), "RAY_worker_niceness": "0"}
     ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": variables})
     ray.data.DataContext.get_current().enable_progress_bars = False
     config = vLLMEngineProcessorConfig(

@@ -25,7 +25,6 @@ from coigw_judge.errors import CoigwError, FixInput, FixStore
 @contextmanager
 def cluster() -> Iterator[None]:
     """Connect to the cluster that RAY_ADDRESS names (a submitted job's does), or start a local one and end it."""
-    os.environ.setdefault("RAY_worker_niceness", "0")  # the engine is what the machine is for; Ray would put it at 15
     # At every start of an actor pool Ray's core prints an internal warning that nobody can act on.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     started = not ray.is_initialized()
@@ -72,6 +71,8 @@ def _connect(address: str) -> None:
         )
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        # Where the cluster was started here: it looks ten times a second for workers' lines, which nobody wants.
+        ray._private.worker._global_node.kill_log_monitor(check_alive=False)
     except ray.exceptions.AuthenticationError as error:
         raise FixInput(
             f"RAY_AUTH_MODE is {os.environ.get('RAY_AUTH_MODE')}, and there is no token; set RAY_AUTH_TOKEN, or "

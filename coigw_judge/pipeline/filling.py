@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -148,17 +149,22 @@ def _beside(blocks: Any) -> "Future[None]":
 
 @contextmanager
 def _looking_less_often() -> Iterator[None]:
-    """Have Ray Data look at all its tasks twice a second, not ten times.
+    """Have Ray Data look at all its tasks twice a second, not ten times, and as often, not a hundred times, for a block
+    to hand out.
 
     Looking takes processor time from an engine on the same cores, and an actor has as many blocks again waiting as it
-    works on. Ray 2.60 has no setting for it. Passes after a fill have short tasks and no engine beside them.
+    works on. Ray 2.60 has no setting for either. Passes after a fill have short tasks and no engine beside them.
     """
-    before = streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S
-    streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = _LOOK_SECONDS
+    looks = {
+        "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S": _LOOK_SECONDS,
+        "time": SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(_LOOK_SECONDS)),
+    }
+    before = {name: getattr(streaming_executor_state, name) for name in looks}
+    vars(streaming_executor_state).update(looks)
     try:
         yield
     finally:
-        streaming_executor_state.WAIT_FOR_TASK_COMPLETION_TIMEOUT_S = before
+        vars(streaming_executor_state).update(before)
 
 
 def _let_flush(board: Any) -> None:
@@ -189,6 +195,8 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
       of the rows: what waits at one stays there while others idle, or when the pool grows. A full pool is a reason to
       grow (Ray's own threshold, 1.75 times full, may be out of reach).
     - Where care is asked for no task waits at an actor: it would use up its tries as the task before it dies.
+    - Niceness 0 for the actors, where Ray starts workers at 15: the engine is what the machine is for, and goes before
+      Ray Data's own actors and the board, on whichever cluster.
     """
     items = [{"numbers": share} for share in source.together((n, order.scan.splits[n]) for n in order.splits)]
     least, most = order.replicas
@@ -221,6 +229,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
             ),
             max_restarts=-1,
             max_task_retries=TRIES - 1,
+            runtime_env={"env_vars": {"RAY_worker_niceness": "0"}},
         )
 
 
