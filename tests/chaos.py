@@ -10,6 +10,7 @@ Not known here: pytest.
 import json
 import os
 import random
+import signal
 import sys
 import time
 from collections import Counter
@@ -71,6 +72,9 @@ class Driver:
     def __init__(self, job: Path, log: Path, settings: dict[str, str], *options: str) -> None:
         command = [sys.executable, "-m", "coigw_judge.cli", "run", str(job), *options]
         env = environment(**settings)
+        # Whoever runs the tests with `&` in a script has SIGINT ignored, here and by inheritance there.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with log.open("ab") as out:
             self.process = psutil.Popen(command, stdout=out, stderr=out, env=env, start_new_session=True)
 
