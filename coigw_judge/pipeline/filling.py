@@ -153,14 +153,15 @@ def _looking_less_often() -> Iterator[None]:
     to hand out.
 
     Looking takes processor time from an engine on the same cores, and an actor has as many blocks again waiting as it
-    works on. Ray 2.60 has no setting for either. Passes after a fill have short tasks and no engine beside them.
+    works on. Ray 2.60 has no setting for either; a Ray without these names looks as often as it likes. Passes after a
+    fill have short tasks and no engine beside them.
     """
     looks = {
         "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S": _LOOK_SECONDS,
         "time": SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(_LOOK_SECONDS)),
     }
-    before = {name: getattr(streaming_executor_state, name) for name in looks}
-    vars(streaming_executor_state).update(looks)
+    before = {name: there for name, there in vars(streaming_executor_state).items() if name in looks}
+    vars(streaming_executor_state).update({name: looks[name] for name in before})
     try:
         yield
     finally:
