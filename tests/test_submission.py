@@ -144,7 +144,7 @@ def test_a_submitted_job_survives_the_loss_of_a_node_and_its_log_is_readable(clu
     chaos.torn_free(tmp_path / "facts")
     readable(log)
     assert f"scanned {count} rows" in log and "judging: starting the judge" in log and "run folder: " in log
-    niceness, whence = zip(*(line.split() for line in (tmp_path / "whence").read_text().splitlines()), strict=True)
+    niceness, whence = zip(*(line.split(maxsplit=1) for line in (tmp_path / "whence").read_text().splitlines()), strict=True)
     assert set(niceness) == {"0"}, "Ray's own workers are at 15; the engine goes before them"
     assert all("/working_dir_files/_ray_pkg_" in path for path in whence), "nothing needs to be installed"
 

@@ -158,7 +158,7 @@ def _looking_less_often() -> Iterator[None]:
     """
     looks = {
         "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S": _LOOK_SECONDS,
-        "time": SimpleNamespace(time=time.time, sleep=lambda _: time.sleep(_LOOK_SECONDS)),
+        "time": SimpleNamespace(**{**vars(time), "sleep": lambda least: time.sleep(max(least, _LOOK_SECONDS))}),
     }
     before = {name: there for name, there in vars(streaming_executor_state).items() if name in looks}
     vars(streaming_executor_state).update({name: looks[name] for name in before})
