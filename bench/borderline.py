@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from coigw_judge.gate import Gate
+from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.plan import Plan, Subject
+from coigw_judge.decide.resampling import Resampling
 from coigw_judge.hashing import digest
-from coigw_judge.plan import Plan, Subject
-from coigw_judge.reply import Scored
-from coigw_judge.rubric import Rubric
-from coigw_judge.samples import Resampling
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.replies.outcome import Scored
 
 KEYS = {"answer": ("quality", "creativity"), "query": ("quality", "creativity")}
 OVER = tuple(f"{rubric}.{key}" for rubric, keys in KEYS.items() for key in keys)

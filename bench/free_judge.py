@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from coigw_judge.ask import Ask
-from coigw_judge.judge_config import JudgeConfig
-from coigw_judge.judges import Reply
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.prompting.request import Ask
 
 
 class FreeJudge:

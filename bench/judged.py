@@ -19,17 +19,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import yaml
 
-from coigw_judge import spans
-from coigw_judge.ask import request_keys
-from coigw_judge.asks import Planned, plan_for_fill
-from coigw_judge.facts import SCHEMA
-from coigw_judge.job import LoadedJob, load_job
+from coigw_judge.job.fingerprints import Planned, plan_for_fill
+from coigw_judge.job.job import LoadedJob, load_job
 from coigw_judge.pipeline import passes
 from coigw_judge.pipeline.cluster import cluster
-from coigw_judge.rubric import Rubric
-from coigw_judge.scan import Scan, read_rows
-from coigw_judge.store import Store
-from coigw_judge.writer import moment
+from coigw_judge.prompting.request import request_keys
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.scan.rows import Scan, read_rows
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.store.fact import SCHEMA
+from coigw_judge.store.parts import Store
+from coigw_judge.store.writer import moment
 
 RUBRICS = ("answer", "query", "thought")
 GENRES = ("散文", "诗歌", "小说", "科普", "评论", "童话", "剧本", "博客")

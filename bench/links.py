@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from store import alone
 
-from coigw_judge import links, spans
-from coigw_judge import scan as scanning
+from coigw_judge.scan import copies as links
+from coigw_judge.scan import rows as scanning
 from coigw_judge.screens.config import Screen
-from coigw_judge.screens.sketch import BANDS
-from coigw_judge.store import Store
+from coigw_judge.screens.minhash import BANDS
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.store.parts import Store
 
 _MIB = 2**20
 _ROWS_PER_SPLIT = 50_000

@@ -25,8 +25,8 @@ import yaml
 from known_judge import REPLY_TOKENS, length
 from regate import run
 
-from coigw_judge.job import LoadedJob, load_job
-from coigw_judge.prompt import delimited
+from coigw_judge.job.job import LoadedJob, load_job
+from coigw_judge.prompting.template import delimited
 
 FAILS = {"coherence": 0.05, "query": 0.3, "thought": 0.5, "usability": 0.35}
 """In the order that the job lists, from a job that begins with the strictest question."""

@@ -113,9 +113,9 @@ def _inside(job: str, figures: str, cpus: str) -> int:
     """In the process of its own: the fill, between two looks at the clock."""
     import ray
 
-    from coigw_judge import runs
-    from coigw_judge.job import load_job
+    from coigw_judge.job.job import load_job
     from coigw_judge.pipeline.cluster import cluster
+    from coigw_judge.run import stages as runs
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init(num_cpus=int(cpus), **quiet)

@@ -30,18 +30,18 @@ import pyarrow.parquet as pq
 from watch import machine_seconds
 from workload import texts
 
-from coigw_judge import source
-from coigw_judge.record import Record, record_digest, to_record
-from coigw_judge.scan import SCHEMA, scan_splits
-from coigw_judge.screens import sketch as sketches
+from coigw_judge.input import splits as source
+from coigw_judge.records.record import Record, record_digest, to_record
+from coigw_judge.scan.rows import SCHEMA, scan_splits
+from coigw_judge.screens import minhash as sketches
+from coigw_judge.screens.boilerplate_lines import boilerplate
 from coigw_judge.screens.characters import characters
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.dates import published
-from coigw_judge.screens.diversity import mattr, ttr, words
-from coigw_judge.screens.encoding import damage
-from coigw_judge.screens.lines import boilerplate
+from coigw_judge.screens.lexical_diversity import mattr, ttr, words
+from coigw_judge.screens.mojibake import damage
 from coigw_judge.screens.repetition import repeated
-from coigw_judge.store import Store
+from coigw_judge.store.parts import Store
 
 CHARS = 2_200
 _ROUNDS = 3

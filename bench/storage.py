@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from watch import peak_bytes
 
-from coigw_judge import scan as scanning
-from coigw_judge import source
+from coigw_judge.input import splits as source
+from coigw_judge.scan import rows as scanning
 from coigw_judge.screens.config import Screen
-from coigw_judge.store import Store
+from coigw_judge.store.parts import Store
 
 _TEXT = "旧表走得慢，可它从不停下。" * 60
 

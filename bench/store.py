@@ -23,12 +23,14 @@ from typing import Any
 import numpy as np
 from watch import peak_bytes
 
-from coigw_judge import compaction, spans, upkeep
-from coigw_judge.facts import DECIDING_COLUMNS, Fact
-from coigw_judge.index import KeyIndex
-from coigw_judge.reply import Scored
-from coigw_judge.store import Part, Store
-from coigw_judge.writer import Writer
+from coigw_judge.replies.outcome import Scored
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.store import compaction
+from coigw_judge.store import verify as upkeep
+from coigw_judge.store.fact import DECIDING_COLUMNS, Fact
+from coigw_judge.store.key_index import KeyIndex
+from coigw_judge.store.parts import Part, Store
+from coigw_judge.store.writer import Writer
 
 FACTS_PER_FLUSH = 500
 FACTS_PER_BUCKET = 300_000

@@ -18,13 +18,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coigw_judge.fill import read_reply
-from coigw_judge.job import LoadedJob, load_job
-from coigw_judge.judges import Reply
-from coigw_judge.prompt import FIELD_TITLES, Prompt
-from coigw_judge.recipe import reply_budget
-from coigw_judge.reply import Unscored
-from coigw_judge.rubric import FieldName, Rubric
+from coigw_judge.job.job import LoadedJob, load_job
+from coigw_judge.job.recipe import reply_budget
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.judges.read_reply import read_reply
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.prompting.template import FIELD_TITLES, Prompt
+from coigw_judge.records.record import FieldName
+from coigw_judge.replies.outcome import Unscored
 
 if TYPE_CHECKING:
     from vllm import LLM, RequestOutput, SamplingParams
@@ -103,7 +104,7 @@ def raw(job: LoadedJob, ask: Ask) -> Ran:
     """A `vllm.LLM`, warmed up, then everything in one call; what is asked is rendered and encoded inside that call."""
     from vllm import LLM
 
-    from coigw_judge.judges.vllm import engine_arguments, model_dir
+    from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
 
     rows = [json.loads(line) for line in Path(job.config.input.paths[0]).read_text(encoding="utf-8").splitlines()]
     wanted = [(row, rubric) for row in rows for rubric in job.rubrics]
@@ -144,7 +145,7 @@ def rubric_first(job: LoadedJob, texts: Texts, rubric: Rubric) -> str:
 def _ask_same_prompts(engine: "LLM", job: LoadedJob, wanted: Sequence[tuple[Texts, Rubric]]) -> "list[RequestOutput]":
     from vllm.inputs import TokensPrompt
 
-    from coigw_judge.judges.vllm import make_encoder
+    from coigw_judge.judges.vllm.judge import make_encoder
 
     encoder = make_encoder(job.config.judge)
     prompts: list[Prompt] = [job.templates[rubric.name].render(texts, None) for texts, rubric in wanted]
@@ -189,9 +190,9 @@ def _outcome(output: "RequestOutput", rubric: Rubric) -> Outcome:
 
 def our_job(job: LoadedJob) -> Ran:
     """Scan and fill as `coigw-judge fill` does; times and counts are read from the facts that it left."""
-    from coigw_judge import runs
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.store import Store
+    from coigw_judge.run import stages as runs
+    from coigw_judge.store.parts import Store
 
     with cluster():
         stage = runs.begin(job, for_fill=True)

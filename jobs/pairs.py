@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the nodes of a cluster have no project installed
 
-from coigw_judge.front import run
+from coigw_judge.cli.job_scripts import run
 
 if __name__ == "__main__":
     sys.exit(run(__file__))

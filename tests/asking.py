@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from coigw_judge import load_rubric
-from coigw_judge.ask import Ask
-from coigw_judge.judge_config import JudgeConfig
-from coigw_judge.judges import Reply
-from coigw_judge.judges.endpoint import EndpointJudge
-from coigw_judge.prompt import load_template
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.endpoint.judge import EndpointJudge
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.prompting.request import Ask
+from coigw_judge.prompting.template import load_template
 
 T = TypeVar("T")
 
@@ -17,7 +17,9 @@ T = TypeVar("T")
 def an_ask(answer: str = "文", query: str = "题", rubric: str = "query", attempt: int = 0) -> Ask:
     loaded = load_rubric(rubric)
     prompt = load_template(loaded, "short").render({"answer": answer, "query": query}, None)
-    return Ask(key=b"", rubric=rubric, prompt=prompt, schema=loaded.reply_schema("short"), reply_tokens=300, attempt=attempt)
+    return Ask(
+        key=b"", rubric=rubric, prompt=prompt, schema=loaded.reply_schema("short"), reply_tokens=300, attempt=attempt
+    )
 
 
 def config(*urls: str, **keys: Any) -> JudgeConfig:

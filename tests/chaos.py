@@ -25,10 +25,10 @@ import pyarrow.parquet as pq
 import yaml
 from nodes import Nodes, environment, kill_all, left_of, living, named, wait_for
 
-from coigw_judge.fill import FLUSH_SECONDS
-from coigw_judge.judge_config import JudgeConfig
-from coigw_judge.pipeline.filling import BLOCK_ROWS, blocks_at_once
-from coigw_judge.store import Store
+from coigw_judge.fill.filler import FLUSH_SECONDS
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, blocks_at_once
+from coigw_judge.store.parts import Store
 
 RUBRICS = ("answer", "query", "thought")
 KINDS = ("driver", "actor", "engine", "node")
@@ -41,7 +41,13 @@ _EARLY = 0.25
 def triplets(count: int) -> list[dict[str, Any]]:
     """Rows whose texts all differ."""
     return [
-        {"id": f"t{n}", "query": f"写第{n}件旧物", "thought": f"先想第{n}种旧物", "answer": f"第{n}只表走得慢", "genre": "散文"}
+        {
+            "id": f"t{n}",
+            "query": f"写第{n}件旧物",
+            "thought": f"先想第{n}种旧物",
+            "answer": f"第{n}只表走得慢",
+            "genre": "散文",
+        }
         for n in range(count)
     ]
 
@@ -269,7 +275,12 @@ def scripted(folder: Path, kills: int, seed: int) -> Figures:
     pace = folder / "pace"
     options = {"log": str(folder / "asks.log"), "pace": str(pace), "child": True}
     seconds, concurrency, replicas = 0.1, 8, 2
-    judge = {"engine": "scripted_judge:ScriptedJudge", "concurrency": concurrency, "replicas": replicas, "options": options}
+    judge = {
+        "engine": "scripted_judge:ScriptedJudge",
+        "concurrency": concurrency,
+        "replicas": replicas,
+        "options": options,
+    }
     rows = triplets(220 * kills)  # at this pace they last as long as the kills do; then the pace goes up
     job = write_job(folder, rows, judge)
     pace.write_text("0")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coigw_judge.rubric import Rubric
+from coigw_judge.prompting.rubric import Rubric
 
 
 class Exact:
@@ -31,21 +31,31 @@ class Exact:
         with self._torch.no_grad():
             return self._model(self._torch.tensor([ids])).logits[0, -1]
 
-    def odds(self, prompt: Sequence[int], reply: Sequence[int], rubric: Rubric, key: str) -> tuple[dict[int, float], float]:
+    def odds(
+        self, prompt: Sequence[int], reply: Sequence[int], rubric: Rubric, key: str
+    ) -> tuple[dict[int, float], float]:
         """P(value) at the place of a dimension's score in a reply; and how much of it begins with a token of several."""
         text = self._tokenizer.decode(list(reply), skip_special_tokens=False)
         own = text[text.rfind("</think>") + 1 :]
-        told = re.search(rf'"{key}":(?:\{{"reason":"(?:[^"\\]|\\.)*","score":)?(\d+)(\}}?(?:\}}|,"\w+":(?:\{{"\w+":"|"|)))', own)
+        told = re.search(
+            rf'"{key}":(?:\{{"reason":"(?:[^"\\]|\\.)*","score":)?(\d+)(\}}?(?:\}}|,"\w+":(?:\{{"\w+":"|"|)))', own
+        )
         assert told is not None, own
         begin = len(text) - len(own) + told.start(1)
-        before = next(n for n in range(len(reply)) if len(self._tokenizer.decode(list(reply[:n]), skip_special_tokens=False)) == begin)
+        before = next(
+            n
+            for n in range(len(reply))
+            if len(self._tokenizer.decode(list(reply[:n]), skip_special_tokens=False)) == begin
+        )
         values = [str(value) for value in rubric.scale.values()]
         odds: dict[int, float] = defaultdict(float)
         at_once = self._go([*prompt, *reply[:before]], "", 1.0, values, told[2], odds)
         assert abs(sum(odds.values()) - 1) < 1e-4
         return dict(odds), 1 - at_once
 
-    def _go(self, ids: list[int], begun: str, p: float, values: list[str], behind: str, odds: dict[int, float]) -> float:
+    def _go(
+        self, ids: list[int], begun: str, p: float, values: list[str], behind: str, odds: dict[int, float]
+    ) -> float:
         """Share p out among all tokens that may come next, and follow each until it is a value; returns how much of p
         is one at once."""
         may_stand = [value[len(begun) :] + behind for value in values if value.startswith(begun)]

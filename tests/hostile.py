@@ -58,7 +58,9 @@ def line(raw: str | bytes) -> Callable[[str], bytes]:
 
 
 def coded(encoding: str, mark: bytes = b"") -> Callable[[str], bytes]:
-    return lambda text: mark + jsonl({"answer": f"{text}，写旧物与光阴"}, {"answer": f"{text}，写雨夜"}, encoding=encoding)
+    return lambda text: (
+        mark + jsonl({"answer": f"{text}，写旧物与光阴"}, {"answer": f"{text}，写雨夜"}, encoding=encoding)
+    )
 
 
 def csv(*rows: str, encoding: str = "utf-8", header: str = "id,answer") -> Callable[[str], bytes]:
@@ -68,7 +70,9 @@ def csv(*rows: str, encoding: str = "utf-8", header: str = "id,answer") -> Calla
 
 def parquet(*arrays: tuple[str, Callable[[str], Any]], **options: Any) -> Callable[[str], bytes]:
     def make(text: str) -> bytes:
-        table = pa.Table.from_arrays([pa.array([]) if (a := f(text)) is None else a for _, f in arrays], [n for n, _ in arrays])
+        table = pa.Table.from_arrays(
+            [pa.array([]) if (a := f(text)) is None else a for _, f in arrays], [n for n, _ in arrays]
+        )
         sink = io.BytesIO()
         pq.write_table(table, sink, **options)
         return sink.getvalue()
@@ -118,10 +122,17 @@ def broken_group(name: str) -> Callable[[str], bytes]:
 
     def make(text: str) -> bytes:
         texts = [f"{text}{n}" for n in range(4)]
-        whole = parquet(("answer", lambda _: pa.array(texts)), ("tags", lambda _: pa.array(texts)), row_group_size=2, use_dictionary=False)
+        whole = parquet(
+            ("answer", lambda _: pa.array(texts)),
+            ("tags", lambda _: pa.array(texts)),
+            row_group_size=2,
+            use_dictionary=False,
+        )
         data = bytearray(whole(text))
         chunk = pq.read_metadata(io.BytesIO(bytes(data))).row_group(1).column(("answer", "tags").index(name))
-        data[chunk.data_page_offset : chunk.data_page_offset + chunk.total_compressed_size] = bytes(chunk.total_compressed_size)
+        data[chunk.data_page_offset : chunk.data_page_offset + chunk.total_compressed_size] = bytes(
+            chunk.total_compressed_size
+        )
         return bytes(data)
 
     return make

@@ -11,7 +11,7 @@ from itertools import groupby
 
 import ray
 
-from coigw_judge.cli import main
+from coigw_judge.cli.main import main
 
 NO_CLUSTER = 75
 """Exit status where Ray did not start: it gives its node 30 s, which a crowded machine may not."""

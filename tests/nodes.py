@@ -100,7 +100,9 @@ class Nodes:
         self._path = {} if path is None else {"PYTHONPATH": path}
         self._started = 0
         self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.head = ready(lambda: self._head(dashboard), lambda: _answers(self.settings["RAY_ADDRESS"]), "the head node")
+        self.head = ready(
+            lambda: self._head(dashboard), lambda: _answers(self.settings["RAY_ADDRESS"]), "the head node"
+        )
         self.worker = self.add()
 
     def _head(self, dashboard: bool) -> psutil.Popen:

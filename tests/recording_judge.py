@@ -18,9 +18,9 @@ import psutil
 import ray
 from scripted_judge import ScriptedJudge
 
-from coigw_judge.ask import Ask
-from coigw_judge.judge_config import JudgeConfig
-from coigw_judge.judges import Reply
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.prompting.request import Ask
 
 _PATIENCE = 150
 

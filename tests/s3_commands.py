@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.request
 
-from coigw_judge.cli import main
+from coigw_judge.cli.main import main
 from coigw_judge.pipeline.cluster import cluster
 
 

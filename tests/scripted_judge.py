@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import coigw_judge
-from coigw_judge.ask import Ask
 from coigw_judge.errors import JudgeUnavailable
-from coigw_judge.judge_config import JudgeConfig
-from coigw_judge.judges import Reply
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.prompting.request import Ask
 
 
 class ScriptedJudge:
@@ -60,7 +60,12 @@ class ScriptedJudge:
             raise RuntimeError(self._options["stillborn"])
         text = "\n".join(ask.prompt.fields)
         poison = self._options.get("poison")
-        if ask.key and poison and poison in text and ("once" not in self._options or _first(Path(self._options["once"]))):
+        if (
+            ask.key
+            and poison
+            and poison in text
+            and ("once" not in self._options or _first(Path(self._options["once"])))
+        ):
             self._dead = self._options.get("words", "the scripted judge died")
         await asyncio.sleep(self._seconds())
         if self._child is not None and self._child.poll() is not None:

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from coigw_judge import links, source
-from coigw_judge.gate import Gate
+from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.hashing import digest
-from coigw_judge.plan import Plan, Subject
-from coigw_judge.reply import Scored, Unscored
-from coigw_judge.rubric import FIELDS, Rubric
-from coigw_judge.scan import Scan, count_duplicates, file_groups, finish, gather, scan_splits
-from coigw_judge.screened import Names
+from coigw_judge.input import splits as source
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.records.record import FIELDS
+from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.scan import copies as links
+from coigw_judge.scan.rows import Scan, count_duplicates, file_groups, finish, gather, scan_splits
+from coigw_judge.scan.screening import Names
 from coigw_judge.screens.config import Screen
-from coigw_judge.spans import ALL
-from coigw_judge.store import Store
+from coigw_judge.storage.hash_ranges import ALL
+from coigw_judge.store.parts import Store
 
 Row = dict[str, Any] | str
 """A row of JSONL, or a line as it is."""

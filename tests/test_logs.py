@@ -16,12 +16,13 @@ from chaos import triplets, write_job
 from nodes import environment
 from small import stable
 
-from coigw_judge import logs, show
-from coigw_judge.ask import Need
-from coigw_judge.cli import main
+from coigw_judge import logs
+from coigw_judge.cli import show
+from coigw_judge.cli.main import main
 from coigw_judge.errors import FixInput
-from coigw_judge.ledger import Case, Ledger, Settled
-from coigw_judge.reply import Scored, Unscored
+from coigw_judge.fill.ledger import Case, Ledger, Settled
+from coigw_judge.prompting.request import Need
+from coigw_judge.replies.outcome import Scored, Unscored
 
 MARK = "月落乌啼霜满天"
 CASE = Case({"answer": stable("文")}, stable("record"), "rows.jsonl:7")
@@ -68,7 +69,9 @@ def test_a_run_logs_its_events_with_ids_and_no_text(tmp_path):
         texts = {path.name: path.read_bytes() for path in Path(short).glob("**/logs/**/worker-*") if path.is_file()}
     written = log.read_bytes()
     for name, text in {**texts, "log.jsonl": written, "the terminal": (done.stdout + done.stderr).encode()}.items():
-        assert MARK.encode() not in text and json.dumps(MARK)[1:-1].encode() not in text, f"{name} holds a record's text"
+        assert MARK.encode() not in text and json.dumps(MARK)[1:-1].encode() not in text, (
+            f"{name} holds a record's text"
+        )
     driver = [json.loads(line) for line in written.splitlines()]
     actor = [json.loads(line) for text in texts.values() for line in text.splitlines() if line.startswith(b'{"time"')]
 
@@ -160,7 +163,9 @@ def test_above_debug_a_line_holds_known_fields_only(lines):
 def test_credentials_in_a_uri_are_not_logged(lines):
     logging.getLogger(logs.ROOT).setLevel(logging.INFO)
     trouble = "s3://key:sec%2Fret@bucket/facts: can not be written; see https://host/a@b"
-    logs.event(logging.getLogger(logs.ROOT), logging.INFO, "tried", folder="s3://key:secret@bucket/runs", trouble=trouble)
+    logs.event(
+        logging.getLogger(logs.ROOT), logging.INFO, "tried", folder="s3://key:secret@bucket/runs", trouble=trouble
+    )
     (line,) = lines()
     assert line["folder"] == "s3://***@bucket/runs"
     assert line["trouble"] == "s3://***@bucket/facts: can not be written; see https://host/a@b"

@@ -44,9 +44,9 @@ def test_they_are_called_as_promised() -> None:
     "statement",
     [
         "import coigw_judge",
-        "import coigw_judge.cli",
-        "import coigw_judge.job, coigw_judge.store, coigw_judge.verdict, coigw_judge.fill, coigw_judge.judges",
-        "import coigw_judge.judges.vllm, coigw_judge.tokens",
+        "import coigw_judge.cli.main",
+        "import coigw_judge.job.job, coigw_judge.store.parts, coigw_judge.select.verdicts, coigw_judge.fill.filler",
+        "import coigw_judge.judges.engines, coigw_judge.judges.vllm.judge, coigw_judge.prompting.tokens",
     ],
 )
 def test_importing_costs_no_engine(statement: str) -> None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from scripted_judge import ScriptedJudge
 
-from coigw_judge.ask import Ask
-from coigw_judge.judges import Reply
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.prompting.request import Ask
 
 
 class WordingJudge(ScriptedJudge):

@@ -12,11 +12,12 @@ from typing import Any
 
 from systems import Texts, rubric_first
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.job.recipe import reply_budget
 from coigw_judge.judges.presets import sampling
-from coigw_judge.recipe import reply_budget
-from coigw_judge.reply import Unscored, parse_reply
-from coigw_judge.rubric import Rubric
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.replies.outcome import Unscored
+from coigw_judge.replies.parse import parse_reply
 
 
 @dataclass(frozen=True, slots=True)

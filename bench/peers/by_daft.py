@@ -11,7 +11,7 @@ from daft.functions.ai import prompt
 from served import MODEL, at_server, by_rubric, openai_arguments
 from systems import Ran
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 
 
 def judge(job: LoadedJob) -> Ran:

@@ -13,7 +13,7 @@ from data_juicer.utils.constant import Fields, StatsKeys
 from served import MODEL, at_server, body, by_rubric
 from systems import Ran
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 
 PROCESSES = 16
 

@@ -15,7 +15,7 @@ from datatrove.pipeline.writers import JsonlWriter
 from served import MODEL, at_server, body
 from systems import Ran
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 
 
 def judge(job: LoadedJob) -> Ran:

@@ -12,7 +12,7 @@ from distilabel.steps.tasks import TextGeneration
 from served import MODEL, at_server, by_rubric, openai_arguments
 from systems import Ran
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 
 
 def judge(job: LoadedJob) -> Ran:

@@ -28,7 +28,7 @@ import workload
 import yaml
 from turns import run_system, turned, workplace
 
-from coigw_judge.job import load_job
+from coigw_judge.job.job import load_job
 
 ROOT = Path(__file__).parents[2]
 SERVED = ("datatrove", "distilabel", "daft", "data-juicer")
@@ -111,7 +111,7 @@ def _early(folder: Path) -> dict[str, Any]:
 
 
 def _scores(store: Path) -> dict[str, list[float]]:
-    from coigw_judge.store import Store
+    from coigw_judge.store.parts import Store
 
     found: dict[str, list[float]] = {}
     for fact in Store(str(store)).read(("scores",)).to_pylist():

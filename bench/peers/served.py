@@ -25,9 +25,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from systems import WARM_UP, Ran
 from turns import environment
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 from coigw_judge.judges.presets import template_arguments
-from coigw_judge.judges.vllm import engine_arguments, model_dir
+from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
 
 MODEL = "judge"
 """The name under which the model is served."""

@@ -16,7 +16,7 @@ from asked import cause, requests, rows, sampled
 from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
 from systems import WARM_UP, Outcome, Ran, counted
 
-from coigw_judge.job import LoadedJob
+from coigw_judge.job.job import LoadedJob
 
 _WARM_UP = "COIGW_PEERS_WARM_UP"
 
@@ -65,7 +65,7 @@ def judge(job: LoadedJob) -> Ran:
     from transformers import AutoTokenizer
 
     from coigw_judge.judges.presets import template_arguments
-    from coigw_judge.judges.vllm import engine_arguments, model_dir
+    from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
 
     records, folder = rows(job), str(model_dir(job.config.judge)[0])
     asked, template = requests(job, records), template_arguments(job.config.judge)

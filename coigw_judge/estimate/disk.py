@@ -18,14 +18,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coigw_judge import scan as scanning
-from coigw_judge.facts import DECIDING_COLUMNS, SCHEMA
+from coigw_judge.decide.plan import Plan
 from coigw_judge.hashing import digest
-from coigw_judge.paths import is_uri
-from coigw_judge.plan import Plan
-from coigw_judge.record import Record, record_digest
-from coigw_judge.rubric import Rubric
-from coigw_judge.verdict import verdict_schema
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.records.record import Record, record_digest
+from coigw_judge.run_folder.verdict_schema import verdict_schema
+from coigw_judge.scan import rows as scanning
+from coigw_judge.storage.paths import is_uri
+from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA
 
 _ENCODED = 300
 

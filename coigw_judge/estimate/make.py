@@ -22,19 +22,21 @@ from typing import Any
 
 import numpy as np
 
-from coigw_judge.estimate import disk, lengths, ordering
-from coigw_judge.estimate.facts import look
-from coigw_judge.estimate.figures import Asked, Estimate
+from coigw_judge.estimate import disk
+from coigw_judge.estimate.ask_order import lengths
+from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.estimate import Asked, Estimate
+from coigw_judge.estimate.history import look
+from coigw_judge.estimate.prompt_tokens import as_shown, block_tokens, instruments, interval, weigh
 from coigw_judge.estimate.sample import packed_bytes
-from coigw_judge.estimate.states import Counts, Inquiry, State, states_of
-from coigw_judge.estimate.time import Rates
-from coigw_judge.estimate.tokens import as_shown, block_tokens, instruments, interval, weigh
-from coigw_judge.judges import Yardstick
-from coigw_judge.judges.layout import replicas
-from coigw_judge.paths import is_uri
-from coigw_judge.recipe import Recipe, make_recipe
-from coigw_judge.record import Record
-from coigw_judge.tokens import Encoder
+from coigw_judge.estimate.sampled_standing import Counts, Inquiry, State, states_of
+from coigw_judge.estimate.speed import Rates
+from coigw_judge.job.recipe import Recipe, make_recipe
+from coigw_judge.judges.gpu_layout import replicas
+from coigw_judge.judges.protocol import Yardstick
+from coigw_judge.prompting.tokens import Encoder
+from coigw_judge.records.record import Record
+from coigw_judge.storage.paths import is_uri
 
 SAMPLE_RECORDS = 2_000
 RUN_SAMPLE = 400

@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coigw_judge import encoding, source
-from coigw_judge.parquet_rows import open_parquet
-from coigw_judge.paths import open_filesystem
-from coigw_judge.record import Record, Unreadable, to_record
-from coigw_judge.scan import Scan
-from coigw_judge.source import File, Row, Split
-from coigw_judge.text_rows import read_head
+from coigw_judge.input import encoding
+from coigw_judge.input import splits as source
+from coigw_judge.input.jsonl_csv import read_head
+from coigw_judge.input.parquet import open_parquet
+from coigw_judge.input.splits import File, Row, Split
+from coigw_judge.records.record import Record, Unreadable, to_record
+from coigw_judge.scan.rows import Scan
+from coigw_judge.storage.paths import open_filesystem
 
 PLACES = 64
 HEAD = 20_000

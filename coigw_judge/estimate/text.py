@@ -5,12 +5,12 @@ Not known here: how anything was estimated.
 
 from collections.abc import Iterator
 
-from coigw_judge.estimate import ordering
-from coigw_judge.estimate.figures import Asked, Estimate
-from coigw_judge.estimate.time import LEAST_SECONDS
-from coigw_judge.progress import clock
-from coigw_judge.rubric import REASON_CHARS
-from coigw_judge.terminal import aligned
+from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.estimate import Asked, Estimate
+from coigw_judge.estimate.speed import LEAST_SECONDS
+from coigw_judge.prompting.rubric import REASON_CHARS
+from coigw_judge.text.terminal import aligned
+from coigw_judge.text.units import clock
 
 _UNKNOWN = "?"
 

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from coigw_judge.errors import FixJob, nearest
-from coigw_judge.judge_config import JudgeConfig
+from coigw_judge.judges.config import JudgeConfig
 
 _GREEDY: Mapping[str, float] = MappingProxyType({"temperature": 0.0})
 _QWEN3_THINKING: Mapping[str, float] = MappingProxyType({"temperature": 0.6, "top_p": 0.95, "top_k": 20})

@@ -1,13 +1,16 @@
 """Scan, fill and select as Ray Data graphs: the only room that knows ray.
 
-    cluster.py   a local cluster or the one that is there, and running plain tasks on it
-    passes.py    scan, survey, select: no judge
-    board.py     what the judge actors tell the driver, and what a restarted one must know
-    judging.py   one replica: the actor that holds an engine
-    filling.py   the graph from splits to the actor pool, and its watch
+    cluster.py       a local cluster, or the one that is there
+    tasks.py         plain functions over a cluster
+    passes.py        scan, survey, select: no judge
+    fill_graph.py    the graph from splits to the actor pool, and its watch
+    actor.py         one replica: the actor that holds an engine
+    coordinator.py   what the judge actors tell the driver, and what a restarted one must know
+    capacity.py      do the replicas fit the cluster?
+    shared_paths.py  do all nodes mean the same by a path?
+    metrics.py       what Prometheus sees
 
-What a stage computes lives in scan.py, fill.py, survey.py and verdict.py.
-Not known here: what a rubric or a gate is, how a judge is prompted.
+What a stage computes lives in scan/, fill/, standing/ and select/.
 """
 
 import os

@@ -3,14 +3,13 @@
 Not known here: what the tasks do.
 """
 
-import json
 import logging
 import os
 import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +17,7 @@ import ray
 import ray.data
 from ray.data import DataContext
 
-from coigw_judge import errors
-from coigw_judge.errors import CoigwError, FixInput, FixStore
+from coigw_judge.errors import FixInput
 
 
 @contextmanager
@@ -141,40 +139,3 @@ def _without_lines(*words: str) -> Iterator[None]:
             for line in held:
                 if not any(word.encode() in line for word in words):
                     os.write(2, line)
-
-
-def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:
-    """Run `task` over items as a Ray Data graph, one task per item; a single one runs here, without Ray.
-
-    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here, and an OSError
-    as FixStore.
-    """
-
-    def guarded(row: dict[str, Any]) -> dict[str, str]:
-        # An exception would be one errored block among many; as a value it keeps its type and message.
-        try:
-            return {"done": json.dumps(task(json.loads(row["item"]))), "error": "", "message": ""}
-        except CoigwError as error:
-            return {"done": "", "error": type(error).__name__, "message": str(error)}
-        except OSError as error:  # a disk, a network, the rights to an object
-            said = f"{' '.join(str(error).split())}; run again once it can be read and written"
-            return {"done": "", "error": FixStore.__name__, "message": said}
-
-    rows = [{"item": json.dumps(item)} for item in items]
-    found = []
-    if len(items) <= 1:
-        done: Any = map(guarded, rows)
-    else:
-        done = ray.data.from_items(rows, override_num_blocks=len(items)).map(guarded, num_cpus=1).iter_rows()
-    for row in done:
-        if row["error"]:
-            raise getattr(errors, row["error"])(row["message"])
-        found.append(json.loads(row["done"]))
-    if len(found) != len(items):
-        raise FixStore(f"{len(items) - len(found)} of {len(items)} tasks failed; Ray's log says why: {_log_folder()}")
-    return found
-
-
-def _log_folder() -> str:
-    node: Any = ray._private.worker._global_node
-    return str(node.get_logs_dir_path()) if node is not None else "the cluster's session folder"

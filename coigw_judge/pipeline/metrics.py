@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
-from coigw_judge.ledger import FLUSH_SECONDS, REQUEST_SECONDS, SCORED
-from coigw_judge.pipeline.board import Look, Report
+from coigw_judge.fill.ledger import FLUSH_SECONDS, REQUEST_SECONDS, SCORED
+from coigw_judge.pipeline.coordinator import Look, Report
 
 PREFIX = "coigw_judge_"
 _RUN = ("run", "job_name")

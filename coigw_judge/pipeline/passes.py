@@ -14,21 +14,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from coigw_judge import compaction, errors, links, source, spans, verdict
-from coigw_judge import scan as scanning
-from coigw_judge import sweep as sweeping
-from coigw_judge.bucket import ROWS_PER_BUCKET, View
 from coigw_judge.errors import FixInput, FixSource
-from coigw_judge.facts import DECIDING_COLUMNS
-from coigw_judge.job import LoadedJob
-from coigw_judge.paths import list_files, open_atomic
-from coigw_judge.pipeline.cluster import run_tasks
-from coigw_judge.scan import Scan
-from coigw_judge.screened import Names
+from coigw_judge.input import splits as source
+from coigw_judge.input.splits import Split
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.pipeline.tasks import run_tasks
+from coigw_judge.run_folder import verdict_schema as verdict_verdict_schema
+from coigw_judge.scan import copies as links
+from coigw_judge.scan import rows as scanning
+from coigw_judge.scan.input_checks import check_columns, excluded_files
+from coigw_judge.scan.rows import Scan
+from coigw_judge.scan.screening import Names
 from coigw_judge.screens.config import Screen
-from coigw_judge.source import Split
-from coigw_judge.store import Part, Store
-from coigw_judge.survey import survey_bucket
+from coigw_judge.select import sweep as sweeping
+from coigw_judge.select import verdicts as verdict
+from coigw_judge.standing.join import ROWS_PER_BUCKET, View
+from coigw_judge.standing.survey import survey_bucket
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage.paths import list_files, open_atomic
+from coigw_judge.store import compaction
+from coigw_judge.store.fact import DECIDING_COLUMNS
+from coigw_judge.store.parts import Part, Store
 
 
 def scan(job: LoadedJob, store: Store) -> Scan:
@@ -95,12 +101,6 @@ def _scan(
         lambda item: scanning.count_duplicates(Store(root), digest, len(groups), spans.span(item["bucket"], buckets)),
     )
     return scanning.finish(store, digest, splits, counts, gathered, sum(duplicates))
-
-
-def excluded_files(job: LoadedJob) -> list[source.File]:
-    """The files of `screen.exclude`. Raises FixSource."""
-    exclude = job.config.screen.exclude
-    return source.list_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
 
 
 def _link(
@@ -183,27 +183,6 @@ def _cut(
     return kept
 
 
-def check_columns(job: LoadedJob, files: list[source.File]) -> None:
-    """Refuse an input that has no column for what the job names. Looks at the first files only."""
-    names: set[str] = set()
-    for file in files[:8]:
-        names.update(source.column_names(file) or ())
-    if not names:
-        return
-    cluster = job.config.screen.cluster_column
-    if cluster and cluster not in names:
-        hint = errors.nearest(cluster, names)
-        raise FixInput(f"{job.path}: screen.cluster_column: {files[0].name} has no column {cluster}{hint}")
-    wanted = {"answer": job.config.input.columns.get("answer", "answer"), **job.config.input.columns}
-    for ours, theirs in wanted.items():
-        if theirs not in names:
-            hint = errors.nearest(theirs, names)
-            raise FixInput(
-                f"{job.path}: input.columns.{ours}: {files[0].name} has no column {theirs}{hint}; "
-                f"it has {', '.join(sorted(names)[:12])}; write `columns: {{{ours}: <theirs>}}`"
-            )
-
-
 @dataclass(frozen=True, slots=True)
 class Open:
     """What is still to ask: how many rows of which splits, where their numbers stand, and survey_bucket's counts:
@@ -259,7 +238,7 @@ def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], st
 def select(view: View, folder: str) -> Counter[str]:
     """Decide every row; verdicts go to `folder`. Returns the counts of verdict.decide_bucket, summed."""
     counts: Counter[str] = Counter()
-    with _facts_at_hand(view, (*DECIDING_COLUMNS, *verdict.VERDICT_COLUMNS)) as ready:
+    with _facts_at_hand(view, (*DECIDING_COLUMNS, *verdict_verdict_schema.VERDICT_COLUMNS)) as ready:
         for found in run_tasks(
             [{"bucket": b} for b in range(view.buckets)],
             lambda item: verdict.decide_bucket(ready, item["bucket"], folder),

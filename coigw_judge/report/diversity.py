@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.report.plots import Axis, Lane, lane
+from coigw_judge.report.axes import Axis, Lane, lane
 from coigw_judge.report.tables import Line, Table, line
 
 MEASURES: Mapping[str, str] = {

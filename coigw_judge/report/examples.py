@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
-from coigw_judge import explained, picked, verdict_rows
-from coigw_judge.diff_rows import Run
-from coigw_judge.report.shape import Shape
-from coigw_judge.verdict_rows import batches, scores_of
+from coigw_judge.report.run_columns import Shape
+from coigw_judge.run_folder import explain as explained
+from coigw_judge.run_folder import rows as picked
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.verdicts import batches, scores_of
 
 KINDS: Mapping[str, int] = {
     "near miss": 60,

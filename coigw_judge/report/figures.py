@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from coigw_judge.report.shape import Shape
+from coigw_judge.report.run_columns import Shape
 from coigw_judge.report.tally import Group, Tally
 
 WIDTH, HEIGHT, BASE = 300, 110, 92

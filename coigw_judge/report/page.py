@@ -17,16 +17,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from coigw_judge import manifest as manifests
-from coigw_judge.diff_rows import Run, check_group, open_run
-from coigw_judge.paths import open_filesystem, write_atomic
-from coigw_judge.people import calibrate_read
-from coigw_judge.people.drift_and_leaks import NO_PROOF
-from coigw_judge.progress import clock
-from coigw_judge.report import diversity, examples, figures, plots, tally
-from coigw_judge.report.against_people import against_people
-from coigw_judge.report.drift_and_leaks import golden, leaks
-from coigw_judge.report.shape import Shape, shape_of
+from coigw_judge.people.calibration import file as calibrate_read
+from coigw_judge.people.quality.text import NO_PROOF
+from coigw_judge.report import axes as plots
+from coigw_judge.report import diversity, examples, figures, tally
+from coigw_judge.report.people import against_people, golden, leaks
+from coigw_judge.report.run_columns import Shape, shape_of
+from coigw_judge.run_folder import manifest as manifests
+from coigw_judge.run_folder.folder import Run, check_group, open_run
+from coigw_judge.storage.paths import open_filesystem, write_atomic
+from coigw_judge.text.units import clock
 
 NAME = "report.html"
 SHOWN_CHARS = 4_000

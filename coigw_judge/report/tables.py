@@ -6,9 +6,9 @@ Not known here: HTML, what a table is about.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coigw_judge.people.agreement import Estimate
-from coigw_judge.people.calibrate_text import WARNING
-from coigw_judge.report.plots import Axis, Lane
+from coigw_judge.people.calibration.agreement import Estimate
+from coigw_judge.people.calibration.text import WARNING
+from coigw_judge.report.axes import Axis, Lane
 
 MOST_LINES = 40
 """Lines of a table whose length the data decide."""

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.diff_rows import Run
 from coigw_judge.report.diversity import MEASURES, Diversity
-from coigw_judge.report.shape import Shape
-from coigw_judge.verdict_rows import batches, scores_of
+from coigw_judge.report.run_columns import Shape
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.verdicts import batches, scores_of
 
 MOST_GROUPS = 5_000
 """Values of a column that are counted apart."""

@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from coigw_judge.record import Record
+from coigw_judge.records.record import Record
+from coigw_judge.screens.boilerplate_lines import boilerplate
 from coigw_judge.screens.characters import HAN, LETTER, LOOKED_AT, Characters, characters
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.dates import published
-from coigw_judge.screens.diversity import mattr, ttr, words
-from coigw_judge.screens.encoding import damage
 from coigw_judge.screens.engagement import count
-from coigw_judge.screens.lines import boilerplate
+from coigw_judge.screens.injection.detect import suspected as suspected_in
+from coigw_judge.screens.lexical_diversity import mattr, ttr, words
+from coigw_judge.screens.mojibake import damage
 from coigw_judge.screens.repetition import repeated
 
 SUSPECTED = "injection_suspected"
@@ -75,7 +76,7 @@ class Screens:
         """Look at a record; `row` is as it was read, for what is no text, and `columns` maps our names to its own."""
         day = published(row.get(columns.get("published_at", "published_at")))
         answer = record.texts["answer"][:LOOKED_AT]
-        suspected = record.suspected()
+        suspected = suspected_in(record.texts)
         findings = [*self.dated(day), *self._texts(record, answer), *self._engaged(record.genre, row, columns)]
         if suspected and not self.is_exempt("injection", record.genre):
             findings.append(Finding("injection", f"addresses the judge: {suspected}"))

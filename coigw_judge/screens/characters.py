@@ -9,7 +9,7 @@ from functools import cache
 
 import numpy as np
 
-from coigw_judge.codepoints import COUNT, Codes, codes_of
+from coigw_judge.text.codepoints import COUNT, Codes, codes_of
 
 OTHER, BLANK, HAN, LETTER, NUMBER, BROKEN, PRIVATE = range(7)
 """Kinds: marks; blanks; Chinese characters; other letters; digits; what no text holds; private use."""

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from coigw_judge import genres
 from coigw_judge.errors import nearest
+from coigw_judge.records import genres
 
 
 def _off(value: object) -> object:

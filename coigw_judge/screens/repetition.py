@@ -9,8 +9,8 @@ Not known here: refrains; genres made of them are exempt (config.py).
 
 import numpy as np
 
-from coigw_judge.codepoints import Codes, text_of
 from coigw_judge.screens.characters import BLANK, Characters
+from coigw_judge.text.codepoints import Codes, text_of
 
 RUN = 10
 """Characters of a run, blanks aside: longer than set phrases and names, shorter than a sentence."""

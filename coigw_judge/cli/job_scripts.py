@@ -1,0 +1,65 @@
+"""What the scripts of jobs/ do: `run` with the job file of a script's own name; and a rescoring, which ends with the
+diff against an earlier run.
+
+Not known here: what a run does.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from coigw_judge.cli import main as cli
+from coigw_judge.storage.paths import resolve
+
+_IDS_SHOWN = 10
+
+
+def run(script: str, arguments: Sequence[str] | None = None) -> int:
+    """`coigw-judge run` with the job file beside `script`; returns the exit status."""
+    parser = _parser(script, "scan, fill, select; print a summary, write a run folder")
+    parser.set_defaults(job=Path(script).with_suffix(".yaml"), command=cli.run)
+    return _obey(parser, script, arguments)
+
+
+def rescore(script: str, arguments: Sequence[str] | None = None) -> int:
+    """The same for a job that was changed; then what that changed since an earlier run."""
+    parser = _parser(script, "run a changed job over what an earlier run judged, and print what changed since")
+    beside = Path(script).with_suffix(".yaml")
+    parser.add_argument("--job", type=Path, default=beside, help=f"the job file (default: {beside.name} beside this)")
+    parser.add_argument(
+        "--against",
+        metavar="RUN",
+        help="the earlier run folder (default: the newest complete one in --out that was given the same input paths)",
+    )
+    parser.set_defaults(command=_rescore)
+    return _obey(parser, script, arguments)
+
+
+def _parser(script: str, text: str) -> argparse.ArgumentParser:
+    name = Path(script)
+    parser = argparse.ArgumentParser(prog=f"python jobs/{name.name}", description=f"{name.stem}: {text}.")
+    cli.add_job_options(parser, fills=True, selects=True)
+    return parser
+
+
+def _obey(parser: argparse.ArgumentParser, script: str, arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    return cli.obey(parser.parse_args(given), again=["python", script, *given])
+
+
+def _rescore(options: argparse.Namespace) -> int:
+    from coigw_judge.diff import compare as diff
+    from coigw_judge.diff import text as diff_text
+    from coigw_judge.run import earlier_run as earlier
+    from coigw_judge.run_folder import folder as diff_rows
+
+    job = cli.load(options)
+    against = None if options.against is None else resolve(options.against, Path.cwd())
+    before = against or earlier.run_over_same_input(job)
+    diff_rows.open_run(before)  # a run that can not be compared is told before anything is asked
+    manifest, folder = cli.whole_run(job, options)
+    status = cli.report(manifest, folder)
+    if manifest["rows_in"]:
+        print(f"\n{diff_text.as_text(diff.compare((before, folder), ids=_IDS_SHOWN), _IDS_SHOWN)}")
+    return status

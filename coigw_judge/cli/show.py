@@ -1,0 +1,194 @@
+"""`coigw-judge show`: one record of a run, for a person: texts, scores with reasons, the decision, raw replies.
+
+Not known here: anything about the other records.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from coigw_judge.errors import FixStore
+from coigw_judge.records.record import Record, record_digest
+from coigw_judge.run_folder import explain as explained
+from coigw_judge.run_folder import folder as diff_rows
+from coigw_judge.run_folder import manifest as manifests
+from coigw_judge.run_folder import rows as picked
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.storage.hash_ranges import around
+from coigw_judge.store.parts import Store
+from coigw_judge.text.terminal import columns, fold, one_line, printable, sentence
+
+_RAW_COLUMNS = (
+    "rubric",
+    "rubric_fingerprint",
+    "judge_fingerprint",
+    "raw",
+    "cause",
+    "finish_reason",
+    "attempt",
+    "flags",
+    "sample",
+    "record",
+)
+_WIDEST = 100
+_SETTLED = {
+    "screened": "A screen settled this row before the judge was asked.",
+    "duplicate": "Another row with the same texts stands for this one; the judge was not asked.",
+    "unreadable": "This row is no record; the judge was not asked.",
+    "pending": "The gate can not decide yet: a score that it needs was not asked. `fill`, then `select`.",
+    "unscored": "The gate can not decide: the judge gave no score. This says nothing about the text.",
+}
+
+
+def find(run: str, row: str) -> dict[str, Any]:
+    """A row's verdict, what screens said, thresholds, texts and raw replies.
+
+    Raises FixStore where the run has no such row.
+    """
+    opened = diff_rows.open_run(run)
+    verdict = _verdict(opened, row)
+    place = (verdict["file"], verdict["position"])
+    texts = picked.records(opened.manifest, [place])[place]
+    replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
+    rubrics, _ = verdict_rows.known_rubrics(opened)
+    return {
+        "verdict": verdict,
+        "screens": [asdict(hit) for hit in explained.hits(opened, verdict)],
+        "gate": [asdict(test) for test in explained.tests(opened, verdict)],
+        "texts": dict(texts.texts) if isinstance(texts, Record) else {},
+        "missing": "" if isinstance(texts, Record) else texts,
+        "changed": isinstance(texts, Record) and _changed(texts, verdict),
+        "titles": {f"{rubric.name}.{item.key}": item.title for rubric in rubrics for item in rubric.items},
+        "replies": replies,
+        "judge": opened.manifest["judge"],
+    }
+
+
+def _verdict(run: Run, row: str) -> dict[str, Any]:
+    for column in ("row_id", "id"):
+        found = verdict_rows.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
+        if found:
+            return found[0]
+    raise FixStore(
+        f"{run.folder}: has no row {row}; a row_id is a file of the input and a position, as verdicts/ lists them"
+    )
+
+
+def _changed(record: Record, verdict: Mapping[str, Any]) -> bool:
+    judged = verdict.get("record")
+    return judged is not None and record_digest(record.digests()).hex() != judged
+
+
+def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:
+    """What the judge said of these texts under the run's rubrics and judge, one entry per rubric."""
+    pairs = [(rubric, manifest["judge"]["fingerprint"]) for rubric in manifest["rubrics"].values()]
+    digests = record.digests()
+    identity = record_digest(digests)
+    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
+    return [
+        {name: row[name] for name in ("rubric", "sample", "raw", "cause", "finish_reason", "attempt", "flags")}
+        for row in sorted(table.to_pylist(), key=lambda row: row["sample"])
+        if row["record"] == identity
+    ]
+
+
+# As text
+
+
+def as_text(found: Mapping[str, Any], width: int | None = None) -> str:
+    """For a terminal; lines are folded by the width that characters take there (default: the terminal's)."""
+    width = max(30, min(_WIDEST, width or shutil.get_terminal_size().columns))
+    parts = [_head(found, width), _screen_lines(found, width), _gate_lines(found)]
+    for name, text in found["texts"].items():
+        parts.append([f"== {name} ({len(text):,} characters)", *fold(printable(text), width)])
+    if found["missing"]:
+        parts.append(sentence(one_line(found["missing"]), width, ""))
+    parts += [["== scores", *_score_lines(found, width)], *_notes(found, width), *_raw(found, width)]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def _head(found: Mapping[str, Any], width: int) -> list[str]:
+    verdict = found["verdict"]
+    lines = [one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
+    lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
+    if verdict["decision"] in _SETTLED:
+        lines += sentence(_SETTLED[verdict["decision"]], width)
+    lines += [f"  - {one_line(reason)}" for reason in verdict["reasons"] or []]
+    lines += [f"  flag: {one_line(flag)}" for flag in verdict["flags"] or []]
+    if found["changed"]:
+        lines += sentence("! the input has other texts at this place now than those that were judged", width)
+    if found["judge"]["meaningless"]:
+        lines += sentence(f"! {manifests.MEANINGLESS}", width)
+    return lines
+
+
+def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
+    lines = []
+    for hit in found["screens"]:
+        lines += sentence(one_line(f"{hit['screen']} ({hit['action']}): {hit['text']}"), width)
+    return ["== screens", *lines] if lines else []
+
+
+def _gate_lines(found: Mapping[str, Any]) -> list[str]:
+    if not found["gate"]:
+        return []
+    rows = []
+    for test in found["gate"]:
+        least = {True: "must be yes", None: ""}.get(test["least"], "at least " + _shown(test["least"]))
+        met = test["met"] + (f" ({test['why']})" if test["why"] else "")
+        title = found["titles"].get(test["item"], "")
+        rows.append([test["item"], title, _shown(test["value"]), least, "" if met == "no threshold" else met])
+    rows = [[*row[:2], " " * (4 - len(row[2])) + row[2], *row[3:]] for row in rows]
+    return ["== gate", *columns(rows, left=5, most=60)]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else one_line(str(value))
+
+
+def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
+    verdict, lines = found["verdict"], []
+    for name, value in verdict.items():
+        if "." not in name or value is None:
+            continue
+        title = found["titles"].get(name, "")
+        expected = (verdict.get("expected") or {}).get(name)
+        shown = _shown(value) + (f" (expected {expected:.2f})" if expected is not None else "") + _apart(verdict, name)
+        lines.append(f"{name} {title}: {shown}" if title else f"{name}: {shown}")
+        reason = verdict["judge_reasons"].get(name)
+        if reason:
+            lines += ["  " + line for line in fold(printable(reason), width - 2)]
+    for kind, word in (("asked", "asked"), ("skipped", "not asked"), ("not_applicable", "does not apply")):
+        if verdict[kind]:
+            lines += sentence(f"{word}: {one_line(', '.join(verdict[kind]))}", width, "")
+    return lines or ["none"]
+
+
+def _apart(verdict: Mapping[str, Any], name: str) -> str:
+    """How far several samples lie apart; nothing where there is one."""
+    spread = (verdict.get("spread") or {}).get(name)
+    return "" if spread is None else f" (of up to {verdict['samples']} samples, {spread:g} apart)"
+
+
+def _notes(found: Mapping[str, Any], width: int) -> list[list[str]]:
+    notes = found["verdict"]["notes"]
+    return [
+        [one_line(f"== {name} {found['titles'].get(name, '')}").rstrip(), *fold(printable(text), width)]
+        for name, text in notes.items()
+    ]
+
+
+def _raw(found: Mapping[str, Any], width: int) -> list[list[str]]:
+    parts = []
+    for reply in found["replies"]:
+        state = ", ".join((reply["cause"] or "scored", str(reply["finish_reason"]), *(reply["flags"] or ())))
+        which = f" sample {reply['sample']}" if reply["sample"] else ""
+        title = f"== raw reply: {reply['rubric']}{which} ({one_line(state)})"
+        parts.append([title, *fold(printable(reply["raw"]), width)])
+    return parts

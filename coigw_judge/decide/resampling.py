@@ -1,0 +1,96 @@
+"""More than one sample of a record: who gets them, and what their scores come to (`samples` of a job).
+
+Near a threshold one reply decides by chance; far from it a second one changes nothing. So a record whose first samples
+lie within the review band of a threshold, above or below, is asked `borderline` times in all, every other one `count`
+times. Sample 0 is drawn as the job says; sample 1 is `repeat`'s, which decides nothing; further ones, from 2 on, are
+drawn at a temperature of their own, which is part of their keys.
+The gate then sees the median or the mean of the scores. All else (checks, choices, notes, reasons) stays the first
+sample's, and a further sample that failed is left out: it never makes a record unscored.
+Which samples are due follows from the first ones alone, so it does not move while they are asked.
+Not known here: how requests are made and keyed (plan.py, ask.py), where facts come from.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Literal
+
+from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.scorecard import Scorecard
+from coigw_judge.replies.outcome import Scored, Unscored
+
+Middle = Literal["median", "mean"]
+Others = Mapping[str, Sequence[Scored | Unscored | None]]
+"""Further samples by rubric, in order of their numbers; None for one that was not asked yet."""
+
+FIRST_EXTRA = 2
+"""The number of the first further sample."""
+
+DRAWN_AT = 0.7
+"""Their temperature where the job gives none and its judge answers at 0."""
+
+FLAG = "sampled"
+"""How a fact says that it is a further sample, and how it was drawn: `sampled:temperature 0.7, seed 2000`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """How often records are asked: each `count` times, those near a threshold `borderline` times.
+
+    `dropped`: whether records that the gate drops get their `count` too (without early exit).
+    """
+
+    count: int = 1
+    borderline: int = 1
+    use: Middle = "median"
+    temperature: float = DRAWN_AT
+    dropped: bool = False
+
+    @property
+    def most(self) -> int:
+        """Samples that a record gets at the most, `repeat`'s not counted."""
+        return max(self.count, self.borderline)
+
+    def due(self, card: Scorecard, gate: Gate) -> dict[str, int]:
+        """By rubric how many samples a record is due in all, by the card of its first ones; rubrics with one are left
+        out, and those that give the gate no score. Nothing where a first sample that decides is missing or failed."""
+        decision = card.decide(gate).decision
+        if self.most == 1 or decision == "pending" or (decision == "dropped" and not self.dropped):
+            return {}
+        scored = tuple(card.scores())
+        looked_at = scored if gate.over is None else [name for name in gate.over if name in scored]
+        found = dict.fromkeys(map(_rubric, looked_at), self.count)
+        if self.borderline > self.count and decision in ("kept", "review"):
+            found |= dict.fromkeys(map(_rubric, card.near(gate)), self.borderline)
+        return {rubric: samples for rubric, samples in found.items() if samples > 1}
+
+    def temperature_of(self, sample: int) -> float | None:
+        """What a sample is drawn at; None where the judge's own sampling holds."""
+        return self.temperature if sample >= FIRST_EXTRA else None
+
+
+def further(samples: int) -> range:
+    """The numbers of the further samples, of so many in all."""
+    return range(FIRST_EXTRA, samples + 1)
+
+
+def merged(card: Scorecard, others: Others, use: Middle) -> Scorecard:
+    """The card of the first samples with the scores that all samples come to."""
+    facts = dict(card.facts)
+    count: dict[str, int] = {}
+    spread: dict[str, float] = {}
+    for rubric, further_ones in others.items():
+        first = facts[rubric]
+        scored = [each for each in (first, *further_ones) if isinstance(each, Scored)]
+        if not isinstance(first, Scored) or len(scored) == 1:
+            continue
+        values = {key: [each.scores[key] for each in scored] for key in first.scores}
+        middle = median if use == "median" else fmean
+        facts[rubric] = replace(first, scores={key: float(middle(each)) for key, each in values.items()})
+        spread |= {f"{rubric}.{key}": max(each) - min(each) for key, each in values.items()}
+        count[rubric] = len(scored)
+    return replace(card, facts=facts, samples=count, spread=spread)
+
+
+def _rubric(dimension: str) -> str:
+    return dimension.partition(".")[0]

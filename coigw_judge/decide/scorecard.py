@@ -1,0 +1,122 @@
+"""A scorecard: all that is known of one record, rubric by rubric, and its decision under a gate.
+
+A rubric is not applicable (the record lacks a field it reads), not asked yet, Scored, or Unscored with a
+cause. Only Scored gives numbers. A record whose decision hangs on an Unscored rubric is `unscored`, never bad.
+Not known here: where facts come from, which request comes next (plan.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from coigw_judge.decide.gate import Decision, Gate, Reason, Use
+from coigw_judge.replies.outcome import Scored, Unscored
+
+Final = Literal["kept", "review", "dropped", "pending", "unscored"]
+Action = Literal["accept", "refine", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorecard:
+    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record.
+
+    Where several samples were taken together (samples.py): how many of a rubric were scored, and by `rubric.dimension`
+    how far the highest score lies above the lowest.
+    """
+
+    facts: Mapping[str, Scored | Unscored | None]
+    not_applicable: tuple[str, ...] = ()
+    samples: Mapping[str, int] = field(default_factory=dict)
+    spread: Mapping[str, float] = field(default_factory=dict)
+
+    def scores(self, use: Use = "sampled") -> dict[str, float]:
+        """Every score, as `rubric.dimension`: the sampled ones, or the expected ones.
+
+        Where there is no expected score the sampled one stands in: it is the judge's word too, only coarser. The row
+        then carries the flag `expected_missing` (expected.py).
+        """
+        found = {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+        return found if use == "sampled" else found | self.expected()
+
+    def expected(self) -> dict[str, float]:
+        """Every expected score that there is, as `rubric.dimension`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.expected.items() if v is not None}
+
+    def checks(self) -> dict[str, bool]:
+        """Every check, as `rubric.check`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.checks.items()}
+
+    def choices(self) -> dict[str, str]:
+        """Every choice, as `rubric.choice`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.choices.items()}
+
+    def reasons(self) -> dict[str, str]:
+        """The judge's reasons, as `rubric.item`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.reasons.items()}
+
+    def notes(self) -> dict[str, str]:
+        """The judge's notes, as `rubric.note`."""
+        return {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.notes.items()}
+
+    def asked(self) -> list[str]:
+        """Rubrics that were asked, scored or not."""
+        return [rubric for rubric, fact in self.facts.items() if fact is not None]
+
+    def not_asked(self) -> list[str]:
+        """Rubrics that apply and were not asked."""
+        return [rubric for rubric, fact in self.facts.items() if fact is None]
+
+    def failed(self) -> dict[str, Unscored]:
+        """Rubrics that were asked and gave no score."""
+        return {rubric: fact for rubric, fact in self.facts.items() if isinstance(fact, Unscored)}
+
+    def decide(self, gate: Gate) -> Decision:
+        """The gate's decision on what is known.
+
+        What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
+        as it is; and a record to which nothing of the gate applies has not passed it.
+        """
+        over = self._over(gate)
+        require = tuple(name for name in gate.require if not self._applies_not(name))
+        missing = self._not_applicable_in(gate)
+        if missing and over == () and not require:
+            return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
+        decision = replace(gate, over=over, require=require).decide(self.scores(gate.use), self.checks())
+        if missing and any(reason.kind == "total" for reason in decision.reasons):
+            extra = Reason("not_applicable", f"does not apply: {missing}")
+            return replace(decision, reasons=(*decision.reasons, extra))
+        return decision
+
+    def near(self, gate: Gate) -> tuple[str, ...]:
+        """The dimensions that lie near a threshold of the gate (Gate.near), of those that apply."""
+        return replace(gate, over=self._over(gate)).near(self.scores(gate.use))
+
+    def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
+        """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""
+        decision = self.decide(gate)
+        if not complete:
+            return "pending", decision
+        if decision.decision != "pending":
+            return decision.decision, decision
+        return ("unscored" if self.failed() else "pending"), decision
+
+    def action(self, final: Final) -> Action | None:
+        """What people should do: remove where a check of rubric `removal` failed (paper, 2.3); else refine, accept."""
+        if any(not value for name, value in self.checks().items() if name.startswith("removal.")):
+            return "remove"
+        if final == "kept":
+            return "accept"
+        return "refine" if final == "dropped" else None
+
+    def _scored(self) -> Sequence[tuple[str, Scored]]:
+        return [(rubric, fact) for rubric, fact in self.facts.items() if isinstance(fact, Scored)]
+
+    def _over(self, gate: Gate) -> tuple[str, ...] | None:
+        return None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
+
+    def _applies_not(self, name: str) -> bool:
+        return name.partition(".")[0] in self.not_applicable
+
+    def _not_applicable_in(self, gate: Gate) -> str:
+        named = {name.partition(".")[0] for name in (*(gate.over or ()), *gate.require)}
+        return ", ".join(sorted(named.intersection(self.not_applicable)))

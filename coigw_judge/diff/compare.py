@@ -1,0 +1,106 @@
+"""`coigw-judge diff`: what changed from one run to another, from their two folders alone.
+
+The manifests say what was different about the runs; the verdicts, joined, say what came of it. Beside the flips
+stands the noise floor: what a judge's second answer to the very same request flips, for the share of records that
+a job re-asks (`samples.repeat`). Only flips beyond that say something about a rubric, a model or a gate.
+Not known here: the input, the store, how a decision was made.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+
+from coigw_judge.diff import report as diff_report
+from coigw_judge.diff import rows as diff_rows
+from coigw_judge.diff import tally as diff_tally
+from coigw_judge.diff.tally import SIDES, Counts
+from coigw_judge.errors import FixJob
+from coigw_judge.run_folder import folder as diff_rows_folder
+from coigw_judge.run_folder.folder import Kind, Run
+
+IDS_BOUND = 10_000
+"""The most ids per kind of flip that a report holds; all of them go to a file, if one is wanted."""
+MAX_GROUPS = 10_000
+ROWS_PER_BUCKET = 2_000_000
+
+
+def compare(
+    folders: tuple[str, str],
+    *,
+    by: str = "genre",
+    ids: int = IDS_BOUND,
+    ids_to: Path | None = None,
+    buckets: int | None = None,
+) -> dict[str, Any]:
+    """What changed from run A to run B, as one JSON-able report.
+
+    `by` is a column of the verdicts whose values yields are given for; `ids` bounds how many ids per kind of flip
+    are in the report; `ids_to` is a JSONL file that gets all of them. `buckets` follows from the number of rows.
+    Raises FixStore for a folder that is no run and for runs that share no row, FixJob for `by` and `ids_to`.
+    """
+    runs = (diff_rows_folder.open_run(folders[0]), diff_rows_folder.open_run(folders[1]))
+    diff_rows_folder.check_group(runs, by)
+    items = diff_report.common_items(runs)
+    by_id = all(run.has_ids for run in runs)
+    texts_known = all("record" in run.columns for run in runs)
+    counts: Counts = Counts()
+    kinds: list[pa.Table] = []
+    with ExitStack() as stack:
+        sink = None if ids_to is None else stack.enter_context(_open_sink(ids_to))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coigw-diff-")))
+        for a, b in _pieces(runs, by, items, folder, buckets or _buckets(runs), by_id):
+            joined = diff_tally.join(a, b, by_id=by_id, texts_known=texts_known)
+            counts.update(diff_tally.count(a, b, joined, items))
+            _check_groups(counts, by)
+            found = diff_tally.flips(a, b, joined)
+            kinds = diff_tally.first_flips([*kinds, found], ids)
+            if sink is not None:
+                sink.writelines(json.dumps(flip, ensure_ascii=False) + "\n" for flip in found.to_pylist())
+    return diff_report.build(
+        runs, counts, kinds, by=by, ids=ids, joined_on="id" if by_id else "row_id", texts_known=texts_known
+    )
+
+
+def _buckets(runs: tuple[Run, Run]) -> int:
+    rows = sum(run.rows for run in runs)
+    return min(max(1, -(-rows // ROWS_PER_BUCKET)), diff_rows.MAX_BUCKETS)
+
+
+def _open_sink(path: Path) -> IO[str]:
+    try:
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise FixJob(
+            f"--ids-to {path}: can not be written ({error.strerror}); give a file in a folder that exists"
+        ) from error
+
+
+def _pieces(
+    runs: tuple[Run, Run], by: str, items: Mapping[str, Kind], folder: Path, buckets: int, by_id: bool
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The rows of both runs, bucket by bucket. A run's own scores are read too, for its noise."""
+    batches = []
+    for run in runs:
+        own: dict[str, Kind] = dict.fromkeys(run.items("score"), "score")
+        batches.append(diff_rows.read(run, by, {**own, **items}))
+    if buckets == 1:
+        yield pa.concat_tables(batches[0]), pa.concat_tables(batches[1])
+        return
+    paths = []
+    for side, rows in zip(SIDES, batches, strict=True):
+        (folder / side).mkdir()
+        paths.append(diff_rows.deal(rows, folder / side, buckets, by_id=by_id))
+    for path_a, path_b in zip(*paths, strict=True):
+        yield diff_rows.load(path_a), diff_rows.load(path_b)
+        path_a.unlink()
+        path_b.unlink()
+
+
+def _check_groups(counts: Counts, by: str) -> None:
+    if len({key[3:] for key in counts if key[0] == "by"}) > MAX_GROUPS:
+        raise FixJob(f"--by {by}: has more than {MAX_GROUPS:,} values; group by a column that has fewer")

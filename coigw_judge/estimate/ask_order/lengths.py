@@ -1,0 +1,70 @@
+"""How long requests and replies are on average, piece by piece, so that any order of asks can be added up.
+
+Prompts are measured on sampled records: by the model's tokenizer where it can be had here, else in characters, scaled
+by what the prompts of facts took in tokens. Replies are the means of facts. The common system text is left out: an
+engine has it cached from the first record on. So are whole blocks of the KV cache, which make every ask a bit dearer.
+Not known here: how many records end where (order.py).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from coigw_judge.decide.plan import Plan
+from coigw_judge.estimate.ask_order.cheapest import Lengths
+from coigw_judge.estimate.history import Spent
+from coigw_judge.estimate.speed import Rates
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.prompting.template import delimited
+from coigw_judge.prompting.tokens import Encoder
+from coigw_judge.records.record import Record
+
+_MEASURED = 400
+"""Records whose texts are measured: their mean moves little beyond."""
+
+
+def measure(
+    job: LoadedJob, records: Iterable[Record], spent: Mapping[str, Spent], rates: Rates, encoder: Encoder | None
+) -> Lengths | None:
+    """Mean lengths over sampled records, as they would be shown; None where there are none."""
+    some = list(records)
+    some = some[:: max(1, len(some) // _MEASURED)]
+    count: Callable[[str], int] = len if encoder is None else encoder.count
+    fields = {field for rubric in job.rubrics for field in rubric.fields}
+    sizes = [{f: count(delimited(f, text)) for f, text in record.texts.items() if f in fields} for record in some]
+    frame = len(encoder.frame_ids[2]) if encoder else 0
+    shown, tasks, whole = {}, {}, {}
+    for rubric in job.rubrics:
+        of = [(size, record) for size, record in zip(sizes, some, strict=True) if size.keys() >= set(rubric.reads)]
+        template = job.templates[rubric.name]
+        shown[rubric.name] = [(f, _mean(size.get(f, 0) for size, _ in of)) for f in rubric.fields]
+        asked = [template.task(Plan.guidance(rubric, record.genre)) for _, record in of]
+        tasks[rubric.name] = frame + _mean(map(count, asked))
+        whole[rubric.name] = count(template.system) + tasks[rubric.name] + sum(n for _, n in shown[rubric.name])
+    if not some:
+        return None
+    unit, scale = ("tokens", 1.0) if encoder else _scaled(whole, spent)
+    given = rates.given.prefill is not None and rates.given.decode is not None
+    replies = {rubric.name: spent[rubric.name].generated for rubric in job.rubrics if rubric.name in spent}
+    known = len(replies) == len(job.rubrics)
+    return Lengths(
+        shown={name: [(f, n * scale) for f, n in each] for name, each in shown.items()},
+        tasks={name: n * scale for name, n in tasks.items()},
+        replies=replies if known else {},
+        weight=(rates.given.prefill or 1.0) / (rates.given.decode or 1.0) if given else 1.0,
+        unit=unit,
+        weight_from="given" if given else "assumed",
+        replies_from="facts" if known else "",
+    )
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _scaled(chars: Mapping[str, float], spent: Mapping[str, Spent]) -> tuple[str, float]:
+    """Tokens per character, by the facts' own prompts of these rubrics."""
+    known = [name for name in chars if name in spent and spent[name].prompt and chars[name]]
+    if not known:
+        return "characters", 1.0
+    taken = sum(spent[name].prompt / spent[name].tries for name in known)
+    return "scaled", taken / sum(chars[name] for name in known)

@@ -1,0 +1,132 @@
+"""How many tokens a record's requests take, and how many of them an engine has to prefill.
+
+An ideal prefix cache (judges/prefixes.py) says what is cached: that is what an engine gets whose KV cache holds the
+records at work, when a record's requests are adjacent.
+Not known here: which requests records wait for (states.py), how many there are in all.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from coigw_judge.errors import FixJudge
+from coigw_judge.estimate.estimate import Asked
+from coigw_judge.estimate.sampled_standing import Inquiry, State
+from coigw_judge.job.fingerprints import head_tail, reserve
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.job.recipe import Recipe
+from coigw_judge.judges.engines import encoder_of, yardstick
+from coigw_judge.judges.protocol import Yardstick
+from coigw_judge.judges.vllm.prefix_cache import PrefixCache
+from coigw_judge.prompting.long_text import fit, too_long
+from coigw_judge.prompting.tokens import Encoder
+from coigw_judge.records.record import Record
+
+_DRAWS = 400
+_LEAST_PLACES = 8
+
+# What to measure with
+
+
+def instruments(job: LoadedJob) -> tuple[Yardstick | None, Encoder | None, str]:
+    """The judge's context and its tokenizer, where they can be had without it; or why not."""
+    try:
+        measure = yardstick(job.config.judge)
+    except FixJudge as error:
+        return None, None, str(error)
+    encoder = encoder_of(job.config.judge)
+    return measure, encoder, "only the judge itself has the tokenizer" if encoder is None else ""
+
+
+def as_shown(job: LoadedJob, records: list[Record], measure: Yardstick | None) -> tuple[list[Record], int | None]:
+    """The records as the judge would see them, and how many of them are too long for it (None: not known)."""
+    if measure is None:
+        return records, None
+    if job.config.long_text == "head_tail":
+        policy = head_tail(job, measure)
+        shown = [fit(record.texts, policy, measure.tokens) for record in records]
+        found = [replace(record, texts=each.texts) for record, each in zip(records, shown, strict=True)]
+        return found, sum(bool(each.left_out) for each in shown)
+    rooms = [(rubric, measure.context - reserve(job, rubric, measure)) for rubric in job.all_rubrics]
+    texts = [record.texts for record in records]
+    return records, sum(
+        any(too_long(each, r.fields, room, measure.tokens) for r, room in rooms if each.keys() >= set(r.reads))
+        for each in texts
+    )
+
+
+def block_tokens(job: LoadedJob) -> int:
+    """Tokens of a block of the engine's KV cache; 0 where it keeps none for later requests."""
+    from coigw_judge.judges.vllm.judge import engine_arguments
+
+    arguments = engine_arguments(job.config.judge)
+    return int(arguments.get("block_size") or 16) if arguments.get("enable_prefix_caching", True) else 0
+
+
+@dataclass(slots=True)
+class Sums:
+    """Weighted sums per place and rubric: requests, prompt tokens, cached ones, those cached when asked once more,
+    and requests too long to be sent."""
+
+    values: np.ndarray[Any, np.dtype[np.float64]]
+    names: tuple[str, ...]
+
+    def means(self, drawn: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Per rubric the mean of each but the first, over all places or as often as `drawn` says."""
+        sums = self.values.sum(axis=0) if drawn is None else np.tensordot(drawn, self.values, axes=1)
+        counts = sums[:, :1]
+        return np.asarray(np.divide(sums[:, 1:], counts, out=np.zeros_like(sums[:, 1:]), where=counts > 0))
+
+
+def weigh(
+    inquiry: Inquiry,
+    states: Sequence[State],
+    recipe: Recipe,
+    encoder: Encoder,
+    context: int,
+    *,
+    all_of_them: bool,
+) -> Sums:
+    """Encode what sampled records would be asked, in that order, into an ideal prefix cache."""
+    job, plan = inquiry.job, inquiry.planned.plan
+    rubrics = {rubric.name: (n, rubric) for n, rubric in enumerate(job.all_rubrics)}
+    places = sorted({state.place for state in states})
+    sums = np.zeros((max(1, len(places)), len(rubrics), 5))
+    block = block_tokens(job)
+    cache = PrefixCache(block) if block else None
+    thinking = job.config.judge.thinking_tokens if job.config.judge.thinking else 0
+    for state in states:
+        names = state.applicable if all_of_them else state.waiting
+        chances = inquiry.seen.chances(plan, names, in_full=state.in_full)
+        for name, chance in zip(names, chances, strict=True):
+            n, rubric = rubrics[name]
+            prompt = recipe.templates[name].render(state.shown.texts, plan.guidance(rubric, state.genre))
+            ids = [] if encoder.at_least(prompt) > context else encoder.encode(prompt)
+            long = not ids or len(ids) + recipe.reply_tokens[name] + thinking > context
+            size = 0 if long else len(ids)
+            cached = cache.ask(ids) if cache and not long else 0
+            full = max(0, size - 1) // block * block if block else 0
+            amounts = np.array([1.0, size, cached, full, long])
+            sums[places.index(state.place), n] += state.weight * chance * amounts
+    return Sums(sums, tuple(rubrics))
+
+
+def interval(
+    inquiry: Inquiry, sums: Sums | None, expected: Mapping[str, float], found: Sequence[Asked]
+) -> tuple[float | None, float | None]:
+    """95 of 100 totals of prompt tokens, places drawn anew: rows of one place are alike and are drawn together."""
+    if sums is None or inquiry.sample.whole or len(sums.values) < _LEAST_PLACES:
+        return None, None
+    draws = np.random.default_rng(0).multinomial(
+        len(sums.values), [1 / len(sums.values)] * len(sums.values), size=_DRAWS
+    )
+    tries = np.array([spent.tries if (spent := inquiry.seen.spent.get(name)) else 1.0 for name in sums.names])
+    if inquiry.counts is None:
+        totals = np.tensordot(draws, sums.values[:, :, 1], axes=1) @ tries
+    else:
+        wanted = np.array([each.requests for each in found]) * tries
+        totals = np.array([sums.means(drawn)[:, 0] @ wanted for drawn in draws])
+    low, high = np.percentile(totals, [2.5, 97.5])
+    return float(low), float(high)

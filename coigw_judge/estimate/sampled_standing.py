@@ -1,0 +1,159 @@
+"""Where sampled records stand: what each of them still waits for, by the facts that the store has of it.
+
+Not known here: tokens, where the sample was drawn.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coigw_judge.decide.plan import Reached, Subject, applies
+from coigw_judge.estimate.history import Seen
+from coigw_judge.estimate.sample import Sample
+from coigw_judge.estimate.speed import Rates
+from coigw_judge.job.fingerprints import Planned
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.records.record import Record, record_digest
+from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.screens.injection.detect import suspected as suspected_in
+from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.store.fact import DECIDING_COLUMNS, earliest, of_pairs, outcomes
+from coigw_judge.store.parts import Part, Store
+
+_LOOKED_UP = 1 << 30
+"""Bytes of facts up to which a run looks its sampled records up in the store; the dry run does always."""
+
+Facts = dict[bytes, Scored | Unscored]
+
+
+@dataclass(slots=True)
+class Counts:
+    """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as survey.py
+    names them), and of records by the rubrics that they wait for; `waiting_full`: of those asked in full."""
+
+    asks: Mapping[str, float]
+    waiting: Mapping[str, float]
+    waiting_again: Mapping[str, float]
+    waiting_further: Mapping[str, float]
+    waiting_full: Mapping[str, float]
+
+
+@dataclass(slots=True, kw_only=True)
+class Inquiry:
+    """What an estimate is made from. `counts` None: the sample tells them, because there is no scan.
+
+    `parts` are the store's, listed once. `share`: what the survey knows of the records that are asked in full (None:
+    there was none). `order`: whether the order of asks is looked into, which a run does afterwards.
+    """
+
+    job: LoadedJob
+    store: Store
+    parts: Sequence[Part]
+    planned: Planned
+    sample: Sample
+    counts: Counts | None
+    rates: Rates
+    gpus: float
+    settled: float | None = None
+    retry: bool = False
+    look_up: bool = True
+    seen: Seen = field(default_factory=Seen)
+    order: bool = False
+    share: InFull | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """A sampled record: its texts as shown, what it waits for, in order, and its genre; whether it is asked in full."""
+
+    shown: Record
+    genre: str | None
+    waiting: tuple[str, ...]
+    applicable: tuple[str, ...]
+    place: int
+    weight: float
+    in_full: bool = False
+
+
+# Where the sampled records stand
+
+
+def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Counts]:
+    """What each sampled record waits for, and those counts scaled to all rows."""
+    plan, sample = inquiry.planned.plan, inquiry.sample
+    subjects = [Subject(record.digests(), record.genre, record.chars) for record in sample.records]
+    facts = _facts_of(inquiry, subjects)
+    asks: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
+    again: Counter[str] = Counter()
+    further: Counter[str] = Counter()
+    full: Counter[str] = Counter()
+    states: list[State] = []
+    before: set[tuple[bytes, str | None]] = set()
+    screen = inquiry.job.config.screen
+    for record, subject, place, weight, cut in zip(
+        sample.records, subjects, sample.places, sample.weights, shown, strict=True
+    ):
+        same = (record_digest(subject.digests), None if screen.duplicate == "drop" else subject.genre)
+        if (sample.whole and same in before) or (screen.injection == "drop" and suspected_in(record.texts)):
+            continue
+        before.add(same)
+        reached = plan.reached(subject, facts)
+        open_ = _waiting(reached, weight, asks)
+        whole = plan.in_full(subject)
+        if open_:
+            (full if whole else waiting)["+".join(open_)] += weight  # type: ignore[assignment]
+        if plan.second(subject, facts):
+            second = [name for name, fact in plan.card_of(subject, facts, 1).facts.items() if fact is None]
+            again["+".join(second)] += weight  # type: ignore[assignment]
+        if several := [need.rubric for need in reached.due if need.key not in facts]:
+            further["+".join(several)] += weight  # type: ignore[assignment]
+        applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
+        states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight, whole))
+    return states, Counts(asks, waiting, again, further, full)
+
+
+def _waiting(reached: Reached, weight: float, asks: Counter[str]) -> tuple[str, ...]:
+    """The rubrics that a record may still be asked; counts them in `asks`."""
+    card, open_ = reached.card, bool(reached.open)
+    for name, fact in card.facts.items():
+        known = fact is not None
+        kinds = {"applies": True, "known": known, "failed": isinstance(fact, Unscored)}
+        kinds |= {"open": not known and open_, "spared": not known and not open_}
+        asks.update({f"{name}.{kind}": weight for kind, there in kinds.items() if there})
+    return tuple(name for name, fact in card.facts.items() if fact is None) if open_ else ()
+
+
+def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
+    """What the store knows of the sampled records."""
+    plan = inquiry.planned.plan
+    if not inquiry.seen.records or not inquiry.look_up:
+        return {}
+    found = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
+    if plan.genre_first() and found:  # only now the other rubrics' requests are known
+        found |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, found).values()})
+    if plan.samples.most > 1 and found:  # only now it is known which records are due further samples
+        found |= _look_up(inquiry, {need.key for subject in subjects for need in plan.reached(subject, found).due})
+    return {key: fact for key, fact in found.items() if not (inquiry.retry and isinstance(fact, Unscored))}
+
+
+def _look_up(inquiry: Inquiry, keys: set[bytes]) -> Facts:
+    """The facts under some keys, part by part: what is held is a part's columns."""
+    store, wanted = inquiry.store, pa.array(sorted(keys), pa.binary(16))
+    pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in inquiry.planned.pairs)
+    found = []
+    for part in inquiry.parts:
+        try:
+            table = of_pairs(store.read_part(part, DECIDING_COLUMNS, pairs), pairs)
+        except FileNotFoundError:
+            continue  # replaced since the listing; what it held counts as open
+        found.append(table.filter(pc.is_in(table["key"], value_set=wanted)))
+    return outcomes(earliest(pa.concat_tables(found).combine_chunks())) if found else {}
+
+
+def may_look_up(parts: Sequence[Part]) -> bool:
+    """Whether a store is so small that looking up sampled records costs a run little."""
+    return sum(part.size for part in parts) <= _LOOKED_UP

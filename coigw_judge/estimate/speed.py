@@ -1,0 +1,147 @@
+"""How long a number of requests takes: rates that the user gives, or that earlier runs of the same judge measured.
+
+A given rate is what one replica prefills and what it decodes, in tokens per second; the two are added up. A run
+measures only their sum, so its rate is requests' tokens (prefilled and generated) per second and replica, and it holds
+for jobs of about the same mix. There is no table of rates per GPU here: without either, time is not known.
+
+    <store>/rates/<run>.json      what one fill took, by judge fingerprint
+
+Not known here: where tokens are counted, what a GPU costs but for the price that the user gives.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from coigw_judge.errors import FixJob, FixStore
+from coigw_judge.job.job import EstimateConfig
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.storage.paths import list_files, write_atomic
+from coigw_judge.store.parts import Store
+
+_RUNS = 50
+LEAST_SECONDS = 30.0
+"""A fill shorter than this mostly measures its own start and end; it is used where there is none better, and said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One fill: `seconds` without the judge's start, which took `startup`; `prefilled` tokens were not cached."""
+
+    run: str
+    judge: str
+    device: str
+    replicas: int
+    gpus: float
+    seconds: float
+    startup: float
+    requests: int
+    prefilled: int
+    generated: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Prefilled and generated tokens per second and replica; 0 where the judge counts none."""
+        return (self.prefilled + self.generated) / self.seconds / self.replicas
+
+    @property
+    def requests_per_second(self) -> float:
+        """Requests per second and replica."""
+        return self.requests / self.seconds / self.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What time rests on: `given` by the user, else `measured`, else nothing."""
+
+    given: EstimateConfig
+    measured: Measured | None = None
+
+    @property
+    def source(self) -> str:
+        """given, measured or unknown."""
+        if self.given.prefill is not None:
+            return "given"
+        return "unknown" if self.measured is None else "measured"
+
+    def seconds(self, requests: float, prefilled: float | None, generated: float | None) -> float | None:
+        """Seconds that one replica takes, without its start. None where that is not known."""
+        if not requests:
+            return 0.0
+        known = prefilled is not None and generated is not None
+        if self.given.prefill is not None and self.given.decode is not None:
+            if prefilled is None or generated is None:
+                return None
+            return prefilled / self.given.prefill + generated / self.given.decode
+        if self.measured is None:
+            return None
+        if known and self.measured.tokens_per_second:
+            return ((prefilled or 0.0) + (generated or 0.0)) / self.measured.tokens_per_second
+        return requests / self.measured.requests_per_second
+
+
+def parse_rate(text: str) -> dict[str, float]:
+    """`prefill=12000,decode=2500` as numbers. Raises FixJob."""
+    wrong = f"--rate {text}: write prefill=TOKENS,decode=TOKENS, each per second and replica"
+    found: dict[str, float] = {}
+    for piece in text.split(","):
+        name, equals, number = piece.strip().partition("=")
+        if name not in ("prefill", "decode") or not equals or name in found:
+            raise FixJob(wrong)
+        try:
+            found[name] = float(number.replace("_", ""))
+        except ValueError as error:
+            raise FixJob(wrong) from error
+    if len(found) != 2:
+        raise FixJob(wrong)
+    return found
+
+
+def keep(store: Store, measured: Measured) -> None:
+    """Write down what a fill took."""
+    data = json.dumps(asdict(measured), ensure_ascii=False, indent=1).encode()
+    write_atomic(store.filesystem, store.path("rates", f"{measured.run}.json"), data)
+
+
+def recall(store: Store, judge: str, gpus: float) -> Measured | None:
+    """The best measured fill of a judge on replicas of so many GPUs: the largest of the last ones."""
+    found = []
+    newest = sorted(list_files(store.filesystem, store.path("rates"), ".json"), key=_moment, reverse=True)
+    for path in newest[:_RUNS]:
+        try:
+            with store.filesystem.open_input_stream(path) as stream:
+                measured = Measured(**json.loads(stream.read()))
+        except FileNotFoundError:
+            continue
+        except (ValueError, TypeError) as error:
+            raise FixStore(f"{path}: is no measured rate ({error}); delete it, the next fill measures again") from error
+        if measured.judge == judge and measured.gpus == gpus:
+            found.append(measured)
+    return max(found, key=lambda each: each.requests, default=None)
+
+
+def _moment(path: str) -> str:
+    """The date in a run's name, by which names sort."""
+    return "-".join(path.rpartition("/")[2].removesuffix(".json").split("-")[-3:])
+
+
+def of_fill(
+    run: str, judge: str, device: str, gpus: float, config: JudgeConfig, seconds: Mapping[str, float],
+    tally: Mapping[str, float],
+) -> Measured | None:  # fmt: skip
+    """What a fill that is over took; None where it tells nothing: nothing was asked, or replicas came and went."""
+    made = int(tally.get("asks.made", 0))
+    if not made or seconds.get("fill", 0.0) <= 0 or not isinstance(config.replicas, int):
+        return None
+    return Measured(
+        run=run,
+        judge=judge,
+        device=device,
+        replicas=config.replicas,
+        gpus=gpus,
+        seconds=round(seconds["fill"], 3),
+        startup=round(seconds.get("startup", 0.0), 3),
+        requests=made,
+        prefilled=int(tally.get("tokens.prompt", 0) - tally.get("tokens.cached", 0)),
+        generated=int(tally.get("tokens.generated", 0)),
+    )

@@ -1,0 +1,114 @@
+"""Judge, Reply, Identity: all the package knows of a judge."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+from coigw_judge.prompting.request import Ask
+from coigw_judge.replies.outcome import Cause
+
+Missing = Literal[
+    "not_whole",  # the scale has values that are no whole numbers
+    "not_found",  # the number's place in the reply can not be told: it is no strict JSON, or its tokens do not spell it
+    "crosses",  # a token holds the number's first byte and what stands before it
+    "cut_off",  # too much of the probability lies on tokens that are not listed
+    "probe_failed",  # what follows a first digit was asked for, and no answer came
+    "too_many_probes",  # a wide scale: too many beginnings are likely
+    "out_of_range",  # a judge of the user's own gave a number off the scale
+    "not_given",  # the judge gave none
+]
+"""Why there is no expected score."""
+
+
+PROTOCOL = 1
+"""Counts changes of this package that change what a judge is sent; it is part of every fingerprint."""
+
+
+TURN_TOKENS = 64
+"""What a chat template that a server keeps to itself is taken to add to a request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
+
+    Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
+    `shareable_tokens` are those that an ideal prefix cache would have had (judges/prefixes.py); None: not known.
+    """
+
+    text: str = ""
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    shareable_tokens: int | None = None
+    cause: Cause | None = None
+    detail: str = ""
+    flags: tuple[str, ...] = ()
+    """What the fact must say of how this was asked, beside what the caller knows."""
+    expected: Mapping[str, float | None] = field(default_factory=dict)
+    """Expected scores by dimension, where the ask wants them (token_scores.py)."""
+    expected_missing: Mapping[str, Missing] = field(default_factory=dict)
+    """Why one of them is None."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Answers asks, many at a time. A class of your own is made with its JudgeConfig as the only argument.
+
+    Where `ask.expected` is set its replies should carry `expected`; one that gives none fails the self-test.
+
+    `ask` returns a Reply also where this one request failed. It raises JudgeUnavailable where the engine is gone
+    (it is then replaced) and FixJudge where no request can ever succeed; anything else that it raises counts as the
+    first, and so do judge.timeout seconds in which requests are out and none comes back. `concurrency` is how many
+    requests are worth having in flight.
+    """
+
+    concurrency: int
+
+    async def ask(self, ask: Ask) -> Reply:
+        """Answer one request."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of engine, processes and connections."""
+        ...
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """A judge that can say how long texts are; where it can not, a character counts as a token."""
+
+    context: int | None
+
+    def tokens(self, text: str) -> int:
+        """How many tokens a text takes in a request, at the most."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """How long a judge's requests may be, without starting it: `context` tokens, `frame` of them for the turns."""
+
+    context: int
+    frame: int
+    tokens: Callable[[str], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who a judge is. `fingerprint` covers model, tokenizer, template arguments, sampling and retry policy.
+
+    `meaningless`: its scores say nothing (the embedded judge). `revision`: a hub commit, or a digest of a
+    local model's files, or what the job declares of an endpoint.
+    """
+
+    engine: str
+    model: str
+    revision: str | None
+    fingerprint: str
+    meaningless: bool = False
+
+
+FORMAT = 2
+"""Counts changes of the request's body; part of the judge's fingerprint."""

@@ -1,0 +1,120 @@
+"""The gate against people's accept, and the gate that would send on a wanted share of what they accept.
+
+Not known here: how a sweep works (regate.py), other items than the decision.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from coigw_judge.people.calibration import agreement
+from coigw_judge.people.calibration import cheapest_gate as regate
+from coigw_judge.people.calibration.labelled_records import View
+from coigw_judge.people.labels.read import OVERALL
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.explain import floor
+from coigw_judge.run_folder.folder import Run
+
+DECIDED = ("kept", "review", "dropped")
+RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
+"""Wanted recalls that are always told, so that a person sees what more of it costs."""
+
+
+def against_people(view: View) -> dict[str, Any] | None:
+    """Precision, recall and F1 of the run's decisions against people's; None where nobody decided."""
+    votes = {n: vote for n, r in enumerate(view.records) if (vote := r.accepted(OVERALL, view.options.accept_at))}
+    if not votes:
+        return None
+    decision = {n: view.records[n].verdict["decision"] for n in votes}
+    counted = [n for n in votes if view.options.missing == "dropped" or decision[n] in DECIDED]
+    table: dict[str, dict[str, int]] = defaultdict(lambda: {"accepted": 0, "not_accepted": 0})
+    for n, (accept, _) in votes.items():
+        table[decision[n]]["accepted" if accept else "not_accepted"] += 1
+    groups: dict[str, list[int]] = defaultdict(list)
+    for n in counted:
+        groups[view.group_of(n)].append(n)
+    return {
+        "decided_by_people": len(votes),
+        "ties_counted_as_not_accepted": sum(tied for _, tied in votes.values()),
+        "missing": view.options.missing,
+        "without_decision": dict(Counter(decision[n] for n in votes if decision[n] not in DECIDED)),
+        "decisions": dict(table),
+        "outside_labelled": sum(decision[n] not in ("kept", "review") for n in counted),
+        "kept": _hits(view, counted, votes, decision, ("kept",)),
+        "kept_or_review": _hits(view, counted, votes, decision, ("kept", "review")),
+        "by": {
+            name: _hits(view, places, votes, decision, ("kept",))
+            for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
+        },
+    }
+
+
+def _hits(
+    view: View,
+    places: Sequence[int],
+    votes: Mapping[int, tuple[bool, bool]],
+    decision: Mapping[int, str],
+    passing: tuple[str, ...],
+) -> dict[str, Any]:
+    passed = np.array([float(decision[n] in passing) for n in places])
+    accepted = np.array([float(votes[n][0]) for n in places])
+    found: dict[str, Any] = {"records": len(places), "accepted": int(accepted.sum())}
+    return found | agreement.hits(passed, accepted, view.weights_of(places), view.options.how)
+
+
+def for_recall(
+    view: View, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]
+) -> dict[str, Any] | None:
+    """The choices of regate.py, with what they rest on; None where no labelled record has all scores.
+
+    `tops`: the highest score of each rubric, 10 where it is not known.
+    """
+    if not over:
+        return None
+    rule = _rule(view.run, over, require, tops)
+    table = pa.Table.from_pylist([record.verdict for record in view.records], schema=_schema(view.run, rule))
+    stands = regate.standing(table, rule)
+    votes = [record.accepted(OVERALL, view.options.accept_at) for record in view.records]
+    places = np.array([n for n, vote in enumerate(votes) if vote is not None and stands.known[n]], np.int64)
+    if not len(places):
+        return None
+    costs = regate.Costs()
+    for piece in verdict_rows.batches(view.run, rule.columns):
+        costs.add(regate.standing(piece, rule))
+    labelled = regate.Standing(stands.total[places], stands.least[places], stands.known[places])
+    accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])
+    weights = np.ones(len(places)) if view.weights is None else view.weights[places]
+    wanted = sorted({*RECALLS, *([] if view.options.recall is None else [view.options.recall])})
+    decisions = view.run.manifest["decisions"]
+    return {
+        "labelled": len(places),
+        "left_out_without_scores": sum(vote is not None for vote in votes) - len(places),
+        "rows": costs.rows,
+        "review": {"total": rule.review_total, "each": rule.review_each},
+        "now": decisions["kept"] + decisions["review"],
+        "wanted": view.options.recall,
+        "choices": regate.choose(labelled, accepted, weights, costs, rule, wanted, view.options.how),
+        "frontier": regate.frontier(labelled, accepted, weights, costs),
+    }
+
+
+def _schema(run: Run, rule: regate.Rule) -> pa.Schema:
+    return pa.schema([(name, run.columns[name]) for name in dict.fromkeys(rule.columns)])
+
+
+def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]) -> regate.Rule:
+    gate = run.manifest["gate"]
+    floors = [floor(gate["each"], name) for name in over]
+    return regate.Rule(
+        over=tuple(over),
+        require=tuple(require),
+        total=gate["total"],
+        floors=tuple(floors),
+        tops=tuple(tops.get(name.partition(".")[0], 10.0) for name in over),
+        review_total=gate["review"]["total"],
+        review_each=gate["review"]["each"],
+        expected=verdict_rows.uses_expected(run),
+    )

@@ -1,0 +1,92 @@
+"""What calibrate's figures are made of: the labelled records, their weights, and what the judge said of an item.
+
+Not known here: statistics, where labels come from.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from coigw_judge.people.calibration.agreement import Bootstrap, Floats
+from coigw_judge.people.labels.join import Record
+from coigw_judge.people.labels.read import OVERALL
+from coigw_judge.run_folder.folder import Run
+
+Missing = Literal["excluded", "dropped"]
+_UNJUDGED = {
+    "pending": "pending: the judge was not asked yet",
+    "screened": "screened: settled before the judge",
+    "duplicate": "duplicate: another row stands for it",
+    "unreadable": "unreadable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to calibrate. `recall`: a further wanted recall; `accept_at`: a number that counts as accept."""
+
+    by: str = "genre"
+    round: int | None = None
+    recall: float | None = None
+    accept_at: float | None = None
+    missing: Missing = "excluded"
+    weighted: bool = True
+    how: Bootstrap = field(default_factory=Bootstrap)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The labelled records with all that the figures need. `scores` and `checks`: all items of the run."""
+
+    run: Run
+    scores: tuple[str, ...]
+    checks: tuple[str, ...]
+    records: tuple[Record, ...]
+    weights: Floats | None
+    options: Options
+
+    def weights_of(self, places: Sequence[int]) -> Floats | None:
+        """The weights of some records, None where all weigh alike."""
+        return None if self.weights is None else self.weights[list(places)]
+
+    def group_of(self, n: int) -> str:
+        """The value of a record in the column that figures are grouped by."""
+        value = self.records[n].verdict[self.options.by]
+        return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def judged(record: Record, item: str, scores: Sequence[str], checks: Sequence[str]) -> float | str:
+    """The judge's number for an item, or why there is none.
+
+    `scores` and `checks` are all that the run has. `overall` is the sum that the gate looks at. A rubric is the mean
+    over its dimensions; where it has only checks, 1 if all are true.
+    """
+    verdict = record.verdict
+    if item == OVERALL:
+        values = [verdict["total"]]
+    elif item in scores or item in checks:
+        values = [verdict[item]]
+    else:
+        own = [name for name in scores if name.startswith(f"{item}.")]
+        values = [verdict[name] for name in own or checks if name.startswith(f"{item}.")]
+    if not values or any(value is None for value in values):
+        return _why(verdict, "" if item == OVERALL else item.partition(".")[0])
+    if all(isinstance(value, bool) for value in values):
+        return float(all(values))
+    return math.fsum(values) / len(values)
+
+
+def _why(verdict: Mapping[str, Any], rubric: str) -> str:
+    decision = verdict["decision"]
+    if decision in _UNJUDGED:
+        return _UNJUDGED[decision]
+    if decision == "unscored" and (not rubric or rubric in (verdict["asked"] or ())):
+        return "unscored: the judge failed"
+    if rubric in (verdict["not_applicable"] or ()):
+        return "does not apply"
+    if rubric in (verdict["skipped"] or ()) or (not rubric and verdict["skipped"]):
+        return "not asked: the gate had decided (early exit)"
+    if not rubric:
+        return "no sum: not all scores are known"
+    return "unscored: the judge failed" if rubric in (verdict["asked"] or ()) else "not asked"

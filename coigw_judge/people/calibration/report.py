@@ -1,0 +1,247 @@
+"""`coigw-judge calibrate`: the judge against people, as one JSON-able report.
+
+Of every item that people labelled: how well judge and people agree (agreement.py), the ceiling that people set by
+agreeing with each other, and the same by group. Of the decision: precision, recall and F1 of the run's gate, and the
+gate that reaches a wanted recall at the least review cost (regate.py).
+A judge that gave no number is never a low number: such records are left out of a figure, and the report counts them
+by cause. `missing="dropped"` counts a record without a decision as not kept, in the gate's figures alone.
+Not known here: where labels come from (labels.py, labelled.py), how the report looks (calibrate_text.py).
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from coigw_judge.errors import FixSource
+from coigw_judge.people.calibration import agreement, alpha
+from coigw_judge.people.calibration import gate as calibrate_gate
+from coigw_judge.people.calibration.agreement import Bootstrap, Floats
+from coigw_judge.people.calibration.labelled_records import Options, View, judged
+from coigw_judge.people.labels.join import Joined, Record, join, unknown_items
+from coigw_judge.people.labels.read import OVERALL, VERDICTS, Labels
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.storage.paths import open_filesystem, write_atomic
+
+
+def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
+    """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
+    verdict_rows.check_column(run, options.by, "--by")
+    items = [*run.items("score"), *run.items("check")]
+    over, require = verdict_rows.gate_items(run)
+    columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
+    columns += ["expected"] if verdict_rows.uses_expected(run) else []
+    joined = join(run, labels, columns, options.round)
+    view, unweighted = _weighed(run, joined, options)
+    rubrics, rubrics_note = verdict_rows.known_rubrics(run)
+    scales = {f"{r.name}.{d.key}": r.scale.values() for r in rubrics for d in r.dimensions}
+    scales |= {name: [0, 1] for name in run.items("check")}
+    ranges = {r.name: (r.scale.min, r.scale.max) for r in rubrics if r.dimensions}
+    ranges |= {name: (min(scale), max(scale)) for name, scale in scales.items()}
+    gave = unknown_items(joined, [*items, *run.items("choice"), *(name.partition(".")[0] for name in items)])
+    labelled_items = [item for item in _ordered(joined, items) if item not in gave]
+    if not labelled_items:
+        wrong = ", ".join(f"{item} {hint}".strip() for item, hint in list(gave.items())[:3])
+        raise FixSource(f"the labels are of items that {run.folder} does not score: {wrong}; known: {', '.join(items)}")
+    return {
+        "run": run.folder,
+        "meaningless": run.manifest["judge"]["meaningless"],
+        "records": len(view.records),
+        "labels": joined.labels,
+        "rounds": list(joined.rounds),
+        "annotators": _annotators(view, joined),
+        "left_out": {**joined.left_out, **unweighted},
+        "unknown_items": gave,
+        "blind": _blind(view.records),
+        "weighted": view.weights is not None,
+        "by": options.by,
+        "bootstrap": asdict(options.how),
+        "decisions": dict(Counter(record.verdict["decision"] for record in view.records)),
+        "rubrics": rubrics_note,
+        "items": {item: {"range": ranges.get(item), **_item(view, item, scales.get(item))} for item in labelled_items},
+        "gate": calibrate_gate.against_people(view),
+        "regate": calibrate_gate.for_recall(view, over, require, {r.name: r.scale.max for r in rubrics}),
+    }
+
+
+def write(run: Run, found: Mapping[str, Any], name: str) -> str:
+    """Leave a report in the run folder, for report.html; returns where."""
+    path = f"{run.folder.rstrip('/')}/{name}"
+    filesystem, inner = open_filesystem(path)
+    write_atomic(filesystem, inner, as_json(found).encode())
+    return path
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    """The report as JSON; estimates are objects of value, low, high, n."""
+    return json.dumps(found, ensure_ascii=False, indent=2, default=_plain, allow_nan=False)
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    raise TypeError(type(value).__name__)
+
+
+def _weighed(run: Run, joined: Joined, options: Options) -> tuple[View, dict[str, int]]:
+    """Records with their weights; where some have one, those without are left out, and that is counted."""
+    scores, checks = tuple(run.items("score")), tuple(run.items("check"))
+    with_weight = [record for record in joined.records if record.weight is not None]
+    if not options.weighted or not with_weight:
+        return View(run, scores, checks, joined.records, None, options), {}
+    weights = np.array([record.weight for record in with_weight], np.float64)
+    alike = bool(np.ptp(weights) < 1e-12 * weights.max())
+    without = len(joined.records) - len(with_weight)
+    left_out = {"records without a weight, where others have one (--unweighted takes all)": without} if without else {}
+    return View(run, scores, checks, tuple(with_weight), None if alike else weights, options), left_out
+
+
+def _ordered(joined: Joined, items: Iterable[str]) -> list[str]:
+    given = {item for record in joined.records for item in record.people}
+    known = [OVERALL, *dict.fromkeys(name for item in items for name in (item.partition(".")[0], item))]
+    return [item for item in known if item in given] + sorted(given.difference(known))
+
+
+def _blind(records: Iterable[Record]) -> dict[str, int]:
+    counts = Counter({True: "blind", False: "not_blind", None: "not_said"}[record.blind] for record in records)
+    return {name: counts[name] for name in ("blind", "not_blind", "not_said")}
+
+
+# Items
+
+
+def _item(view: View, item: str, scale: Sequence[float] | None) -> dict[str, Any]:
+    said = [judged(record, item, view.scores, view.checks) for record in view.records]
+    people = [record.number(item) for record in view.records]
+    labelled = [n for n, record in enumerate(view.records) if item in record.people]
+    missing = Counter(said[n] for n in labelled if isinstance(said[n], str))
+    pairs = [n for n in labelled if people[n] is not None and not isinstance(said[n], str)]
+    found: dict[str, Any] = {
+        "labelled": len(labelled),
+        "compared": len(pairs),
+        "judge_missing": dict(missing),
+        "between_annotators": _between(view, item),
+    }
+    votes = {n: vote for n in labelled if (vote := view.records[n].accepted(item)) is not None}
+    if pairs:
+        x, y = _column(said, pairs), _column(people, pairs)
+        weights = view.weights_of(pairs)
+        found |= agreement.correlations(x, y, weights, view.options.how)
+        found["kappa"] = _kappa(x, y, scale, weights, view.options.how)
+        found |= {"by": _by(view, pairs, x, y), "points": _points(x, y, weights)}
+        found["within"] = _within(found["by"])
+    if votes:
+        chosen = [n for n in votes if not isinstance(said[n], str)]
+        accepted = np.array([float(votes[n][0]) for n in chosen])
+        found["auc"] = agreement.auc(_column(said, chosen), accepted, view.weights_of(chosen), view.options.how)
+    return found
+
+
+def _column(values: Sequence[Any], places: Sequence[int]) -> Floats:
+    return np.array([values[n] for n in places], np.float64)
+
+
+def _kappa(x: Floats, y: Floats, scale: Sequence[float] | None, weights: Floats | None, how: Bootstrap) -> Any:
+    """Quadratic kappa over the rubric's scale; people's means are rounded to it. None where they left it."""
+    if scale is None or min(x.min(), y.min()) < min(scale) or max(x.max(), y.max()) > max(scale):
+        return None
+    return agreement.kappa(x, y, np.array(scale, np.float64), weights, how)
+
+
+def _by(view: View, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, dict[str, Any]]:
+    groups: dict[str, list[int]] = defaultdict(list)
+    for at, n in enumerate(pairs):
+        groups[view.group_of(n)].append(at)
+    found = {}
+    for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
+        weights = view.weights_of([pairs[at] for at in places])
+        found[name] = {
+            "compared": len(places),
+            "judge_mean": agreement.mean(x[places], weights, view.options.how),
+            "people_mean": agreement.mean(y[places], weights, view.options.how),
+            **agreement.correlations(x[places], y[places], weights, view.options.how),
+        }
+    return found
+
+
+def _within(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of the groups' correlations, each by its records: what groups alone do not explain."""
+    found: dict[str, Any] = {}
+    for name in ("pearson", "spearman", "kendall"):
+        told = [(each[name].value, each["compared"]) for each in groups.values() if each[name].value is not None]
+        whole = sum(n for _, n in told)
+        found[name] = math.fsum(value * n for value, n in told) / whole if whole else None
+    found["groups"] = sum(each["pearson"].value is not None for each in groups.values())
+    return found
+
+
+def _points(x: Floats, y: Floats, weights: Floats | None) -> list[list[float]]:
+    """The cross table of judge and people: judge's number, people's, records (or weight) with both."""
+    tables = agreement.table(x, y, weights)
+    return [
+        [float(tables.x[k]), float(tables.y[m]), float(tables.weights[0, k, m])]
+        for k, m in np.argwhere(tables.weights[0] > 0)
+    ]
+
+
+def _between(view: View, item: str) -> dict[str, Any]:
+    """Krippendorff's alpha of the annotators: numbers as intervals, decisions as accept > refine > remove."""
+    found: dict[str, Any] = {}
+    names = sorted({name for record in view.records for name in record.people.get(item, {})})
+    for level, wanted in (("interval", float), ("ordinal", str)):
+        values = np.full((len(view.records), len(names)), math.nan)
+        for at, record in enumerate(view.records):
+            for name, value in record.people.get(item, {}).items():
+                if isinstance(value, wanted):
+                    place = float(VERDICTS.index(value)) if isinstance(value, str) else value
+                    values[at, names.index(name)] = place
+        if not np.isnan(values).all():
+            chosen: alpha.Level = "interval" if level == "interval" else "ordinal"
+            found[level] = alpha.alpha(values, chosen, view.weights, view.options.how)
+    return found
+
+
+# Annotators
+
+
+def _annotators(view: View, joined: Joined) -> list[dict[str, Any]]:
+    """Of every annotator: how much, how strict, and how far from the others and from the judge (overall numbers)."""
+    return [_annotator(view, name) for name in joined.annotators]
+
+
+def _annotator(view: View, name: str) -> dict[str, Any]:
+    own = [record for record in view.records if any(name in given for given in record.people.values())]
+    decisions = [str(v) for r in own if isinstance(v := r.people.get(OVERALL, {}).get(name), str)]
+    agreed, shared = 0, 0
+    mine: list[float] = []
+    others: list[float] = []
+    for record in own:
+        for item, given in record.people.items():
+            rest = [value for who, value in given.items() if who != name]
+            value = given.get(name)
+            if value is None or not rest:
+                continue
+            if item == OVERALL and isinstance(value, str):
+                words = [each for each in rest if isinstance(each, str)]
+                shared, agreed = shared + len(words), agreed + sum(each == value for each in words)
+            numbers = [each for each in rest if not isinstance(each, str)]
+            if not isinstance(value, str) and numbers:
+                mine.append(value)
+                others.append(sum(numbers) / len(numbers))
+    rho = agreement.by_scipy("spearman", np.array(mine), np.array(others))
+    return {
+        "annotator": name,
+        "records": len(own),
+        "decided": len(decisions),
+        "yield": decisions.count("accept") / len(decisions) if decisions else None,
+        "same_decision": agreed / shared if shared else None,
+        "shared_decisions": shared,
+        "spearman_with_others": rho if math.isfinite(rho) else None,
+        "shared_numbers": len(mine),
+        "higher_than_others": float(np.mean(np.array(mine) - np.array(others))) if mine else None,
+    }

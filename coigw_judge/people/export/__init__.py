@@ -1,0 +1,1 @@
+"""Rows handed to people: which, in what form, and the accepted corpus."""

@@ -1,0 +1,245 @@
+"""`coigw-judge export`: rows of a run for people, with their texts from the input and the judge's words.
+
+Rows are chosen from the verdicts (chosen.py), then read from the input in its own order (picked.py) and written as they
+come, some thousand at a time, so that a million rows are never held. A row whose texts are no longer those that were
+judged is left out and counted: people would otherwise label something else.
+Not known here: what Label Studio wants (label_studio.py), how rows are chosen.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from coigw_judge.errors import FixJob
+from coigw_judge.input import pick as picked
+from coigw_judge.input import splits as source
+from coigw_judge.input.listing import File, Row
+from coigw_judge.people.export import label_studio
+from coigw_judge.people.export.sample import Chosen
+from coigw_judge.people.labels.join import Joined
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.records.record import Record, Unreadable, record_digest, to_record
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.manifest import configuration
+from coigw_judge.storage.jsonl import json_line
+from coigw_judge.storage.paths import is_uri, open_atomic, open_filesystem
+
+To = Literal["label-studio", "jsonl"]
+REVIEWERS = (2, 4)
+"""People per standard record, and per record that needs special knowledge (paper, 2.3)."""
+_AT_ONCE = 2_000
+_LEFT_OUT = {
+    "gone": "are no longer in the input",
+    "changed": "have other texts in the input now than those that were judged",
+    "unreadable": "can not be read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to write. `special`: (column, value) that tells records which need special knowledge; None: no split."""
+
+    to: To
+    out: str
+    blind: bool = False
+    special: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Written:
+    """Rows written per file, rows left out with the reason, and the fields that any written row has.
+
+    `unsaid`: rows that do not say how many reviewers they need.
+    """
+
+    files: dict[str, int] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
+    fields: set[str] = field(default_factory=lambda: {"answer"})
+    unsaid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A chosen row: its place among the chosen, its verdict, its raw row and record."""
+
+    chosen: Mapping[str, Any]
+    verdict: Mapping[str, Any]
+    raw: Mapping[str, Any]
+    record: Record
+
+
+def write(run: Run, chosen: Chosen, options: Options) -> Written:
+    """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
+    rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
+    tops = {rubric.name: rubric.scale.max for rubric in rubrics}
+    best = sum(tops.get(name.partition(".")[0], 0.0) for name in verdict_rows.gate_items(run)[0])
+    done = Written()
+
+    def as_text(found: Found) -> bytes:
+        done.fields.update(found.record.texts)
+        about = _about(found, chosen, options, run)
+        if options.to == "label-studio":
+            told = label_studio.task(found.record, found.verdict, rubrics, about, best=best, blind=options.blind)
+            return json_line(told)
+        return json_line(_plain_row(found, about, options.blind))
+
+    found = _found(run, chosen, done, _columns(run, options))
+    _stream(found, as_text, options, done)
+    if options.to == "label-studio":
+        _write(f"{_stem(options.out)}.xml", label_studio.config(rubrics, done.fields, blind=options.blind).encode())
+    return done
+
+
+def write_accepted(run: Run, chosen: Chosen, joined: Joined, out: str, accept_at: float | None) -> Written:
+    """The final corpus: of the chosen rows those that people accept, with the input's own columns and nothing else."""
+    votes = {record.row_id: record.accepted(accept_at=accept_at) for record in joined.records}
+    accepted = {row_id for row_id, vote in votes.items() if vote is not None and vote[0]}
+    done = Written()
+    names = chosen.rows["row_id"].to_pylist()
+    for name in names:
+        vote = votes.get(name)
+        done.left_out["that people did not label"] += vote is None
+        done.left_out["that people do not accept"] += vote is not None and not vote[0]
+    kept = chosen.rows.filter(pa.array([name in accepted for name in names], pa.bool_()))
+    found = _found(run, Chosen(kept, {}), done, ["row_id", "record", "file", "position"])
+    _stream(found, lambda each: json_line(dict(each.raw)), Options("jsonl", out), done)
+    return done
+
+
+def special_column(run: Run, told: str) -> tuple[str, str]:
+    """`COLUMN=VALUE`, or a column of truths alone. Raises FixJob where the run has no such column."""
+    column, _, value = told.partition("=")
+    if column not in run.columns:
+        raise FixJob(
+            f"--split reviewers: the verdicts of {run.folder} have no {column}, which says whether a record needs "
+            "special knowledge; name rubric answer_analysis in the job (rubrics, then), or give --special COLUMN=VALUE"
+        )
+    verdict_rows.check_column(run, column, "--special")
+    return column, value or "true"
+
+
+# Reading
+
+
+def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
+    """The run's input as it is listed now, and how its columns are called."""
+    job = configuration(run.manifest)
+    patterns = [pattern if is_uri(pattern) else str(pattern) for pattern in job.input.paths]
+    return source.list_files(patterns, Path(run.manifest["job_file"]).parent, job.input.encoding), job.input.columns
+
+
+def _found(run: Run, chosen: Chosen, done: Written, columns: Sequence[str]) -> Iterator[Found]:
+    """The chosen rows with their texts, in input order."""
+    files, own = files_of(run)
+    places = list(zip(chosen.rows["file"].to_pylist(), chosen.rows["position"].to_pylist(), strict=True))
+    order = picked.in_order(places, files)
+    raw = picked.rows([places[n] for n in order], files)
+    for start in range(0, len(order), _AT_ONCE):
+        piece = order[start : start + _AT_ONCE]
+        own_rows = chosen.rows.take(pa.array(piece)).to_pylist()
+        verdicts = _verdicts(run, own_rows, columns)
+        for row, (_, content) in zip(own_rows, raw, strict=False):
+            verdict = verdicts[row["row_id"]]
+            record = _record(content, own, verdict.get("record"))
+            if isinstance(record, str):
+                done.left_out[f"that {_LEFT_OUT[record]}"] += 1
+            elif isinstance(content, dict):
+                yield Found(row, verdict, content, record)
+
+
+def _record(content: Row | None, own: Mapping[str, str], judged: str | None) -> Record | str:
+    if content is None:
+        return "gone"
+    record = content if isinstance(content, Unreadable) else to_record(content, own)
+    if isinstance(record, Unreadable):
+        return "unreadable"
+    same = judged is None or record_digest(record.digests()).hex() == judged
+    return record if same else "changed"
+
+
+def _verdicts(run: Run, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, dict[str, Any]]:
+    positions = [row["position"] for row in rows]
+    where = ds.field("file").isin(pa.array(sorted({row["file"] for row in rows}), pa.string()))
+    where = where & (ds.field("position") >= min(positions)) & (ds.field("position") <= max(positions))
+    where = where & ds.field("row_id").isin(pa.array([row["row_id"] for row in rows], pa.string()))
+    return {row["row_id"]: row for row in verdict_rows.rows(run, columns, where)}
+
+
+def _columns(run: Run, options: Options) -> list[str]:
+    skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores", "samples", "spread"}
+    return [name for name in run.columns if name not in skipped]
+
+
+# Writing
+
+
+def _about(found: Found, chosen: Chosen, options: Options, run: Run) -> dict[str, Any]:
+    """What a row carries beside its texts. A blind row's weight stands in the sample alone: it tells the decision."""
+    about: dict[str, Any] = {}
+    if chosen.sample is not None:
+        about["sample"] = chosen.sample
+        if not options.blind:
+            about["weight"] = found.chosen["weight"]
+    if options.special is not None:
+        about["reviewers"] = _reviewers(found.verdict, options.special)
+    if not options.blind:
+        about["judge_model"] = run.manifest["judge"]["model"]
+    return about
+
+
+def _reviewers(verdict: Mapping[str, Any], special: tuple[str, str]) -> int:
+    value = verdict[special[0]]
+    shown = str(value).lower() if isinstance(value, bool) else value
+    return REVIEWERS[shown == special[1]]
+
+
+def _plain_row(found: Found, about: Mapping[str, Any], blind: bool) -> dict[str, Any]:
+    """The input's own columns, and ours beside them; ours step aside where the input has one of that name."""
+    ours: dict[str, Any] = {"row_id": found.verdict["row_id"], "blind": blind, **about}
+    if not blind:
+        ours["judge"] = dict(found.verdict)
+    return {**found.raw, **{name if name not in found.raw else f"verdict_{name}": ours[name] for name in ours}}
+
+
+def _stream(found: Iterable[Found], as_text: Callable[[Found], bytes], options: Options, done: Written) -> None:
+    """Write every row to its file; one file, or one per number of reviewers."""
+    many = [] if options.special is None else list(REVIEWERS)
+    paths = {count: f"{_stem(options.out)}-{count}{_suffix(options.out)}" for count in many} or {0: options.out}
+    array = options.to == "label-studio"
+    with ExitStack() as stack:
+        files = {}
+        for count, path in paths.items():
+            filesystem, inner = open_filesystem(path)
+            files[count] = stack.enter_context(open_atomic(filesystem, inner))
+            done.files[path] = 0
+        for each in found:
+            count = 0 if options.special is None else _reviewers(each.verdict, options.special)
+            done.unsaid += options.special is not None and each.verdict[options.special[0]] is None
+            before = (b"[\n" if not done.files[paths[count]] else b",\n") if array else b""
+            files[count].write(before + (as_text(each).rstrip(b"\n") if array else as_text(each)))
+            done.files[paths[count]] += 1
+        for count, path in paths.items():
+            if array:
+                files[count].write(b"\n]\n" if done.files[path] else b"[]\n")
+
+
+def _stem(path: str) -> str:
+    return path.removesuffix(_suffix(path))
+
+
+def _suffix(path: str) -> str:
+    name = path.rsplit("/", 1)[-1]
+    return name[name.rindex(".") :] if "." in name[1:] else ""
+
+
+def _write(path: str, data: bytes) -> None:
+    filesystem, inner = open_filesystem(path)
+    with open_atomic(filesystem, inner) as file:
+        file.write(data)

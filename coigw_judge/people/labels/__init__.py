@@ -1,0 +1,1 @@
+"""What people said, read and laid beside what the judge said."""

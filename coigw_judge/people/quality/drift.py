@@ -1,0 +1,179 @@
+"""Golden records: judged in every run, so that a judge that has moved is noticed.
+
+A run's scores of these records are held against a reference: another run's, or values in a file of labels' layout.
+An item raises the alarm where its mean moved by more than the bound and the interval of the shift excludes 0, or where
+single scores moved by more than the bound beyond what asking the same judge again moves them (`samples.repeat`; the
+noise floor is 0 where the run re-asked nothing, and the report says so). A golden record that lost its score raises it
+too: drift may show as failures first.
+Not known here: what was changed on purpose; a changed rubric moves scores and ought to.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+
+from coigw_judge.errors import FixSource
+from coigw_judge.people.calibration import agreement
+from coigw_judge.people.calibration.agreement import Bootstrap, Estimate
+from coigw_judge.people.labels import read as labels
+from coigw_judge.run_folder import folder as diff_rows
+from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder.folder import Run
+from coigw_judge.storage.paths import open_filesystem
+
+BOUND = 0.5
+"""How far a mean, or single scores beyond noise, may move, in points of the scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One item over the golden records that both sides scored. `noise`: change by re-asking alone, or None."""
+
+    item: str
+    records: int
+    lost: int
+    shift: Estimate
+    change: float | None
+    noise: float | None
+    spearman: float | None
+    alarm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """All items. `missing`: golden records that the run does not have; `changed`: whose texts are not the same."""
+
+    reference: str
+    bound: float
+    records: int
+    missing: int
+    changed: int
+    items: tuple[Moved, ...]
+
+    @property
+    def alarm(self) -> bool:
+        """Whether anything moved too far."""
+        return any(each.alarm for each in self.items)
+
+
+Golden = dict[tuple[str, str], dict[str, float]]
+"""(`row_id` or `id`, its value) -> item -> score."""
+
+
+def check(run: Run, reference: str, bound: float = BOUND, how: Bootstrap | None = None) -> Drift:
+    """Compare a run with a reference. Raises FixSource where they share no golden record."""
+    scores = run.items("score")
+    texts: dict[tuple[str, str], str] = {}
+    if _is_run(reference):
+        golden, texts = _of_run(diff_rows.open_run(reference), scores)
+    else:
+        golden = _of_file(reference)
+    found = _rows(run, golden, scores)
+    if not found:
+        raise FixSource(f"--golden {reference}: none of its {len(golden):,} records is in {run.folder}; judge them too")
+    changed = {key for key, row in found.items() if key in texts and row.get("record") not in (None, texts[key])}
+    noise = _noise(run, scores)
+    items = sorted({item for given in golden.values() for item in given}.intersection(scores))
+    if not items:
+        raise FixSource(f"--golden {reference}: has no item that {run.folder} scores; known: {', '.join(scores)}")
+    kept = {key: row for key, row in found.items() if key not in changed}
+    moved = tuple(_moved(item, golden, kept, noise.get(item), bound, how or Bootstrap()) for item in items)
+    return Drift(reference, bound, len(kept), len(golden) - len(found), len(changed), moved)
+
+
+def _is_run(path: str) -> bool:
+    filesystem, inner = open_filesystem(path)
+    return bool(filesystem.get_file_info(f"{inner.rstrip('/')}/manifest.json").is_file)
+
+
+def _of_file(path: str) -> Golden:
+    golden: Golden = defaultdict(dict)
+    for label in labels.read(path).labels:
+        if not isinstance(label.value, str):
+            key = ("row_id", label.row) if label.row is not None else ("id", label.id or "")
+            golden[key][label.item] = label.value
+    return dict(golden)
+
+
+def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, str], str]]:
+    """A reference run's scores by id; a row without id can not be found again in a run over other files."""
+    own = [name for name in scores if name in run.columns]
+    record = ["record"] if "record" in run.columns else []
+    golden, texts = {}, {}
+    for table in verdict_rows.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
+        for row in table.to_pylist():
+            known = {name: row[name] for name in own if row[name] is not None}
+            if known:
+                golden["id", row["id"]] = known
+                if row.get("record") is not None:
+                    texts["id", row["id"]] = row["record"]
+    return golden, texts
+
+
+def _rows(run: Run, golden: Golden, scores: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    columns = [name for name in ("row_id", "id", "record", "decision") if name in run.columns] + list(scores)
+    named = verdict_rows.named(
+        run, [v for kind, v in golden if kind == "row_id"], [v for kind, v in golden if kind == "id"], columns
+    )
+    found = {}
+    for row in named:
+        for kind in ("row_id", "id"):
+            if (kind, row[kind]) in golden and row["decision"] not in ("duplicate", "unreadable"):
+                found[kind, row[kind]] = row
+    return found
+
+
+def _noise(run: Run, scores: Iterable[str]) -> dict[str, float]:
+    """The mean change of each score where the run asked the same a second time."""
+    if "repeat_scores" not in run.columns:
+        return {}
+    changes: dict[str, list[float]] = defaultdict(list)
+    for table in verdict_rows.batches(run, ["repeat_scores", *scores], ds.field("repeat_scores").is_valid()):
+        for row in verdict_rows.as_rows(table):
+            for item, again in row["repeat_scores"].items():
+                if row.get(item) is not None:
+                    changes[item].append(abs(row[item] - again))
+    return {item: float(np.mean(found)) for item, found in changes.items()}
+
+
+def _moved(
+    item: str,
+    golden: Golden,
+    found: Mapping[tuple[str, str], Mapping[str, Any]],
+    noise: float | None,
+    bound: float,
+    how: Bootstrap,
+) -> Moved:
+    given = [key for key in found if item in golden[key]]
+    both = [key for key in given if found[key][item] is not None]
+    before = np.array([golden[key][item] for key in both], np.float64)
+    now = np.array([found[key][item] for key in both], np.float64)
+    shift = agreement.mean(now - before, None, how)
+    change = float(np.abs(now - before).mean()) if both else None
+    rho = agreement.by_scipy("spearman", before, now)
+    lost = len(given) - len(both)
+    return Moved(
+        item=item,
+        records=len(both),
+        lost=lost,
+        shift=shift,
+        change=change,
+        noise=noise,
+        spearman=rho if math.isfinite(rho) else None,
+        alarm="; ".join(_alarms(shift, change, noise or 0.0, lost, bound)),
+    )
+
+
+def _alarms(shift: Estimate, change: float | None, noise: float, lost: int, bound: float) -> Iterable[str]:
+    if lost:
+        yield f"{lost:,} golden records lost their score"
+    certain = shift.low is not None and shift.high is not None and not shift.low <= 0 <= shift.high
+    if shift.value is not None and abs(shift.value) > bound and certain:
+        yield f"the mean moved by {shift.value:+.2f}"
+    if change is not None and change - noise > bound:
+        yield f"scores moved by {change:.2f} on average, {noise:.2f} of it noise"

@@ -1,0 +1,83 @@
+"""Golden records that moved (drift.py) and leaks by annotator (annotators.py), in words for a terminal and the page.
+
+Not known here: when a move is an alarm, what counts as a leak.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from coigw_judge.people.calibration.text import WARNING, folded, plain, share, shown
+from coigw_judge.people.quality.drift import Drift, Moved
+from coigw_judge.text.terminal import columns, one_line
+
+
+def drift_text(found: Drift) -> str:
+    """What golden records say, for a terminal."""
+    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
+    lines += folded(drift_caveats(found))
+    lines += columns([MOVED_HEADS, *map(moved_cells, found.items)])
+    lines += folded([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
+    if any(each.noise is None for each in found.items):
+        lines += folded([NO_NOISE])
+    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+
+
+MOVED_HEADS = ("item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman")
+
+
+def moved_cells(each: Moved) -> list[str]:
+    """How far one item moved."""
+    figures = map(plain, (each.change, each.noise, each.spearman))
+    return [each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures]
+
+
+NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
+
+
+def drift_caveats(found: Drift) -> list[str]:
+    """Golden records that could not be compared."""
+    said = []
+    if found.missing:
+        said.append(f"{WARNING}{found.missing:,} golden records are not in this run")
+    if found.changed:
+        said.append(f"{WARNING}{found.changed:,} have other texts than in the reference, and are left out")
+    return said
+
+
+NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
+
+
+def writers_text(found: Mapping[str, Any]) -> str:
+    """Leaks by annotator, for a terminal."""
+    lines: list[str] = []
+    for (caption, heads, rows), (left, most) in zip(leaks(found), ((1, 30), (4, 44), (3, 40)), strict=True):
+        if rows or not lines:
+            lines += [caption, *columns([heads, *rows], left, most), ""]
+    return "\n".join([*lines, *folded([NO_PROOF])])
+
+
+def leaks(found: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], list[list[str]]], ...]:
+    """Leaks by annotator, the phrases and the copies themselves: each a caption, heads and rows."""
+    return (
+        (
+            "Leaks in what annotators wrote",
+            ("annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"),
+            [
+                [name, f"{n['queries']:,}", share(n["share"]), f"{n['suspect']:,}", f"{n['copied']:,}"]
+                for name, n in found["annotators"].items()
+            ],
+        ),
+        (
+            "Phrases of the answer in its query",
+            ("row", "annotator", "characters", "phrase"),
+            [
+                [each["row_id"], each["annotator"], f"{each['characters']:,}", each["phrase"]]
+                for each in found["phrases"]
+            ],
+        ),
+        (
+            f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)",
+            ("row", "row", "annotators", "alike"),
+            [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]],
+        ),
+    )

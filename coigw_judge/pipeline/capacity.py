@@ -1,0 +1,124 @@
+"""Room for the replicas on a cluster: whether they fit, and what Ray sets aside for each.
+
+One replica lives on one node. What no node can ever hold is refused before a model is loaded, with the numbers. Ray
+itself would wait for ever, silently. A cluster that grows can hold more than it has: Ray 2.60 tells a job what it may
+become only where the platform reports it to Ray's control store (KubeRay and `ray up` do not), so a job says by
+judge.wait how long the missing nodes may take. They are asked for meanwhile.
+
+Processors: a replica on GPUs has a process per GPU and one that feeds them; an engine on processors has an equal share
+of its node. In any case one processor of each node stays free for the tasks that read records.
+Not known here: what a replica does, whether GPUs are in use by others (Ray then waits for them).
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import ray
+from ray.autoscaler.sdk import request_resources
+
+from coigw_judge.errors import FixJob
+from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.gpu_layout import gpus_per_replica, on_cpu, replicas
+
+_LOOK_SECONDS = 2.0
+_LEAST = 0.01
+"""Of a processor: what Ray can deal out well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What Ray counts on one node."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What Ray sets aside for one replica. `per_node`: how many share a node's cores at most; 0 where none bind any."""
+
+    gpus: float
+    cpus: float
+    per_node: int = 0
+
+
+def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
+    """What each replica gets on this cluster, once there is room for the least number of them.
+
+    Raises FixJob, with the numbers, where there is not and after judge.wait seconds still is not.
+    """
+    gpus, (least, most) = gpus_per_replica(judge), replicas(judge)
+    until = time.monotonic() + judge.wait
+    nodes = _nodes()
+    asked = False
+    while (why := no_room(nodes, gpus, least)) and time.monotonic() < until:
+        if not asked:
+            say(f"waiting up to {judge.wait:g} s for the cluster to grow: {why}")
+            request_resources(bundles=[{"GPU": ceil(gpus), "CPU": 1}] * least)
+            asked = True
+        time.sleep(min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
+        nodes = _nodes()
+    if asked:
+        request_resources(bundles=[])
+    if why:
+        waited = (
+            f", after {judge.wait:g} s of waiting" if asked else "; where the cluster grows, judge.wait says how long"
+        )
+        raise FixJob(f"judge.replicas: {why}{waited}")
+    return share(nodes, gpus, most, _wanted(judge, gpus), binds=judge.engine == "vllm" and on_cpu())
+
+
+def _nodes() -> list[Node]:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
+
+
+def _wanted(judge: JudgeConfig, gpus: float) -> float:
+    """Processors that a replica can use: vLLM's processes on GPUs poll, each on a processor of its own."""
+    if judge.engine != "vllm":
+        return 1.0
+    return float("inf") if on_cpu() else 1.0 + ceil(gpus)
+
+
+def holds(node: Node, gpus: float) -> int:
+    """How many replicas of `gpus` GPUs each a node can hold. A part of a GPU is a part of one and the same."""
+    if not node.cpus:
+        return 0
+    return int(node.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node.gpus // gpus)
+
+
+def no_room(nodes: Sequence[Node], gpus: float, least: int) -> str:
+    """Why that many replicas never fit, with the numbers, or an empty string."""
+    if not gpus:
+        return ""
+    there = [holds(node, gpus) for node in nodes]
+    if sum(there) >= least:
+        return ""
+    numbers = ", ".join(f"{node.gpus:g}" for node in sorted(nodes, key=lambda node: -node.gpus)[:8])
+    numbers += f" and less on {len(nodes) - 8} more" if len(nodes) > 8 else ""
+    have = f"GPUs on the cluster's {len(nodes)} nodes: {numbers}" if len(nodes) > 1 else f"the cluster has {numbers}"
+    if any(there):
+        return f"{least} of {gpus:g} GPUs each do not fit; {have}, which hold {sum(there)}"
+    if max((node.gpus for node in nodes), default=0) >= gpus:
+        return (
+            f"a replica takes {gpus:g} GPUs and a part of a processor, and no node with GPUs has any processor for Ray"
+        )
+    return f"a replica takes {gpus:g} GPUs of one node, and no node has as many; {have}"
+
+
+def share(nodes: Sequence[Node], gpus: float, most: int, wanted: float, *, binds: bool) -> Share:
+    """What each of at most `most` replicas gets, so that all fit and a processor of each node stays free."""
+    able = [node for node in nodes if (holds(node, gpus) if gpus else node.cpus)]
+    if not able:
+        return Share(gpus=gpus, cpus=1.0)  # a cluster that has no processors yet will grow
+    spread = ceil(most / len(able))
+    crowds = [min(most, holds(node, gpus)) if gpus else spread for node in able]
+    each = min(_spare(node.cpus) / crowd for node, crowd in zip(able, crowds, strict=True))
+    return Share(gpus=gpus, cpus=max(_LEAST, int(100 * min(wanted, each)) / 100), per_node=spread if binds else 0)
+
+
+def _spare(cpus: float) -> float:
+    """All processors of a node but one; of a single one less than half, for a task that reads takes half."""
+    return cpus - 1 if cpus > 1 else 0.4 * cpus

@@ -1,0 +1,1 @@
+"""What is judged: a record, its fields, its digests, its genre."""

@@ -1,0 +1,221 @@
+"""The judge against people: what calibration.json holds, as tables and drawings.
+
+Every sentence is calibrate_text's own, so page and terminal say the same. A run that nobody calibrated has no section.
+Not known here: HTML, statistics, how many rows a run has.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from coigw_judge.people.calibration import text as calibrate_text
+from coigw_judge.people.calibration.file import Calibration, Hits, Item, Regate, Writers
+from coigw_judge.people.calibration.text import WARNING, plain, shown
+from coigw_judge.people.quality import text as words
+from coigw_judge.people.quality.drift import Drift
+from coigw_judge.report.axes import Axis, Pairs, TradeOff, axis_for, lane, pairs, trade_off
+from coigw_judge.report.tables import Note, Table, ends, line, notes
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Golden records, and what is to be said of them."""
+
+    table: Table
+    notes: tuple[Note, ...]
+
+
+def golden(found: Drift) -> Golden:
+    """How far each item moved on the golden records."""
+    reach = max([2 * found.bound, *(abs(end) for each in found.items for end in ends(each.shift) if end is not None)])
+    axis = Axis(-reach, reach) if reach else Axis(-1, 1)
+    lines = [
+        line(
+            (*words.moved_cells(each), "yes" if each.alarm else ""),
+            lane("ceiling" if each.alarm else "judge", axis, *ends(each.shift)),
+        )
+        for each in found.items
+    ]
+    table = Table(
+        caption=f"Golden records: {found.records:,} against {found.reference}, bound {found.bound:g}",
+        heads=(*words.MOVED_HEADS, "alarm"),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("judge", "shift of the mean, in points of the scale"), ("ceiling", "the same, with an alarm")),
+    )
+    said = words.drift_caveats(found)
+    said += [f"{WARNING}ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm] or ["No alarm."]
+    if any(each.noise is None for each in found.items):
+        said.append(words.NO_NOISE)
+    return Golden(table, notes(said))
+
+
+def leaks(found: Writers) -> tuple[Table, ...]:
+    """Leaks by annotator, then the phrases and the copies themselves, where there are any."""
+    return tuple(
+        Table(caption=caption, heads=heads, lines=tuple(map(line, rows)))
+        for caption, heads, rows in words.leaks(found)
+        if rows
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgainstPeople:
+    """What is shown of a calibration. A part that it does not have is None or empty.
+
+    `pairs`: of every item judge against people, and the same by group.
+    """
+
+    summary: str
+    notes: tuple[Note, ...]
+    items: Table
+    further: Table
+    missing: tuple[str, ...]
+    pairs: tuple[tuple[Pairs, Table | None], ...]
+    gate: tuple[Table, ...]
+    gate_notes: tuple[Note, ...]
+    trade_off: TradeOff | None
+    choices: Table | None
+    choice_notes: tuple[Note, ...]
+    annotators: Table
+
+
+def against_people(told: Calibration) -> AgainstPeople:
+    """The section of a calibration."""
+    gate, regate = told["gate"], told["regate"]
+    chosen = regate is not None and bool(regate["choices"])
+    return AgainstPeople(
+        summary=calibrate_text.summary(told),
+        notes=notes(calibrate_text.caveats(told)),
+        items=_items(told),
+        further=_further(told),
+        missing=tuple(calibrate_text.missing(told)),
+        pairs=_pairs(told),
+        gate=_gate(told),
+        gate_notes=notes(calibrate_text.gate_notes(gate) if gate else [calibrate_text.UNDECIDED]),
+        trade_off=_trade_off(told),
+        choices=_choices(regate) if regate and chosen else None,
+        choice_notes=notes(calibrate_text.regate_notes(regate)) if regate and chosen else (),
+        annotators=_annotators(told),
+    )
+
+
+# Items
+
+
+def _items(told: Calibration) -> Table:
+    """Per item: how judge and people agree, beside how people agree with each other."""
+    found = told["items"].items()
+    both = [(item.get("spearman"), calibrate_text.ceiling(item["between_annotators"])) for _, item in found]
+    axis = axis_for(end for two in both for each in two for end in ends(each))
+    lines = []
+    for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
+        compared = f"{item['compared']:,}" if item["compared"] else "-"
+        cells = (name, compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
+        lines.append(line(cells, lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling))))
+    return Table(
+        caption="Agreement by item, with 95 % intervals",
+        heads=("item", "n", "Spearman", "ceiling: alpha of people", "kappa (quadratic)", "AUC for accept"),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("judge", "judge and people: Spearman"), ("ceiling", "people among themselves: alpha, the ceiling")),
+    )
+
+
+def _further(told: Calibration) -> Table:
+    """The other correlations, and what groups alone do not explain."""
+    lines = []
+    for name, item in told["items"].items():
+        if "pearson" in item:
+            within = plain(item.get("within", {}).get("spearman"))
+            lines.append(line((name, shown(item.get("kendall")), shown(item.get("pearson")), within)))
+    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({told['by']})")
+    return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
+
+
+def _pairs(told: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:
+    drawn = []
+    for name, item in told["items"].items():
+        one = pairs(name, item.get("points", []), item.get("range"))
+        if one is not None:
+            drawn.append((one, _groups(told["by"], name, item)))
+    return tuple(drawn)
+
+
+def _groups(by: str, name: str, item: Item) -> Table | None:
+    groups = item.get("by", {})
+    if len(groups) < 2:
+        return None
+    axis = axis_for(end for each in groups.values() for end in ends(each["spearman"]))
+    return Table(
+        caption=f"{name} by {by}",
+        heads=(by, *calibrate_text.GROUP_HEADS),
+        lines=tuple(
+            line((group, *calibrate_text.group_cells(each)), lane("judge", axis, *ends(each["spearman"])))
+            for group, each in groups.items()
+        ),
+        axis=axis,
+        legend=(("judge", "judge and people: Spearman"),),
+    )
+
+
+# The gate
+
+
+def _gate(told: Calibration) -> tuple[Table, ...]:
+    """The gate against people's accept; people's word by decision; the gate by group."""
+    gate = told["gate"]
+    if gate is None:
+        return ()
+    passing: dict[str, Hits] = {"kept": gate["kept"], "kept or review": gate["kept_or_review"]}
+    found = [
+        _hits(passing, "passes as", "The gate against people's accept"),
+        Table(
+            caption="What people say of rows, by their decision",
+            heads=calibrate_text.DECISION_HEADS,
+            lines=tuple(map(line, calibrate_text.decision_rows(gate))),
+        ),
+    ]
+    if len(gate["by"]) > 1:
+        found.append(_hits(gate["by"], told["by"], f"The gate by {told['by']}, where kept alone passes"))
+    return tuple(found)
+
+
+def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
+    axis = Axis(0, 1)
+    lines = []
+    for name, each in hits.items():
+        lanes = lane("precision", axis, *ends(each["precision"])), lane("recall", axis, *ends(each["recall"]))
+        lines.append(line((name, *calibrate_text.hits_cells(each)), *lanes))
+    return Table(
+        caption=caption,
+        heads=(head, *calibrate_text.HITS_HEADS),
+        lines=tuple(lines),
+        axis=axis,
+        legend=(("precision", "precision"), ("recall", "recall")),
+    )
+
+
+def _trade_off(told: Calibration) -> TradeOff | None:
+    gate, regate = told["gate"], told["regate"]
+    if gate is None or regate is None:
+        return None
+    chosen = [
+        (f"{choice.wanted:.0%} wanted: {calibrate_text.gate_text(choice)}", choice.cost, choice.recall)
+        for choice in regate["choices"]
+    ]
+    recall = gate["kept_or_review"]["recall"].value
+    return trade_off(regate.get("frontier", []), chosen, None if recall is None else (regate["now"], recall))
+
+
+def _choices(regate: Regate) -> Table:
+    asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
+    return Table(
+        caption=f"The gate that reaches a recall at the least review cost{asked}",
+        heads=("recall wanted", *calibrate_text.CHOICE_HEADS[1:]),
+        lines=tuple(line(calibrate_text.choice_cells(choice, regate["wanted"])) for choice in regate["choices"]),
+    )
+
+
+def _annotators(told: Calibration) -> Table:
+    lines = tuple(line(calibrate_text.annotator_cells(each)) for each in told["annotators"])
+    return Table(caption="Annotators", heads=calibrate_text.ANNOTATOR_HEADS, lines=lines)

@@ -1,0 +1,10 @@
+"""One run from end to end, and what it tells: stages, manifest, summary, checks, the dry run.
+
+stages.py       begin, fill, select
+state.py        what a run has found out so far
+estimates.py    what is estimated before the fill, and kept of it
+manifest.py, summary.py    what came in, what was decided, what it cost
+progress.py     the line that moves while a fill runs
+check.py, dry_run.py       `coigw-judge check` and `plan`
+earlier_run.py  what an earlier run of the job gave
+"""

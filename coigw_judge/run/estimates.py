@@ -1,0 +1,74 @@
+"""What a run estimates before its fill, and what it keeps of that for the next one."""
+
+from collections import Counter
+from typing import Any
+
+from coigw_judge import estimate
+from coigw_judge.estimate import history as estimate_facts
+from coigw_judge.estimate import sample as estimate_sample
+from coigw_judge.estimate import speed as estimate_time
+from coigw_judge.estimate.ask_order import cheapest as estimate_order
+from coigw_judge.estimate.ask_order import lengths as estimate_lengths
+from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.sampled_standing import Counts, Inquiry, may_look_up
+from coigw_judge.job.fingerprints import Planned
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.judges.gpu_layout import gpus_per_replica, gpus_planned
+from coigw_judge.pipeline import passes
+from coigw_judge.pipeline.cluster import devices
+from coigw_judge.run.state import Stage
+from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.store.parts import Store
+
+
+def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
+    """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
+    scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
+    none: Counter[str] = Counter()
+    counts = (none, none, none, none, none)
+    if found:
+        counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further, found.waiting_full)
+    parts = stage.store.parts()
+    return Inquiry(
+        job=stage.job,
+        store=stage.store,
+        parts=parts,
+        planned=stage.planned,
+        sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
+        counts=Counts(*counts),
+        rates=rates(stage.job, stage.store, stage.planned),
+        gpus=gpus_planned(stage.job.config.judge),
+        settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
+        retry=stage.retry_unscored,
+        look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
+        share=in_full.read(found.share) if found else None,
+    )
+
+
+def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
+    """What the job says of its judge's speed, and what earlier fills of this judge measured."""
+    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_planned(job.config.judge))
+    return estimate_time.Rates(job.config.estimate, measured)
+
+
+def _keep_rate(stage: Stage) -> None:
+    judge, gpus = stage.planned.identity.fingerprint, gpus_per_replica(stage.job.config.judge)
+    config = stage.job.config.judge
+    took = estimate_time.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
+    if took is not None:
+        estimate_time.keep(stage.store, took)
+
+
+def _order(stage: Stage, share: InFull) -> dict[str, Any] | None:
+    """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
+    job, plan, store = stage.job, stage.planned.plan, stage.store
+
+    def measured() -> estimate_order.Lengths | None:
+        if not in_full.enough(share, estimate_facts.LEAST):
+            return None
+        some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
+        seen = estimate_facts.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)
+        return estimate_lengths.measure(job, some.records, seen.spent, rates(job, store, stage.planned), None)
+
+    return ordering.as_json(ordering.ordering(plan, share, measured))

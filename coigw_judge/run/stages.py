@@ -1,0 +1,274 @@
+"""One run from end to end: scan, fill, select, folders, manifest. What the command line and jobs/ call.
+
+Not known here: argument parsing, how a stage is spread over a cluster.
+"""
+
+import logging
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from coigw_judge import estimate, logs
+from coigw_judge.errors import CountsDiffer, FixJob
+from coigw_judge.fill.ledger import under
+from coigw_judge.fill.self_test import specimen_ask
+from coigw_judge.input.splits import Split
+from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.job.recipe import make_recipe
+from coigw_judge.judges.engines import encoder_of
+from coigw_judge.judges.presets import preset_for
+from coigw_judge.logs import event
+from coigw_judge.pipeline import fill_graph as filling
+from coigw_judge.pipeline import passes
+from coigw_judge.pipeline import shared_paths as sharing
+from coigw_judge.pipeline.capacity import find_room
+from coigw_judge.pipeline.coordinator import Look
+from coigw_judge.pipeline.metrics import Meter
+from coigw_judge.run import manifest as manifests
+from coigw_judge.run.estimates import _keep_rate, _order, inquiry
+from coigw_judge.run.progress import FillProgress
+from coigw_judge.run.state import Say, Stage
+from coigw_judge.run_folder import manifest as manifests_manifest
+from coigw_judge.scan.rows import Scan, check_total
+from coigw_judge.select import folders as written
+from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.storage.paths import check_reach, make_folder, open_filesystem
+from coigw_judge.store.parts import Store
+
+_log = logging.getLogger(__name__)
+_MOST_ROUNDS = 8
+"""Fill goes over what failed blocks left so often at the most."""
+
+
+def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False, log_level: str = "info") -> Stage:
+    """Scan the input, and plan: with the judge identified (`for_fill`), or as the store remembers it.
+
+    `log_level` is for the judge's processes. Raises FixInput and FixJudge for what can be known before an engine
+    starts.
+    """
+    sharing.check_nodes(job)
+    store = Store(job.store)
+    started = time.monotonic()
+    run = f"{job.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+    logs.bind(run=run, job=job.config.name)
+    event(_log, logging.INFO, "run_begun", job_file=str(job.path))
+    scan = passes.scan(job, store)
+    scanned = time.monotonic() - started
+    told = {"rows": scan.rows_in, "duplicates": scan.duplicates, "unreadable": scan.unreadable}
+    event(_log, logging.INFO, "scanned", **told, screened=scan.screened, seconds=round(scanned, 3))
+    if scan.rows_in:
+        _check_applies(job, scan)
+    planned = plan_for_fill(job, store) if for_fill and scan.rows_in else plan_from_store(job, store)
+    seconds = {"scan": scanned, "startup": 0.0, "fill": 0.0}
+    return Stage(job, store, scan, planned, run, retry_unscored, log_level, seconds)
+
+
+def _check_applies(job: LoadedJob, scan: Scan) -> None:
+    for rubric in job.all_rubrics:
+        if scan.rows_in > scan.unreadable and not scan.applicable(rubric.reads):
+            raise FixJob(
+                f"{job.path}: rubric {rubric.name} reads {', '.join(rubric.reads)}, and no record of the input has "
+                "all of these; map the columns (input.columns) or leave the rubric out"
+            )
+
+
+def fill(stage: Stage, say: Say) -> None:
+    """Ask what is open. Nothing but facts stays behind, interrupted or not. Raises FixJudge, FixStore."""
+    try:
+        _rounds(stage, say)
+    finally:
+        with suppress(OSError):  # `store verify` tells of what could not be removed
+            filling.clear_work(stage.store, stage.run)
+
+
+def _rounds(stage: Stage, say: Say) -> None:
+    """Each takes what failed blocks left, with the care that the one before calls for."""
+    started = time.monotonic()
+    job = stage.job
+    recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
+    recipe = replace(recipe, log_level=stage.log_level)
+    meter = Meter(stage.run, job.config.name)
+    care, before = filling.CARES[0], 0
+    for attempt in range(_MOST_ROUNDS):
+        filling.clear_work(stage.store, stage.run)
+        work = filling.work_folder(stage.store, stage.run)
+        view = replace(stage.view(), retry=stage.run if stage.retry_unscored else None)
+        found = passes.survey(view, work)
+        if found.path is None:
+            break
+        if attempt == 0:
+            verify_prompts(job, stage.planned)
+            share = find_room(job.config.judge, say)
+            stage.estimate = estimate.make(inquiry(stage, found, estimate.RUN_SAMPLE)).short()
+        care = _next_care(care, before, found.rows)
+        before = found.rows
+        event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
+        say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
+        order = filling.FillOrder(
+            recipe=recipe,
+            judge=job.config.judge,
+            share=share,
+            store=job.store,
+            scan=stage.scan,
+            columns=job.config.input.columns,
+            splits=tuple(sorted(found.splits)),
+            open_rows=found.path,
+            rows=found.rows,
+            known=(work, view.buckets),
+            care=care,
+            answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],
+        )
+        progress = FillProgress(found.rows)
+        meter.begin(found.rows)
+        try:
+            tally = filling.fill(order, _shown_by(progress, meter))
+        finally:
+            progress.close()
+            meter.end()
+        stage.seconds["startup"] += tally.pop("startup", 0.0)
+        stage.tally.update(tally)
+    stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
+    _keep_rate(stage)
+    event(_log, logging.INFO, "filled", **_filled(stage.tally), seconds=round(stage.seconds["fill"], 3))
+
+
+def _shown_by(progress: FillProgress, meter: Meter) -> Callable[[Look], None]:
+    """What becomes of a look at the board: it goes on the terminal and into the metrics, deaths go into the log."""
+    deaths = 0
+
+    def show(look: Look) -> None:
+        nonlocal deaths
+        progress(look.total)
+        meter.take(look)
+        if look.deaths > deaths:
+            event(_log, logging.WARNING, "replicas_died", deaths=look.deaths, starts=look.starts, replicas=look.living)
+        deaths = look.deaths
+
+    return show
+
+
+def _filled(tally: Mapping[str, float]) -> dict[str, Any]:
+    """A fill in figures, for its line in the log."""
+    asks = {"asks": tally.get("asks.made", 0), "from_store": tally.get("asks.from_store", 0)}
+    tokens = {f"{kind}_tokens": tally.get(f"tokens.{kind}", 0) for kind in ("prompt", "cached", "generated")}
+    return {**asks, "retried": tally.get("asks.retried", 0), "causes": dict(under(tally, "asks.failed")), **tokens}
+
+
+def _next_care(care: str, before: int, left: int) -> str:
+    """More care where a round did not halve what there was: something in it kills engines. One block at a time only
+    parts its neighbours from it, so row by row comes next in any case."""
+    if not before or (care != "block" and 2 * left <= before):
+        return care
+    if left <= filling.BLOCK_ROWS:
+        return "row"
+    cares = filling.CARES
+    return cares[min(cares.index(care) + 1, len(cares) - 1)]
+
+
+def _round_begins(attempt: int, count: int, rows_in: int, care: str) -> str:
+    if not attempt:
+        return f"{count:,} of {rows_in:,} rows have something to ask"
+    how = {"many": "", "block": ", one block at a time", "row": ", row by row"}[care]
+    return f"{count:,} rows were left by blocks that failed; asking them again{how}"
+
+
+def verify_prompts(job: LoadedJob, planned: Planned) -> None:
+    """Refuse a model whose ids would not say what its own chat template does. Raises FixJudge."""
+    encoder = encoder_of(job.config.judge)
+    if encoder is None:
+        return
+    recipe = make_recipe(job, planned.plan, "", "", False)
+    for rubric in job.all_rubrics:
+        encoder.verify(specimen_ask(recipe, rubric).prompt)
+
+
+def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:
+    """Decide every row, write the run folder; returns the manifest and the folder.
+
+    Raises CountsDiffer, after the manifest is written as incomplete, where the rows do not add up.
+    """
+    started = time.monotonic()
+    folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
+    filesystem, inner = open_filesystem(folder)
+    make_folder(filesystem, inner)
+    counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
+    written_rows = _write_folders(stage, folder, form)
+    stage.seconds["select"] = time.monotonic() - started
+    decided = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
+    trouble = _reconcile(stage, decided, written_rows, filled)
+    manifest = manifests.build(
+        stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
+    )
+    # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
+    manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
+    manifest |= manifests.planned_and_made(stage.estimate, manifest)
+    manifest["order"] = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
+    manifests_manifest.write(folder, manifest)
+    Meter(stage.run, stage.job.config.name).decided(decided)
+    counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}
+    event(_log, logging.INFO, "run_ended", folder=folder, seconds=round(stage.seconds["select"], 3), **counts_told)
+    if trouble:
+        raise CountsDiffer(f"{folder}: {trouble}")
+    return manifest, folder
+
+
+def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[str, int]:
+    decisions = written.decisions_to_write(stage.job.config.write)
+    if not decisions or not stage.scan.rows_in:
+        return {}
+    size = max(1, -(-len(stage.scan.splits) // 64))
+    tasks = []
+    for group, start in enumerate(range(0, len(stage.scan.splits), size)):
+        pieces = [piece.as_dict() for piece in stage.scan.splits[start : start + size]]
+        tasks.append({"group": group, "pieces": pieces, "rows": list(stage.scan.rows[start : start + size])})
+
+    def write(task: dict[str, Any]) -> dict[str, Any]:
+        pieces = [Split(**piece) for piece in task["pieces"]]
+        return dict(written.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
+
+    counts = passes.write_decided(tasks, write)
+    if form == "parquet":
+        written.unify(folder, decisions)
+    return counts
+
+
+def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[str, int], filled: bool) -> str:
+    """What does not add up, or an empty string."""
+    try:
+        check_total(stage.scan, sum(decided.values()))
+    except CountsDiffer as error:
+        return str(error)
+    for decision in written.decisions_to_write(stage.job.config.write):
+        if written_rows.get(decision, 0) != decided.get(decision, 0):
+            return f"{decided.get(decision, 0)} rows are {decision} and {written_rows.get(decision, 0)} were written"
+    if filled and decided.get("pending", 0):
+        return f"{decided['pending']} rows are pending after a complete fill; run again to ask what is open"
+    return ""
+
+
+def too_many_unscored(manifest: Mapping[str, Any]) -> str:
+    """A sentence where more of the judged rows are unscored than `max_unscored` allows, else an empty string."""
+    decisions = manifest["decisions"]
+    judged = sum(decisions[name] for name in ("kept", "review", "dropped", "unscored"))
+    share = decisions["unscored"] / judged if judged else 0.0
+    allowed = manifest["configuration"]["max_unscored"]
+    if share <= allowed:
+        return ""
+    causes = ", ".join(f"{name} {n}" for name, n in manifest["failures"].items())
+    return f"{share:.1%} of the judged rows are unscored and max_unscored is {allowed:.1%} ({causes})"
+
+
+def check_paths(job: LoadedJob) -> None:
+    """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
+    output that can not be reached."""
+    if job.config.judge.engine == "vllm":
+        preset_for(job.config.judge)
+    sharing.check_package(job)
+    for key, path in (("store", job.store), ("out", job.out)):
+        check_reach(path, key)

@@ -1,0 +1,42 @@
+"""What a run has found out so far."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from coigw_judge.job.fingerprints import Planned
+from coigw_judge.job.job import LoadedJob
+from coigw_judge.scan.rows import Scan
+from coigw_judge.standing.join import View
+from coigw_judge.store.parts import Store
+
+Say = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Stage:
+    """What a run has found out so far; times in seconds by stage."""
+
+    job: LoadedJob
+    store: Store
+    scan: Scan
+    planned: Planned
+    run: str
+    retry_unscored: bool = False
+    log_level: str = "info"
+    seconds: dict[str, float] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+    estimate: dict[str, Any] | None = None
+    """What was planned before the first ask (estimate.Estimate.short)."""
+
+    def view(self) -> View:
+        """What scan and store say now."""
+        drop = self.job.config.screen.duplicate == "drop"
+        return View(
+            store=self.store.root,
+            scan=self.scan,
+            plan=self.planned.plan,
+            pairs=self.planned.pairs,
+            drop_duplicates=drop,
+        )

@@ -1,0 +1,7 @@
+"""Records that address their judge: rules by language over a text without its disguises.
+
+detect.py       the front: does a text address its judge, and in which words
+undisguised.py  a text without disguises
+rules.py        what a rule is; chinese.py and english.py hold them
+sieve.py        which rules are worth trying on a text
+"""

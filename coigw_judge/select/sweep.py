@@ -1,0 +1,231 @@
+"""`select --sweep`: what a grid of gates would keep, from one pass over the facts.
+
+A pass counts how many records share which scores (bucket.Standing); the gates are then tried on those patterns, so
+a grid of fifty gates reads the store once. Where a fact that a gate needs was never asked (an earlier, stricter
+gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not. So it is where a gate has
+records near a threshold that were not asked the further samples (samples.py) which it wants of them.
+Not known here: Ray, the gate's other keys, which stay as the job has them.
+"""
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.resampling import Others, Resampling, merged
+from coigw_judge.decide.scorecard import Scorecard
+from coigw_judge.errors import FixJob
+from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.standing import join as buckets
+from coigw_judge.standing.join import View
+
+Grid = Mapping[str, tuple[float, ...]]
+"""Values of `total` and `each` to try."""
+
+_RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
+_MOST_GATES = 10_000
+_SLACK = 1e-9
+"""Less than a difference between scores can be, more than sums of floats are off by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yield:
+    """What a gate would do: rows kept for certain, rows that could be kept as well, rows in review for certain."""
+
+    total: float | None
+    each: float | None
+    kept: int
+    possible: int
+    review: int
+    judged: int
+
+
+def parse_grid(text: str) -> Grid:
+    """Read `total=44:56,each=6:9`: first and last value, and optionally a step (1). Raises FixJob."""
+    grid: dict[str, tuple[float, ...]] = {}
+    for piece in text.split(","):
+        match = _RANGE.fullmatch(piece.strip())
+        if match is None or match[1] in grid:
+            raise FixJob(f"--sweep {text}: {piece!r} is no range; write total=44:56,each=6:9 (or each=6:9:0.5)")
+        first, step = float(match[2]), float(match[4] or 1)
+        last = first if match[3] is None else float(match[3])
+        if step <= 0 or last < first:
+            raise FixJob(f"--sweep {text}: {piece!r} is empty; write first:last[:step], first <= last, step > 0")
+        grid[match[1]] = tuple(first + step * n for n in range(int((last - first) / step + 1e-9) + 1))
+    gates = len(grid.get("total", (0,))) * len(grid.get("each", (0,)))
+    if gates > _MOST_GATES:
+        raise FixJob(f"--sweep {text}: {gates} gates are more than {_MOST_GATES}; take larger steps")
+    return grid
+
+
+def count(view: View, bucket: int) -> dict[str, int]:
+    """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
+    counts: Counter[str] = Counter()
+    for each in buckets.read(view, bucket, every_sample=True).standings:
+        counts[told(each.first or each.card, view.plan.gate, each.others)] += each.count
+    return dict(counts)
+
+
+def told(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
+    """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
+    return _as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
+
+
+def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
+    """A card whose scores have the sum and the least score of the given one, both in full hundredths.
+
+    Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
+    holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
+    """
+    scores = card.scores(gate.use)
+    known = [name for name in gate.over or () if name in scores]
+    if not known or isinstance(gate.each, Mapping):
+        return _with_scores(card, scores)
+    least = _hundredths(min(scores[name] for name in known))
+    alike = dict.fromkeys(known, least)
+    alike[known[-1]] = _hundredths(math.fsum(scores[name] for name in known)) - least * (len(known) - 1) + _SLACK
+    return _with_scores(card, alike)
+
+
+def _hundredths(value: float) -> float:
+    return math.floor(value * 100 + _SLACK) / 100
+
+
+def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
+    """The card with these scores, as `rubric.dimension`, as if they were sampled."""
+    facts = dict(card.facts)
+    for rubric, fact in card.facts.items():
+        if isinstance(fact, Scored):
+            own = {name.partition(".")[2]: v for name, v in scores.items() if name.partition(".")[0] == rubric}
+            facts[rubric] = replace(fact, scores=own, expected={})
+    return Scorecard(facts, card.not_applicable)
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """What is known of some rows: the card of their first samples, and the further ones, as far as they are there."""
+
+    first: Scorecard
+    others: Others
+
+
+def yields(
+    gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]], samples: Resampling | None = None
+) -> list[Yield]:
+    """Try every gate of the grid on what `count` found in all buckets. What the grid does not name stays the gate's.
+
+    `samples`: who is due more than one (None: nobody).
+    """
+    patterns: Counter[str] = Counter()
+    for found in counted:
+        patterns.update(found)
+    each = gate.each if "each" not in grid else None
+    cards = _alike(((_from_json(text), rows) for text, rows in patterns.items()), gate, isinstance(each, Mapping))
+    gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
+    return [_yield(_changed(gate, total, each), cards, samples or Resampling()) for total, each in gates]
+
+
+def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -> list[tuple[_Card, int]]:
+    """One card, with all their rows, for cards that no gate of a grid tells apart.
+
+    Where all is known and one threshold holds for every dimension, a gate sees the sum, the lowest score and whether a
+    check failed; that also tells whether a threshold is near. `by_dimension`: thresholds differ, so every card stays,
+    as does one with further samples.
+    """
+    found: dict[Any, tuple[_Card, int]] = {}
+    for number, (known_of, rows) in enumerate(cards):
+        card = known_of.first
+        scores, checks = card.scores(), card.checks()
+        over = gate.over if gate.over is not None else tuple(scores)
+        known = not card.not_applicable and all(name in scores for name in over)
+        known = known and all(name in checks for name in gate.require)
+        key: Any = number
+        if known and over and not by_dimension and not any(any(others) for others in known_of.others.values()):
+            chosen = [scores[name] for name in over]
+            key = (math.fsum(chosen), min(chosen), all(checks[name] for name in gate.require))
+        found[key] = (known_of, rows + (found[key][1] if key in found else 0))
+    return list(found.values())
+
+
+def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:
+    gate = gate if total is None else replace(gate, total=total)
+    return gate if each is None else replace(gate, each=each)
+
+
+def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Yield:
+    kept = possible = review = 0
+    for known, rows in cards:
+        card, complete = _with_others(known, gate, samples)
+        decision = card.decide(gate)
+        if not complete:
+            possible += rows
+        elif decision.decision == "kept":
+            kept += rows
+        elif decision.decision == "review":
+            review += rows
+        elif decision.decision == "pending" and not card.failed():
+            # In the review band already: it can not be kept any more, whatever the rest says.
+            possible += rows * all(reason.kind == "unknown" for reason in decision.reasons)
+    each = gate.each if isinstance(gate.each, (int, float)) else None
+    return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
+
+
+def _with_others(known: _Card, gate: Gate, samples: Resampling) -> tuple[Scorecard, bool]:
+    """The card on which a gate decides, and whether all samples that it wants are there."""
+    due = samples.due(known.first, gate)
+    others = {rubric: [*known.others.get(rubric, ()), *[None] * most][: most - 1] for rubric, most in due.items()}
+    complete = all(other is not None for each in others.values() for other in each)
+    return merged(known.first, others, samples.use), complete
+
+
+def _as_json(card: Scorecard, others: Others | None = None) -> str:
+    facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
+    unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
+    further = {name: [each and _told(each) for each in asked] for name, asked in (others or {}).items()}
+    return json.dumps([facts, unasked, card.not_applicable, further], ensure_ascii=False, sort_keys=True)
+
+
+def _told(fact: Scored | Unscored) -> dict[str, Any]:
+    if isinstance(fact, Unscored):
+        return {"failed": fact.cause}
+    return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
+
+
+def _from_json(text: str) -> _Card:
+    facts, unasked, not_applicable, further = json.loads(text)
+    known: dict[str, Scored | Unscored | None] = {rubric: _fact(told) for rubric, told in facts.items()}
+    others = {rubric: [each and _fact(each) for each in asked] for rubric, asked in further.items()}
+    return _Card(Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable)), others)
+
+
+def _fact(told: Mapping[str, Any]) -> Scored | Unscored:
+    return Unscored(cause=told["failed"]) if "failed" in told else Scored(**told)
+
+
+def as_text(found: list[Yield], rows_in: int) -> str:
+    """A table: a line per `total`, a column per `each`; a range where facts are pending."""
+    totals = list(dict.fromkeys(each.total for each in found))
+    eaches = list(dict.fromkeys(each.each for each in found))
+    cells = {(each.total, each.each): _cell(each) for each in found}
+    width = max(8, *(len(cell) + 2 for cell in cells.values()))
+    lines = [f"kept of {found[0].judged:,} judged rows ({rows_in:,} in all), by gate", ""]
+    lines.append(f"{'total':>8} |" + "".join(f"{'each ' + _shown(each):>{width}}" for each in eaches))
+    lines.append("-" * 8 + "-+" + "-" * (width * len(eaches)))
+    for total in totals:
+        lines.append(f"{_shown(total):>8} |" + "".join(f"{cells[total, each]:>{width}}" for each in eaches))
+    if any(each.possible for each in found):
+        lines += ["", "a-b: facts that this gate needs were never asked; the next fill under it asks exactly those"]
+    return "\n".join(lines)
+
+
+def _cell(found: Yield) -> str:
+    return f"{found.kept:,}" + (f"-{found.kept + found.possible:,}" if found.possible else "")
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"

@@ -1,0 +1,287 @@
+"""What is made of a bucket: verdicts, one for every row.
+
+Columns are put together by the hundred thousand rows: what a decision rests on comes per pattern (bucket.Standing), the
+rest is taken from the facts' own columns.
+Not known here: Ray, judges, the texts of records, what is still to ask (survey.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from coigw_judge.decide.gate import Gate
+from coigw_judge.prompting.request import Need
+from coigw_judge.records import genres
+from coigw_judge.replies.outcome import Unscored
+from coigw_judge.run_folder.verdict_schema import NUMBERS, STRINGS, VERDICT_COLUMNS, verdict_schema
+from coigw_judge.select import counts as verdict_counts
+from coigw_judge.select import expected
+from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.standing import join as buckets
+from coigw_judge.standing.join import Bucket, Standing, View
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage.hash_ranges import Numbers
+from coigw_judge.storage.paths import open_atomic, open_filesystem
+
+_ROW_GROUP = 4096
+"""Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
+
+
+def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
+    """Decide a bucket's rows and write them as one part of `folder`; returns counts.
+
+    Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
+    `failed.<rubric>.<cause>`, `flag.<flag>`, `expected.given`, `expected.missing.<cause>`, `repeat.asked`,
+    `repeat.flipped`, `exhaustive.rows`,
+    `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
+    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
+    `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
+    """
+    found = buckets.read(view, bucket, VERDICT_COLUMNS)
+    schema = verdict_schema(view.plan)
+    columns = _settled_columns(view, found) | _judged_columns(view, found)
+    table = pa.table([columns[name] for name in schema.names], schema=schema)
+    filesystem, inner = open_filesystem(folder)
+    with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
+        pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
+    counts = verdict_counts.of_standings(view.plan.gate, found.standings)
+    for name, column in (("decision", table["decision"]), ("flag", table["flags"].combine_chunks().flatten())):
+        for value in pc.value_counts(column).to_pylist():
+            counts[f"{name}.{value['values']}"] += value["counts"]
+    counts.update(verdict_counts.of_genres(table))
+    counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
+    counts.update(expected.count(view.plan, found))
+    return dict(counts)
+
+
+def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+    """What does not rest on facts."""
+    rows = found.rows
+    names = pa.array([piece.name for piece in view.scan.splits], pa.string())
+    duplicate = (found.first != np.arange(rows.num_rows)) & pc.is_null(rows["screened"]).to_numpy()
+    return {
+        "row_id": _row_ids(view, rows),
+        "id": rows["id"],
+        "file": names.take(rows["split"].combine_chunks()),
+        "position": rows["position"],
+        "chars": rows["chars"],
+        "record": spans.as_hex(rows["record"]),
+        **{name: rows[name] for name in ("suspected", "screens", "published", "source", "region", "ttr", "mattr")},
+        "flags": _flags(view, found, duplicate),
+    }
+
+
+def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
+    """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
+    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py), why
+    an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
+    flags = [each or [] for each in found.rows["flags"].to_pylist()]
+    if not view.drop_duplicates:
+        for row in np.flatnonzero(duplicate).tolist():
+            flags[row].append("duplicate")
+    stated = found.facts["flags"]
+    flagged = (pc.list_value_length(stated).to_numpy() > 0) & _of_first_samples(found)
+    if np.any(flagged):
+        flagged &= pc.is_null(found.facts["cause"]).to_numpy()
+        of_fact = {at: _names(stated[at].as_py()) for at in np.flatnonzero(flagged).tolist()}
+        for name in sorted(set().union(*of_fact.values())):
+            named = np.zeros(len(flagged), bool)
+            named[[at for at, names in of_fact.items() if name in names]] = True
+            for row in found.judged[_shown_by(found, named)].tolist():
+                flags[row].append(name)
+    for row in found.judged[expected.stood_in(view.plan, found)].tolist():
+        flags[row].append(expected.STOOD_IN)
+    return pa.array(flags, STRINGS)
+
+
+def _of_first_samples(found: Bucket) -> Numbers:
+    """Which facts are some row's first sample: the flags of further ones say how they were drawn, which is no row's."""
+    theirs = np.zeros(len(found.facts), bool)
+    for (_, sample), at in found.fact_of.items():
+        if sample == 0:
+            theirs[at[at >= 0]] = True
+    return theirs
+
+
+def _names(flags: list[str]) -> set[str]:
+    """The names of a fact's flags: a name, or a name, a colon and what it says."""
+    return {flag.partition(":")[0] for flag in flags}
+
+
+def _shown_by(found: Bucket, named: Numbers) -> Numbers:
+    """Which of the judged rows have one of these facts, of their first samples."""
+    judged = np.zeros(len(found.judged), bool)
+    for (_, sample), at in found.fact_of.items():
+        if sample == 0:
+            judged[at >= 0] |= named[at[at >= 0]]
+    return judged
+
+
+def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+    """What rests on facts; for rows that the judge has no say in, why that is so."""
+    per_pattern = [_decided(view.plan.gate, each) for each in found.standings]
+    spread = _Spread(found)
+    columns: dict[str, pa.Array] = {}
+    for name, kind in _PER_PATTERN.items():
+        not_judged: Any = [] if kind == STRINGS else None
+        columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
+    columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
+    columns["genre"] = spread.rows(found.genres)
+    columns["category"] = _categories(columns["genre"])
+    several = [each.card.scores() if each.card.samples else {} for each in found.standings]
+    for rubric in (*view.plan.rubrics, *view.plan.then):
+        at = found.fact_of[rubric.name, 0]
+        for kind_name, items in (
+            ("scores", rubric.dimensions),
+            ("checks", rubric.checks),
+            ("choices", rubric.choices),
+        ):
+            for item in items:
+                values = buckets.looked_up(found.facts[kind_name], item.key)
+                name = f"{rubric.name}.{item.key}"
+                columns[name] = spread.facts(values, at)
+                if kind_name == "scores" and any(several):
+                    columns[name] = spread.instead(columns[name], [scores.get(name) for scores in several])
+    asked = [(rubric.name, found.fact_of[rubric.name, 0]) for rubric in (*view.plan.rubrics, *view.plan.then)]
+    columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
+    columns["notes"] = spread.maps(found.facts["notes"], asked)
+    columns["expected"] = spread.maps(found.facts["expected"], asked)
+    return columns
+
+
+def _categories(names: pa.Array) -> pa.Array:
+    """The category of every genre, in Chinese; null where the taxonomy does not know it."""
+    encoded = pc.dictionary_encode(names)
+    known = [genres.category(name) for name in encoded.dictionary.to_pylist()]
+    return pa.array([each and each.zh for each in known], pa.string()).take(encoded.indices)
+
+
+_PER_PATTERN: Mapping[str, pa.DataType] = {
+    "decision": pa.string(),
+    "action": pa.string(),
+    "reasons": STRINGS,
+    "total": pa.float64(),
+    "asked": STRINGS,
+    "skipped": STRINGS,
+    "not_applicable": STRINGS,
+    "repeat_decision": pa.string(),
+    "repeat_scores": NUMBERS,
+    "samples": pa.int32(),
+    "spread": NUMBERS,
+}
+
+
+class _Spread:
+    """Brings what is known per pattern, per judged row or per fact to the rows of a bucket."""
+
+    def __init__(self, found: Bucket) -> None:
+        self._found = found
+        self._judged = np.full(found.rows.num_rows, -1, np.int64)
+        self._judged[found.judged] = np.arange(len(found.judged))
+
+    def patterns(self, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+        """Values per pattern, and last the one for rows that are not judged."""
+        at = np.full(self._found.rows.num_rows, len(values) - 1, np.int64)
+        at[self._found.judged] = self._found.pattern
+        return pa.array(values, kind).take(pa.array(at))
+
+    def instead(self, values: pa.Array, per_pattern: Sequence[float | None]) -> pa.Array:
+        """Scores per row, those of a pattern instead of them where it has some."""
+        return pc.coalesce(self.patterns([*per_pattern, None], pa.float64()), values)
+
+    def rows(self, values: pa.Array) -> pa.Array:
+        """Values per judged row; null for the others but what the scan has."""
+        at = pa.array(self._judged, mask=self._judged < 0)
+        return pc.coalesce(values.take(at), self._found.rows["genre"].combine_chunks())
+
+    def facts(self, values: pa.Array, at: Numbers) -> pa.Array:
+        """Values per fact, where `at` has the place of each judged row's fact."""
+        places = self._places(at)
+        return values.take(pa.array(places, mask=places < 0))
+
+    def _places(self, at: Numbers) -> Numbers:
+        places = np.full(self._found.rows.num_rows, -1, np.int64)
+        places[self._found.judged] = at
+        return places
+
+    def maps(self, values: pa.ChunkedArray, asked: Sequence[tuple[str, Numbers]]) -> pa.Array:
+        """One map per row out of its facts' maps, the keys as `rubric.item`."""
+        array = values.combine_chunks() if values.num_chunks else pa.array([], values.type)
+        keys, texts, owners, order = [], [], [], []
+        for rank, (rubric, at) in enumerate(asked):
+            places = self._places(at)
+            rows = np.flatnonzero(places >= 0)
+            taken = array.take(pa.array(places[rows]))
+            lengths = np.diff(taken.offsets.to_numpy())
+            keys.append(pc.binary_join_element_wise(f"{rubric}.", taken.keys, ""))
+            texts.append(taken.items)
+            owners.append(np.repeat(rows, lengths))
+            order.append(np.full(int(lengths.sum()), rank))
+        owner = np.concatenate(owners)
+        sorted_by_row = pa.array(np.lexsort((np.concatenate(order), owner)))
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=self._found.rows.num_rows))))
+        return pa.MapArray.from_arrays(
+            pa.array(offsets, pa.int32()),
+            pa.concat_arrays(keys).take(sorted_by_row),
+            pa.concat_arrays(texts).take(sorted_by_row),
+        )
+
+
+def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Decision and reasons of the rows that were settled without the judge: unreadable, screened, duplicate."""
+    rows = found.rows
+    if len(found.judged) == rows.num_rows:
+        return decision, reasons
+    unreadable, screened = (rows[name].combine_chunks() for name in ("unreadable", "screened"))
+    named = pc.if_else(pc.is_valid(screened), "screened", "duplicate")
+    named = pc.if_else(pc.is_valid(unreadable), "unreadable", named)
+    same = pc.binary_join_element_wise("same texts as ", _row_ids(view, rows.take(pa.array(found.first))), "")
+    why = pc.coalesce(unreadable, screened, same)
+    one_each = pa.ListArray.from_arrays(pa.array(np.arange(rows.num_rows + 1), pa.int32()), why)
+    at = np.arange(rows.num_rows) + rows.num_rows
+    at[found.judged] -= rows.num_rows
+    take = pa.array(at)
+    decided = pa.concat_arrays([decision, named]).take(take)
+    return decided, pa.concat_arrays([reasons, one_each.cast(STRINGS)]).take(take)
+
+
+def _row_ids(view: View, rows: pa.Table) -> pa.Array:
+    """source.row_id, for all rows."""
+    names = pa.array([piece.name for piece in view.scan.splits], pa.string()).take(rows["split"].combine_chunks())
+    return pc.binary_join_element_wise(names, rows["position"].combine_chunks().cast(pa.string()), ":")
+
+
+def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
+    """The part of a verdict that all records of a pattern share."""
+    card, final, decision = standing.card, standing.final, standing.decision
+    reasons = [reason.text for reason in decision.reasons if reason.kind != "unknown"]
+    if final == "unscored":
+        reasons += [_why_unscored(rubric, fact) for rubric, fact in card.failed().items()]
+    elif final == "pending":
+        reasons += [_why_pending(need) for need in standing.open]
+    again = standing.again
+    return {
+        "decision": final,
+        "action": card.action(final),
+        "reasons": reasons,
+        "total": decision.total,
+        "asked": card.asked(),
+        "skipped": [] if standing.open else card.not_asked(),
+        "not_applicable": list(card.not_applicable),
+        "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
+        "repeat_scores": None if again is None else list(again.scores().items()),
+        "samples": max(card.samples.values(), default=1) if card.asked() else None,
+        "spread": list(card.spread.items()) or None,
+    }
+
+
+def _why_pending(need: Need) -> str:
+    return f"{need.rubric} was not asked yet" + (f" (sample {need.sample})" if need.sample else "")
+
+
+def _why_unscored(rubric: str, fact: Unscored) -> str:
+    return f"{rubric} unscored: {fact.cause}" + (f" ({fact.detail})" if fact.detail else "")

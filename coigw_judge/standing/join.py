@@ -1,0 +1,372 @@
+"""One bucket of records joined with its facts, and where every record of it stands.
+
+Decisions are pure functions of what is known of a record, and most records share what matters with many others:
+the same rubrics apply, the same scores were given. So the join is done in columns (keys hashed, looked up and
+compared by the hundred thousand), records are sorted into patterns, and `plan` and `card`, which fill runs on every
+record, run here on one record of each pattern. Further samples (samples.py) are looked up for those rows alone to
+which the pattern of their first samples makes them due. Survey, select and sweep all read their bucket through `read`,
+so they can not disagree; memory is bounded by a bucket and never by the store.
+Not known here: what is done with a standing, Ray.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from coigw_judge.decide.gate import Decision
+from coigw_judge.decide.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject, others_of
+from coigw_judge.decide.resampling import Others, further
+from coigw_judge.decide.scorecard import Final, Scorecard
+from coigw_judge.prompting.request import Need, request_keys
+from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.records.record import FIELDS
+from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.scan.rows import Scan, read_rows
+from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage.hash_ranges import Numbers, Span
+from coigw_judge.store.fact import DECIDING_COLUMNS, outcome
+from coigw_judge.store.key_index import KeyIndex
+from coigw_judge.store.parts import Part, Store
+
+ROWS_PER_BUCKET = 50_000
+INAPPLICABLE = -2
+NOT_REPEATED = -3
+"""The record is not asked this sample."""
+
+_NO_ROW = np.empty(0, np.int64)
+
+Sampled = tuple[str, int]
+"""A rubric's name and a sample number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count.
+
+    `retry` is a run that asks failures again: of them only its own count. `parts` are the files of facts to read
+    (None: those that count when a bucket is read).
+    """
+
+    store: str
+    scan: Scan
+    plan: Plan
+    pairs: tuple[tuple[str, str], ...]
+    drop_duplicates: bool = True
+    retry: str | None = None
+    parts: tuple[Part, ...] | None = None
+    rows_per_bucket: int = ROWS_PER_BUCKET
+
+    @property
+    def buckets(self) -> int:
+        """Into how many buckets the rows are dealt."""
+        return max(1, -(-self.scan.rows_in // self.rows_per_bucket))
+
+    def span(self, bucket: int) -> Span:
+        """The digests of a bucket."""
+        return spans.span(bucket, self.buckets)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
+
+    `again` is the scorecard of the second sample, where one is due. Where further samples are due, `first` is the card
+    of the first ones, and `others` are those, by rubric; `near` whether that is because a threshold is. `in_full`: they
+    are asked in full although early exit is on; `beyond` counts the facts of each that it would have spared.
+    """
+
+    card: Scorecard
+    open: tuple[Need, ...]
+    open_again: tuple[Need, ...]
+    final: Final
+    decision: Decision
+    again: Scorecard | None
+    count: int
+    first: Scorecard | None = None
+    others: Others = field(default_factory=dict)
+    near: bool = False
+    in_full: bool = False
+    beyond: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """A bucket's rows in input order, its facts in order of their keys, and who has which.
+
+    `first` is for every row the first row with the same texts (itself where there is none before). `judged` are the
+    rows that the judge decides on; per judged row, `fact_of` has a fact's place in `facts` (or ABSENT, INAPPLICABLE,
+    NOT_REPEATED), `genres` the genre, and `pattern` its place in `standings`.
+    """
+
+    rows: pa.Table
+    facts: pa.Table
+    first: Numbers
+    judged: Numbers
+    fact_of: Mapping[Sampled, Numbers]
+    genres: pa.Array
+    pattern: Numbers
+    standings: list[Standing]
+
+
+def read(view: View, bucket: int, columns: Sequence[str] = (), *, every_sample: bool = False) -> Bucket:
+    """Join a bucket. `columns` are read of the facts beside those that decide. `every_sample`: look up all further
+    samples that a gate might want, not only those that the view's wants (Standing.others then has all of them)."""
+    store, wanted = Store(view.store), view.span(bucket)
+    rows = read_rows(store, view.scan, wanted)
+    facts = store.read(
+        tuple(dict.fromkeys((*DECIDING_COLUMNS, *columns))),
+        fingerprints=view.pairs,
+        wanted=wanted,
+        parts=view.parts,
+        failures_of=view.retry,
+    ).combine_chunks()
+    first = _first_with_same_texts(rows)
+    open_to_judge = pc.and_(pc.is_null(rows["unreadable"]), pc.is_null(rows["screened"])).to_numpy()
+    if view.drop_duplicates:
+        open_to_judge &= first == np.arange(rows.num_rows)
+    judged = np.flatnonzero(open_to_judge)
+    join = _Join(view.plan, rows.take(pa.array(judged)), facts, every_sample)
+    pattern, standings = join.standings()
+    return Bucket(rows, facts, first, judged, join.fact_of, join.genres, pattern, standings)
+
+
+def _first_with_same_texts(rows: pa.Table) -> Numbers:
+    """For each row, in input order, the first with its texts; rows that are no records have homes of their own.
+
+    A row that a screen drops stands in for another only where all are dropped: likes, say, are not in the texts.
+    """
+    screened = pc.is_valid(rows["screened"]).to_numpy()
+    order, new = spans.runs(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])), screened)  # else in input order
+    first = np.empty(len(order), np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+    return first
+
+
+class _Join:
+    """Judged rows beside the facts that answer their requests."""
+
+    def __init__(self, plan: Plan, rows: pa.Table, facts: pa.Table, every_sample: bool) -> None:
+        self._plan = plan
+        self._rows = rows
+        self._facts = facts.select(DECIDING_COLUMNS)
+        self._rubrics = {rubric.name: rubric for rubric in (*plan.rubrics, *plan.then)}
+        self._every_sample = every_sample
+        self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
+        self._digests = {field: spans.as_bytes(rows[field]) for field in FIELDS}
+        self._present = {field: pc.is_valid(rows[field]).to_numpy() for field in FIELDS}
+        self._keys: dict[Sampled, Numbers] = {}
+        self.fact_of: dict[Sampled, Numbers] = {}
+        self.genres: pa.Array = rows["genre"].combine_chunks()
+        self._groups = _groups(self.genres)
+        if plan.genre_first():
+            self._learn_genres()
+        for rubric in self._rubrics.values():
+            if (rubric.name, 0) not in self.fact_of:  # the genres had to be known first
+                self._look_up(rubric, 0)
+        if plan.repeat:
+            repeated = self._drawn(REPEAT_AT, plan.repeat)
+            for rubric in plan.rubrics:
+                self._look_up(rubric, 1, repeated)
+        if plan.samples.most > 1 and rows.num_rows:
+            self._look_up_further()
+
+    def _learn_genres(self) -> None:
+        """Where the input gives no genre, take the judge's; it decides which guidance the other rubrics show."""
+        self._look_up(self._plan.rubrics[0], 0)
+        at = self.fact_of[GENRE_RUBRIC, 0]
+        choices = looked_up(self._facts["choices"], GENRE_RUBRIC).take(pa.array(at, mask=at < 0))
+        self.genres = pc.coalesce(self.genres, choices)
+        self._groups = _groups(self.genres)
+
+    def _look_up_further(self) -> None:
+        """The further samples of the rows to which they are due, by the patterns of what is there before them."""
+        chosen: dict[Sampled, Numbers] = {}
+        if self._every_sample:
+            for rubric in (rubric for rubric in self._plan.rubrics if rubric.dimensions):
+                known = self.fact_of[rubric.name, 0] >= 0
+                chosen |= {(rubric.name, sample): known for sample in further(self._plan.samples.most)}
+        else:
+            representative, pattern, _ = self._patterns()
+            for n, (subject, facts) in enumerate(self._records(representative)):
+                for need in self._plan.reached(subject, facts).due:
+                    due = chosen.setdefault((need.rubric, need.sample), np.zeros(len(representative), bool))
+                    due[n] = True
+            chosen = {sampled: due[pattern] for sampled, due in chosen.items()}
+        for (name, sample), rows_due in chosen.items():
+            self._look_up(self._rubrics[name], sample, rows_due)
+
+    def _look_up(self, rubric: Rubric, sample: int, chosen: Numbers | None = None) -> None:
+        """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together.
+
+        `chosen` says of every row whether it is asked this sample (None: all are).
+        """
+        places = np.full(self._rows.num_rows, INAPPLICABLE, np.int64)
+        keys = np.zeros((self._rows.num_rows, 16), np.uint8)
+        wanted = np.flatnonzero(np.all([self._present[field] for field in rubric.reads], axis=0))
+        if chosen is not None:
+            places[wanted[~chosen[wanted]]] = NOT_REPEATED
+            wanted = wanted[chosen[wanted]]
+        long = self._concerned(wanted)
+        if len(self._facts):
+            keys[wanted[long]] = self._keys_one_by_one(rubric, wanted[long], sample)
+            for guidance, rows in self._by_guidance(rubric, wanted[~long]):
+                for fields, alike in self._by_presence(rubric, rows):
+                    shown = [self._digests[f][alike] if present else None for f, present in fields]
+                    asked, drawn = self._plan.fingerprints[rubric.name], self._plan.samples.temperature_of(sample)
+                    keys[alike] = request_keys(asked, shown, guidance, sample, drawn)
+        places[wanted] = self._index.find(*spans.halves(keys[wanted]))
+        self._keys[rubric.name, sample] = keys
+        self.fact_of[rubric.name, sample] = places
+
+    def _concerned(self, rows: Numbers) -> Numbers:
+        """Which rows are so long that their texts may be shown cut."""
+        policy = self._plan.head_tail
+        if policy is None:
+            return np.zeros(len(rows), bool)
+        return np.array([policy.concerns(chars) for chars in self._rows["chars"].to_numpy()[rows].tolist()], bool)
+
+    def _keys_one_by_one(self, rubric: Rubric, rows: Numbers, sample: int) -> Numbers:
+        """The keys of long records, which hang on all that a cut hangs on; they are few."""
+        found = np.zeros((len(rows), 16), np.uint8)
+        genres = self.genres.take(pa.array(rows)).to_pylist()
+        for n, values in enumerate(self._rows.take(pa.array(rows)).to_pylist()):
+            key = self._plan.need(rubric, _subject(values), genres[n], sample).key
+            found[n] = np.frombuffer(key, np.uint8)
+        return found
+
+    def _drawn(self, at: int, share: float) -> Numbers:
+        """plan.drawn, for all rows."""
+        bits = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, at : at + 4]).view(">u4")[:, 0]
+        return np.asarray(bits.astype(np.float64) < share * (1 << 32))
+
+    def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
+        names, codes = self._groups
+        shown = [self._plan.guidance(rubric, name) for name in names]
+        distinct = list(dict.fromkeys(shown))
+        group = np.array([distinct.index(text) for text in shown], np.int64)[codes[rows]]
+        return [(text, rows[group == n]) for n, text in enumerate(distinct) if np.any(group == n)]
+
+    def _by_presence(self, rubric: Rubric, rows: Numbers) -> list[tuple[list[tuple[Any, bool]], Numbers]]:
+        optional = [field for field in rubric.fields if field not in rubric.reads]
+        bits = sum((self._present[field][rows].astype(np.int64) << n for n, field in enumerate(optional)), 0 * rows)
+        found = []
+        for value in np.unique(bits).tolist():
+            there = {field: bool(value >> n & 1) for n, field in enumerate(optional)}
+            found.append(([(field, there.get(field, True)) for field in rubric.fields], rows[bits == value]))
+        return found
+
+    def standings(self) -> tuple[Numbers, list[Standing]]:
+        """The pattern of every row, and where one record of each pattern stands."""
+        if not self._rows.num_rows:
+            return _NO_ROW, []
+        representative, pattern, counts = self._patterns()
+        records = self._records(representative)
+        return pattern, [self._standing(*each, count) for each, count in zip(records, counts.tolist(), strict=True)]
+
+    def _patterns(self) -> tuple[Numbers, Numbers, Numbers]:
+        """One row of each pattern, the pattern of every row, and how many rows each has, by what was looked up."""
+        codes = [self._codes(name, at) for (name, _), at in self.fact_of.items()]
+        if self._plan.genre_first():
+            codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
+        if self._plan.early_exit and self._plan.exhaustive:
+            codes.append(self._drawn(EXHAUSTIVE_AT, self._plan.exhaustive).astype(np.int64))
+        return distinct(codes)
+
+    def _records(self, rows: Numbers) -> list[tuple[Subject, dict[bytes, Scored | Unscored]]]:
+        """Some rows as records, each with what is known of it."""
+        records = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(rows)).to_pylist()
+        return list(zip(map(_subject, records), self._facts_of(rows), strict=True))
+
+    def _facts_of(self, rows: Numbers) -> list[dict[bytes, Scored | Unscored]]:
+        """What is known of some rows, by request key."""
+        found: list[dict[bytes, Scored | Unscored]] = [{} for _ in rows]
+        for sampled, places in self.fact_of.items():
+            known = np.flatnonzero(places[rows] >= 0)
+            keys = self._keys[sampled][rows[known]]
+            facts = self._facts.take(pa.array(places[rows[known]])).to_pylist()
+            for at, key, fact in zip(known.tolist(), keys, facts, strict=True):
+                assert fact["key"] == key.tobytes(), "a look-up found another key"
+                found[at][fact["key"]] = outcome(fact)
+        return found
+
+    def _codes(self, rubric: str, at: Numbers) -> Numbers:
+        """Per row a number that is equal where the rubric's facts say the same of a decision."""
+        known = np.flatnonzero(at >= 0)
+        if not len(known):
+            return at
+        facts = self._facts.take(pa.array(at[known]))
+        described = self._rubrics[rubric]
+        columns = [facts["cause"], facts["detail"]]
+        columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
+        columns += [looked_up(facts["checks"], c.key) for c in described.checks]
+        if self._plan.gate.use == "expected":  # hardly two records share these: patterns are nearly as many as rows
+            columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
+        _, alike, _ = distinct([numbered(column) for column in columns])
+        codes = at.copy()
+        codes[known] = alike
+        return codes
+
+    def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
+        plan = self._plan
+        reached, in_full = plan.reached(subject, facts), plan.in_full(subject)
+        final, decision = reached.card.final(plan.gate, complete=not reached.open)
+        due = self._all_further(subject, facts, reached.alone) if self._every_sample else reached.due
+        return Standing(
+            card=reached.card,
+            open=tuple(reached.open),
+            open_again=tuple(plan.second(subject, facts)),
+            final=final,
+            decision=decision,
+            again=plan.card_of(subject, facts, 1) if plan.repeats(subject) else None,
+            count=count,
+            first=reached.alone if due else None,
+            others=others_of(due, facts),
+            near=any(need.sample > plan.samples.count for need in reached.due),
+            in_full=in_full,
+            beyond=len(plan.beyond(subject, facts)) if in_full else 0,
+        )
+
+    def _all_further(self, subject: Subject, facts: Mapping[bytes, Scored | Unscored], first: Scorecard) -> list[Need]:
+        """All further samples that some gate might want."""
+        plan, genre = self._plan, self._plan.genre(subject, facts)
+        asked = [rubric for rubric in plan.rubrics if rubric.dimensions and first.facts.get(rubric.name) is not None]
+        numbers = further(plan.samples.most)
+        return [plan.need(rubric, subject, genre, sample) for rubric in asked for sample in numbers]
+
+
+def _subject(row: dict[str, Any]) -> Subject:
+    return Subject({f: row[f] for f in FIELDS if row[f] is not None}, row["genre"], row["chars"])
+
+
+def _groups(values: pa.Array) -> tuple[list[str | None], Numbers]:
+    """The distinct values, and for every row the place of its own among them."""
+    encoded = pc.dictionary_encode(values, null_encoding="encode")
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def looked_up(maps: pa.ChunkedArray, key: str) -> pa.Array:
+    """What each of many maps has under a key; null where it has nothing."""
+    array = maps.combine_chunks()
+    return pc.map_lookup(array, key, "first") if len(array) else pa.nulls(0, array.type.item_type)
+
+
+def numbered(values: pa.Array | pa.ChunkedArray) -> Numbers:
+    """Per value a number that is equal where the values are; null is a value too."""
+    array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    indices = pc.dictionary_encode(array, null_encoding="encode").indices
+    return np.asarray(indices.to_numpy(zero_copy_only=False), np.int64)
+
+
+def distinct(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
+    """Distinct rows of some columns of numbers: where each stands first, which one every row is, how many are so."""
+    combined = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        # Both are at most the number of rows, so the product does not overflow; it is numbered anew at once.
+        _, combined = np.unique(combined * len(values) + codes, return_inverse=True)
+    _, first, pattern, counts = np.unique(combined, return_index=True, return_inverse=True, return_counts=True)
+    return first, pattern, counts

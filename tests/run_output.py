@@ -1,0 +1,56 @@
+"""What runs with the scripted judge leave behind: rows in, requests made, manifest and verdicts."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from coigw_judge.cli.main import main
+
+
+def triplets(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"t{n}",
+            "query": f"写第{n}件旧物",
+            "thought": f"先想第{n}种旧物",
+            "answer": f"第{n}只表走得慢",
+            "genre": "散文",
+        }
+        for n in range(count)
+    ]
+
+
+def asks(folder: Path) -> list[str]:
+    log = folder / "asks.log"
+    return log.read_text().splitlines() if log.exists() else []
+
+
+def latest(folder: Path) -> Path:
+    return max((folder / "runs").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return json.loads((latest(folder) / "manifest.json").read_text())
+
+
+def verdicts(folder: Path) -> list[dict[str, Any]]:
+    return pq.read_table(latest(folder) / "verdicts").to_pylist()
+
+
+def planned(job: Path, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, int]:
+    """What `plan` says is to be asked, by rubric."""
+    capsys.readouterr()
+    assert main(["plan", str(job), "--json", *options]) == 0
+    rubrics = json.loads(capsys.readouterr().out)["rubrics"]
+    return {each["name"]: each["requests"] for each in rubrics}
+
+
+def made(job: Path, folder: Path, *options: str) -> Counter[str]:
+    """What a run asks, by rubric."""
+    before = len(asks(folder))
+    assert main(["run", str(job), *options]) == 0
+    return Counter(line.split()[0] for line in asks(folder)[before:])
