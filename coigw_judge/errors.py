@@ -6,7 +6,7 @@
     │   ├── FixRubric     a rubric or its prompt
     │   ├── FixSource     an input file, its format or its columns
     │   └── FixStore      the store or a run folder
-    ├── FixJudge          the judge as configured can not work: model, engine arguments, self-test; exit 2
+    ├── FixJudge          the judge as configured cannot work: model, engine arguments, self-test; exit 2
     ├── JudgeUnavailable  nothing is wrong with the request: a new engine (or a later try) may answer it
     └── CountsDiffer      the run ended, but its rows do not add up; exit 1
 
@@ -39,11 +39,11 @@ class FixSource(FixInput):
 
 
 class FixStore(FixInput):
-    """The store or a run folder is not what it should be, or can not be written."""
+    """The store or a run folder is not what it should be, or cannot be written."""
 
 
 class FixJudge(CoigwError):
-    """The judge can not work as configured; trying again will not help."""
+    """The judge cannot work as configured; trying again will not help."""
 
 
 class JudgeUnavailable(CoigwError):

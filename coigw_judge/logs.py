@@ -109,7 +109,7 @@ def _open(handler: logging.Handler, level: str) -> None:
 def written(target: str | None, level: str) -> Iterator[None]:
     """Append the lines of what happens inside to a local file, or to standard error for `-`; None: nowhere.
 
-    An error that ends it is logged by its type. Raises FixInput where the file can not be written.
+    An error that ends it is logged by its type. Raises FixInput where the file cannot be written.
     """
     if target is None:
         yield
@@ -117,7 +117,7 @@ def written(target: str | None, level: str) -> Iterator[None]:
     try:
         handler = logging.StreamHandler(sys.stderr) if target == "-" else logging.FileHandler(target, encoding="utf-8")
     except OSError as error:
-        raise FixInput(f"--log-json {target}: can not be written ({error.strerror}); give a local file or -") from error
+        raise FixInput(f"--log-json {target}: cannot be written ({error.strerror}); give a local file or -") from error
     _open(handler, level)
     try:
         yield

@@ -1,7 +1,7 @@
 """Texts for test_injection.py: records that address their judge, and writing that only speaks of such things.
 
 Lists with a number were written before they were tried on the rules of their day; test_injection.py says what the
-first try gave. Each entry is one text; what can not be seen in it is spelt with escapes. NOT_SEEN are attacks that
+first try gave. Each entry is one text; what cannot be seen in it is spelt with escapes. NOT_SEEN are attacks that
 the rules leave alone.
 """
 

@@ -1,4 +1,4 @@
-"""A judge that answers by rule, for what a real one can not be made to do on demand.
+"""A judge that answers by rule, for what a real one cannot be made to do on demand.
 
 Scores follow from the record's texts alone, so two runs agree. `options`:
   log      a file that gets one line per ask

@@ -121,7 +121,7 @@ def test_an_error_that_ends_a_run_is_logged_by_its_type(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "level", "words"),
     [
-        (["--log-json", "none/log.jsonl"], "info", "--log-json none/log.jsonl: can not be written"),
+        (["--log-json", "none/log.jsonl"], "info", "--log-json none/log.jsonl: cannot be written"),
         ([], "loud", "COIGW_LOG_LEVEL: loud is no level; use one of debug, info, warning, error"),
     ],
 )
@@ -162,13 +162,13 @@ def test_above_debug_a_line_holds_known_fields_only(lines):
 
 def test_credentials_in_a_uri_are_not_logged(lines):
     logging.getLogger(logs.ROOT).setLevel(logging.INFO)
-    trouble = "s3://key:sec%2Fret@bucket/facts: can not be written; see https://host/a@b"
+    trouble = "s3://key:sec%2Fret@bucket/facts: cannot be written; see https://host/a@b"
     logs.event(
         logging.getLogger(logs.ROOT), logging.INFO, "tried", folder="s3://key:secret@bucket/runs", trouble=trouble
     )
     (line,) = lines()
     assert line["folder"] == "s3://***@bucket/runs"
-    assert line["trouble"] == "s3://***@bucket/facts: can not be written; see https://host/a@b"
+    assert line["trouble"] == "s3://***@bucket/facts: cannot be written; see https://host/a@b"
 
 
 def test_failures_are_logged_one_by_one_until_they_are_many(lines):
@@ -195,5 +195,5 @@ def test_at_debug_every_request_is_logged_and_why_it_has_no_score(lines):
 
 
 def test_nothing_is_printed_where_nobody_asked_for_logs(capfd):
-    Ledger().not_flushed("facts: can not be written")
+    Ledger().not_flushed("facts: cannot be written")
     assert capfd.readouterr().err == ""

@@ -7,7 +7,7 @@
     .venv-peers/bin/python bench/peers/compare.py early --rounds 5 --records 40
 
 Each system runs in a process of its own; the systems take turns, start-up stands apart, figures are medians. The tools
-that speak to a server share one in a round (served.py), whose cache is emptied before each. Prints what each can not
+that speak to a server share one in a round (served.py), whose cache is emptied before each. Prints what each cannot
 do, a table, and as its last line one JSON object. What came out: bench/README.md.
 """
 
@@ -40,7 +40,7 @@ CAN_NOT = {
     "ray-data-llm": "stop early (a filter between two processors loads the engine twice), say why a reply ended "
     "(finish_reason is dropped), resume by request, keep text from forging control tokens",
     "datatrove": "stop early but in a rollout of one's own; start vLLM where its build brings no command `vllm`; "
-    "a document that it can not write is a warning, and is lost",
+    "a document that it cannot write is a warning, and is lost",
     "distilabel": "run vLLM in process (its class passes logits_processors, which vLLM has no longer), say why a reply "
     "ended",
     "daft": "give its vLLM provider a system text or a reply format, say why a reply ended",
@@ -60,7 +60,7 @@ def main() -> int:
         rounds = [_round(folder, number, job, options.systems) for number in range(options.rounds)]
     for system in options.systems:
         if system in CAN_NOT:
-            print(f"{system} can not: {CAN_NOT[system]}")
+            print(f"{system} cannot: {CAN_NOT[system]}")
     print(f"\ngate: {json.dumps(job['gate'])}\n")
     print(_table(rounds))
     print(json.dumps(_summary(options, rounds), ensure_ascii=False))

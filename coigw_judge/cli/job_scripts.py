@@ -57,7 +57,7 @@ def _rescore(options: argparse.Namespace) -> int:
     job = cli.load(options)
     against = None if options.against is None else resolve(options.against, Path.cwd())
     before = against or earlier.run_over_same_input(job)
-    diff_rows.open_run(before)  # a run that can not be compared is told before anything is asked
+    diff_rows.open_run(before)  # a run that cannot be compared is told before anything is asked
     manifest, folder = cli.whole_run(job, options)
     status = cli.report(manifest, folder)
     if manifest["rows_in"]:

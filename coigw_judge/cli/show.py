@@ -39,8 +39,8 @@ _SETTLED = {
     "screened": "A screen settled this row before the judge was asked.",
     "duplicate": "Another row with the same texts stands for this one; the judge was not asked.",
     "unreadable": "This row is no record; the judge was not asked.",
-    "pending": "The gate can not decide yet: a score that it needs was not asked. `fill`, then `select`.",
-    "unscored": "The gate can not decide: the judge gave no score. This says nothing about the text.",
+    "pending": "The gate cannot decide yet: a score that it needs was not asked. `fill`, then `select`.",
+    "unscored": "The gate cannot decide: the judge gave no score. This says nothing about the text.",
 }
 
 

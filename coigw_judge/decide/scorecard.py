@@ -73,7 +73,7 @@ class Scorecard:
     def decide(self, gate: Gate) -> Decision:
         """The gate's decision on what is known.
 
-        What does not apply is left out of `each` and `require`. It can not be left out of a sum, so a total stays
+        What does not apply is left out of `each` and `require`. It cannot be left out of a sum, so a total stays
         as it is; and a record to which nothing of the gate applies has not passed it.
         """
         over = self._over(gate)

@@ -76,7 +76,7 @@ def _open_sink(path: Path) -> IO[str]:
         return path.open("w", encoding="utf-8")
     except OSError as error:
         raise FixJob(
-            f"--ids-to {path}: can not be written ({error.strerror}); give a file in a folder that exists"
+            f"--ids-to {path}: cannot be written ({error.strerror}); give a file in a folder that exists"
         ) from error
 
 

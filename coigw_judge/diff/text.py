@@ -29,7 +29,7 @@ _FINDINGS = {
         "The flips are fewer than re-asking everything makes (the 95% intervals do not overlap): "
         "they show no effect beyond noise."
     ),
-    "not told apart": "The flips can not be told from what re-asking alone makes: the 95% intervals overlap.",
+    "not told apart": "The flips cannot be told from what re-asking alone makes: the 95% intervals overlap.",
 }
 
 

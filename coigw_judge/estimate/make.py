@@ -44,7 +44,7 @@ RUN_SAMPLE = 400
 
 
 def make(inquiry: Inquiry) -> Estimate:
-    """Work it out. Raises FixStore for a store that can not be read."""
+    """Work it out. Raises FixStore for a store that cannot be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
     pairs, reasons = inquiry.planned.pairs, job.config.reasons
     inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, pairs, reasons, share=inquiry.share)

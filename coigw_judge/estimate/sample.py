@@ -3,7 +3,7 @@
 A few rows are read at each of many places (a byte of JSONL, a row group of Parquet), so that a crawl of any size
 costs some seconds. Where a scan is there the rows of every split are known, and a place stands for its share of them;
 before a scan, places are spread over the bytes of the files, and how many rows a byte holds is measured at each.
-What can not be entered in the middle (compressed files, CSV) is read from its beginning, HEAD rows at the most.
+What cannot be entered in the middle (compressed files, CSV) is read from its beginning, HEAD rows at the most.
 Rows of one place are neighbours and alike: a statement's error is to be found by drawing places, not rows.
 Not known here: rubrics, tokens, the store.
 """
@@ -175,7 +175,7 @@ def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
 
 @lru_cache(maxsize=1)
 def _head(piece: Split) -> tuple[tuple[int, Row], ...]:
-    """The first rows of a piece that can not be entered in the middle; places come in order, so it is read once."""
+    """The first rows of a piece that cannot be entered in the middle; places come in order, so it is read once."""
     return tuple(islice(source.read(piece), HEAD))
 
 

@@ -249,7 +249,7 @@ class Filler:
     async def flush(self) -> None:
         """Write what is there, beside the event loop, and let the blocks that wait for it go.
 
-        Where the store can not be written, the blocks that wait raise FixStore; the facts stay for the next try.
+        Where the store cannot be written, the blocks that wait raise FixStore; the facts stay for the next try.
         """
         async with self._flushed:
             started = time.monotonic()

@@ -52,7 +52,7 @@ def checked(name: str) -> str:
         return UTF_8
     own = _WIDE.get(own, own)
     if not plain and width(own) == 1:
-        raise ValueError(f"{name!r} can not be read line by line; convert the files to UTF-8")
+        raise ValueError(f"{name!r} cannot be read line by line; convert the files to UTF-8")
     return own
 
 

@@ -291,15 +291,15 @@ def _open(piece: Split) -> IO[bytes]:
         raw = filesystem.open_input_stream(inner, compression=None, buffer_size=READ_AHEAD)
         return io.BufferedReader(pa.CompressedInputStream(raw, piece.compression))
     except OSError as error:
-        raise FixSource(f"{piece.name}: can not be opened ({error})") from error
+        raise FixSource(f"{piece.name}: cannot be opened ({error})") from error
 
 
 def _tear(piece: Split, at: int, error: Exception) -> Unreadable:
     """The row for the rest of a damaged file. Raises FixSource where it is not the file that is damaged."""
     if piece.compression is None:
-        raise FixSource(f"{piece.name}: can not be read ({error}); run again once it can") from error
+        raise FixSource(f"{piece.name}: cannot be read ({error}); run again once it can") from error
     read_through(piece.path, piece.name)
     said = " ".join(str(error).split())
     if at == 0:
-        return Unreadable(f"the file can not be read as {piece.compression or piece.format}: {said}")
+        return Unreadable(f"the file cannot be read as {piece.compression or piece.format}: {said}")
     return Unreadable(f"the file breaks off here: {said}")

@@ -2,7 +2,7 @@
 
 A folder stands for every file of a known format in it and below. Left out of it is what other programs leave behind:
 hidden files and folders, folders that begin with an underscore (`_temporary`, `_delta_log`). Links are followed, and
-what two links lead to is read once. A file that can not be read as a whole says so in `trouble`; it becomes a row.
+what two links lead to is read once. A file that cannot be read as a whole says so in `trouble`; it becomes a row.
 Not known here: what is in the files.
 """
 
@@ -50,7 +50,7 @@ class File:
 class Split:
     """A piece of a file that one task reads: bytes [start, stop) of JSONL, row groups [start, stop) of Parquet.
 
-    `first` is the number of its first row, where rows are numbered (Parquet). A file that can not be read as a whole
+    `first` is the number of its first row, where rows are numbered (Parquet). A file that cannot be read as a whole
     is one split with `trouble`, and that is its one row. `size` is about how many bytes of the file it is.
     """
 
@@ -107,7 +107,7 @@ def read_through(path: str, name: str) -> None:
             while stream.read(8 << 20):
                 pass
     except OSError as error:
-        raise FixSource(f"{name}: can not be read ({error}); run again once it can") from error
+        raise FixSource(f"{name}: cannot be read ({error}); run again once it can") from error
 
 
 def _match_local(pattern: str, base: Path, encoding: str) -> list[File]:
@@ -198,7 +198,7 @@ def _local_file(path: Path, name: str, encoding: str) -> File:
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.ELOOP):
             raise FixSource(
-                f"input.paths: {name}: can not be looked at ({error.strerror}); mend it or leave it out"
+                f"input.paths: {name}: cannot be looked at ({error.strerror}); mend it or leave it out"
             ) from error
         return _file(str(path), name, 0, 0, encoding, "the file is a link that leads nowhere")
     return _file(str(path), name, found.st_size, found.st_mtime_ns, encoding)

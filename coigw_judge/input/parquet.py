@@ -1,8 +1,8 @@
-"""Rows of Parquet: cut at row groups; where one is broken, what can be read of it, and one row for each that can not.
+"""Rows of Parquet: cut at row groups; where one is broken, what can be read of it, and one row for each that cannot.
 
 The footer says how many rows a group holds, so rows behind a broken page are counted, not lost: each is unreadable
 with its reason. Where no particular columns are asked for, the sound columns of such rows are still given.
-A file whose footer can not be read does not know its rows; it is one unreadable row as a whole.
+A file whose footer cannot be read does not know its rows; it is one unreadable row as a whole.
 What stands between us and the file (rights, a disk, a network) is no property of its rows: it raises FixSource.
 Not known here: which columns matter.
 """
@@ -28,26 +28,26 @@ _COLUMN_BYTES = 4 << 20
 
 @contextmanager
 def open_parquet(path: str, name: str) -> Iterator[pq.ParquetFile | Unreadable]:
-    """The file, or why it is no Parquet. Raises FixSource where it can not be opened at all."""
+    """The file, or why it is no Parquet. Raises FixSource where it cannot be opened at all."""
     filesystem, inner = open_filesystem(path)
     try:
         stream = filesystem.open_input_file(inner)
     except OSError as error:
-        raise FixSource(f"{name}: can not be opened ({error})") from error
+        raise FixSource(f"{name}: cannot be opened ({error})") from error
     with stream:
         try:
             parquet = pq.ParquetFile(stream, buffer_size=_COLUMN_BYTES)
             _ = parquet.schema_arrow.names
         except _BROKEN as error:
             read_through(path, name)
-            yield Unreadable(f"the file can not be read as Parquet ({_said(error)})")
+            yield Unreadable(f"the file cannot be read as Parquet ({_said(error)})")
         else:
             with parquet:
                 yield parquet
 
 
 def split_parquet(file: File, size: int) -> list[Split]:
-    """Pieces of about `size` bytes, cut at row groups; one with its trouble where the file can not be read."""
+    """Pieces of about `size` bytes, cut at row groups; one with its trouble where the file cannot be read."""
 
     def piece(start: int, stop: int, first: int = 0, trouble: str = "", held: int = 0) -> Split:
         return Split(file.path, file.name, file.format, None, start, stop, first, trouble=trouble, size=held)
@@ -96,7 +96,7 @@ def _rows(parquet: pq.ParquetFile, piece: Split, columns: list[str] | None) -> I
 
 
 def _until_broken(parquet: pq.ParquetFile, groups: list[int], columns: list[str] | None) -> Iterator[Row]:
-    """Rows up to the first that can not be read, and never more than the footer promises."""
+    """Rows up to the first that cannot be read, and never more than the footer promises."""
     metadata = [parquet.metadata.row_group(group) for group in groups]
     left = sum(group.num_rows for group in metadata)
     most = max((group.total_byte_size // max(1, group.num_rows) for group in metadata), default=0)
@@ -117,7 +117,7 @@ def _until_broken(parquet: pq.ParquetFile, groups: list[int], columns: list[str]
 
 
 def _rows_of(batch: pa.RecordBatch) -> list[Row]:
-    """The rows of a batch. A value that Python can not hold is given as the bytes, text or number that it is."""
+    """The rows of a batch. A value that Python cannot hold is given as the bytes, text or number that it is."""
     try:
         rows: list[Row] = batch.to_pylist()
     except (ValueError, OverflowError):
@@ -138,7 +138,7 @@ def _values(column: pa.Array) -> list[Any]:
             except _BROKEN:
                 continue
             return values
-        return [f"(a value that can not be read: {error})"]
+        return [f"(a value that cannot be read: {error})"]
     return values
 
 
@@ -162,7 +162,7 @@ def _broken_group(
 def _columns(
     parquet: pq.ParquetFile, group: int, count: int, names: list[str]
 ) -> tuple[dict[str, pa.ChunkedArray], dict[str, str]]:
-    """The columns of a group that can be read, and why the others can not."""
+    """The columns of a group that can be read, and why the others cannot."""
     sound, broken = {}, {}
     for name in dict.fromkeys(names):
         try:

@@ -39,7 +39,7 @@ _OPEN_AT_ONCE = 32
 
 
 def split(file: File) -> list[Split]:
-    """Cut a file into pieces of about SPLIT_BYTES; one that can not be read at all is one piece."""
+    """Cut a file into pieces of about SPLIT_BYTES; one that cannot be read at all is one piece."""
     if file.trouble:
         return [_piece(file, 0, 0, trouble=file.trouble)]
     if file.format == "parquet":
@@ -84,7 +84,7 @@ def _cut(file: File) -> list[Split]:
     try:
         head = read_head(file.path)
     except OSError as error:
-        raise FixSource(f"{file.name}: can not be opened ({error})") from error
+        raise FixSource(f"{file.name}: cannot be opened ({error})") from error
     if trouble := head_trouble(head, file.format):
         return [_piece(file, 0, 0, trouble=trouble)]
     coding, _ = encoding.marked(head) or (file.encoding, 0)

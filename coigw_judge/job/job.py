@@ -122,7 +122,7 @@ class Samples(Strict):
 
 
 class EstimateConfig(Strict):
-    """What a dry run can not know by itself. It changes no request."""
+    """What a dry run cannot know by itself. It changes no request."""
 
     prefill: float | None = Field(default=None, gt=0, description="prompt tokens that a replica prefills per second")
     decode: float | None = Field(default=None, gt=0, description="tokens that a replica generates per second")
@@ -380,7 +380,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise FixJob(f"{path}: no such job file; give the path of a YAML file") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FixJob(f"{path}: can not be read as YAML: {' '.join(str(error).split())}") from error
+        raise FixJob(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise FixJob(f"{path}: a job is a mapping with the keys name, input, rubrics, gate, judge, ...")
     return raw

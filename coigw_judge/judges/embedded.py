@@ -115,7 +115,7 @@ def build(folder: Path | None = None) -> Path:
     """Build the checkpoint unless it stands already; return its folder (by default one in the cache).
 
     Several processes may build at once: each writes a folder of its own, the first to rename it wins.
-    Raises FixJudge where the folder can not be written or holds something else, or a library is missing.
+    Raises FixJudge where the folder cannot be written or holds something else, or a library is missing.
     """
     target = cache_dir() / f"embedded-{VERSION}" if folder is None else folder
     if _is_complete(target):
@@ -128,7 +128,7 @@ def build(folder: Path | None = None) -> Path:
     except OSError as error:
         if not _is_complete(target):  # else another process was merely faster
             fix = "remove that folder, or choose another one with COIGW_JUDGE_CACHE"
-            raise FixJudge(f"{target}: the embedded judge can not be built there ({error}); {fix}") from error
+            raise FixJudge(f"{target}: the embedded judge cannot be built there ({error}); {fix}") from error
     except ModuleNotFoundError as error:
         raise FixJudge(f"the embedded judge needs {error.name}: install coigw-judge[cpu]") from error
     finally:

@@ -112,7 +112,7 @@ def _own_class(dotted: str) -> Callable[[JudgeConfig], Any]:
     try:
         made = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise FixJob(f"judge.engine: {dotted} can not be imported: {error}") from error
+        raise FixJob(f"judge.engine: {dotted} cannot be imported: {error}") from error
     if not callable(made):
         raise FixJob(f"judge.engine: {dotted} is not a class")
     return made  # type: ignore[no-any-return]

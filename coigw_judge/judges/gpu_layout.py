@@ -213,7 +213,7 @@ def _block(quantised: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def check_shape(config: JudgeConfig, described: Mapping[str, Any]) -> None:
-    """Refuse parallel sizes by which a model can not be cut. Raises FixJob with the numbers and what fits."""
+    """Refuse parallel sizes by which a model cannot be cut. Raises FixJob with the numbers and what fits."""
     shape, layout = shape_of(described), layout_of(config)
     # A quantised model's blocks are left alone where the job changes how it is loaded.
     if "quantization" in config.engine_args:
@@ -221,20 +221,18 @@ def check_shape(config: JudgeConfig, described: Mapping[str, Any]) -> None:
     chosen = config.engine_args.get("moe_backend", "auto") != "auto"
     why = why_not(shape, layout, uneven_experts=chosen)
     if why:
-        raise FixJob(
-            f"judge.tensor_parallel: {config.model} can not run with {layout}: {why}; {_advice(shape, layout)}"
-        )
+        raise FixJob(f"judge.tensor_parallel: {config.model} cannot run with {layout}: {why}; {_advice(shape, layout)}")
 
 
 def why_not(shape: Shape, layout: Layout, uneven_experts: bool = False) -> str:
-    """Why a model can not be cut that way, or an empty string. `uneven_experts`: vLLM is told how to take them."""
+    """Why a model cannot be cut that way, or an empty string. `uneven_experts`: vLLM is told how to take them."""
     return next(_troubles(shape, layout, uneven_experts), "")
 
 
 def _troubles(shape: Shape, layout: Layout, uneven_experts: bool) -> Iterator[str]:
     tensor, cuts = layout.tensor, layout.cuts
     if shape.heads % tensor:
-        yield f"its {shape.heads} attention heads can not be dealt over {tensor} GPUs"
+        yield f"its {shape.heads} attention heads cannot be dealt over {tensor} GPUs"
     if shape.kv_heads and max(shape.kv_heads, tensor) % min(shape.kv_heads, tensor):
         yield f"its {shape.kv_heads} key-value heads can neither be dealt over nor repeated on {tensor} GPUs"
     if shape.layers and layout.pipeline > shape.layers:
@@ -255,7 +253,7 @@ def _troubles(shape: Shape, layout: Layout, uneven_experts: bool) -> Iterator[st
 
 def _uneven(what: str, size: int, parts: int, block: tuple[int, int] | None) -> Iterator[str]:
     if size % parts:
-        yield f"{what} can not be cut into {parts}"
+        yield f"{what} cannot be cut into {parts}"
     elif block and parts > 1 and any((size // parts) % each for each in block):
         yield (
             f"{what} cut into {parts} are {size // parts:,} each, which its FP8 blocks of {max(block)} do not divide "

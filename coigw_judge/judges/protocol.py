@@ -9,7 +9,7 @@ from coigw_judge.replies.outcome import Cause
 
 Missing = Literal[
     "not_whole",  # the scale has values that are no whole numbers
-    "not_found",  # the number's place in the reply can not be told: it is no strict JSON, or its tokens do not spell it
+    "not_found",  # the number's place in the reply cannot be told: it is no strict JSON, or its tokens do not spell it
     "crosses",  # a token holds the number's first byte and what stands before it
     "cut_off",  # too much of the probability lies on tokens that are not listed
     "probe_failed",  # what follows a first digit was asked for, and no answer came
@@ -77,7 +77,7 @@ class Judge(Protocol):
 
 @runtime_checkable
 class Measures(Protocol):
-    """A judge that can say how long texts are; where it can not, a character counts as a token."""
+    """A judge that can say how long texts are; where it cannot, a character counts as a token."""
 
     context: int | None
 

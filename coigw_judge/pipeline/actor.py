@@ -155,7 +155,7 @@ class JudgeActor:
         try:
             known = self._known_facts()
         except (OSError, pa.ArrowInvalid) as error:
-            raise FixStore(f"{self._store.root}: can not be read ({error}); mend it, and run again") from error
+            raise FixStore(f"{self._store.root}: cannot be read ({error}); mend it, and run again") from error
         self._loop = asyncio.get_running_loop()
         self._filler = Filler(self._recipe, self._judge, writer, known, flush)
         self._startup += time.monotonic() - started
@@ -195,7 +195,7 @@ class JudgeActor:
             self._tasks.append(asyncio.create_task(self._die(error, f"flushing raised {error!r}", [])))
 
     async def _die(self, error: BaseException | None, words: str, records: list[Record]) -> None:
-        """End this process, so that Ray starts another: a dead engine can not be revived in place.
+        """End this process, so that Ray starts another: a dead engine cannot be revived in place.
 
         Its blocks all come here at once; it is one death. None of them returns: Ray repeats only what had no answer.
         """

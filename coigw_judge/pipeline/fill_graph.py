@@ -255,7 +255,7 @@ def waiting_blocks(calls: int, blocks_each: float) -> int:
 def _read_records(order: FillOrder, board: Any) -> Callable[[pa.Table], Iterator[pa.Table]]:
     """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory.
 
-    Input that can not be read is told to the board: as an errored block it would only leave its rows pending.
+    Input that cannot be read is told to the board: as an errored block it would only leave its rows pending.
     """
     schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 

@@ -93,7 +93,7 @@ def _ask_nodes(nodes: list[str], paths: list[str]) -> dict[str, list[str]]:
         except ray.exceptions.RayTaskError as error:
             said = str(error).strip().splitlines()[-1]
             raise FixInput(
-                f"a node can not run our code ({said}); give all nodes the same, by `ray job submit --working-dir` or "
+                f"a node cannot run our code ({said}); give all nodes the same, by `ray job submit --working-dir` or "
                 "by installing it"
             ) from error
         except ray.exceptions.RayError:  # the node is lost meanwhile

@@ -224,7 +224,7 @@ def load_rubric(name_or_path: str | Path, relative_to: Path | None = None) -> Ru
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise FixRubric(f"{path}: can not be read as YAML: {' '.join(str(error).split())}") from error
+        raise FixRubric(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise FixRubric(f"{path}: a rubric is a mapping with the keys name, title, reads, prompt, ...")
     try:

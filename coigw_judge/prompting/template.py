@@ -9,7 +9,7 @@ the tasks of all of a job's rubrics stand in the system text, which every reques
 a line names the one that counts: least to prefill, but whoever edits one rubric changes every request.
 
 A record's text stands between delimiters that carry 64 bits of a cryptographic hash of that very text: a
-text can not contain its own hash, so it can not close its own block. That guards against instructions in
+text cannot contain its own hash, so it cannot close its own block. That guards against instructions in
 plain words; against control tokens guards tokens.py, which is why a prompt is handed on in segments and
 never as one string.
 Not known here: tokens, chat templates, models.
@@ -164,7 +164,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise FixRubric(f"{path}: can not be read as UTF-8 text: {error}") from error
+        raise FixRubric(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
 def describe(rubric: Rubric) -> str:

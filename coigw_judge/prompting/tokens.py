@@ -34,7 +34,7 @@ class Encoder:
     """A model's tokenizer and chat template, for prompts of one system and one user turn.
 
     `template_args` go to the chat template (for instance `enable_thinking`). Raises FixJudge where the
-    model can not be prompted safely.
+    model cannot be prompted safely.
     """
 
     def __init__(self, model_dir: Path, template_args: Mapping[str, Any] | None = None) -> None:
@@ -42,7 +42,7 @@ class Encoder:
 
         path = model_dir / "tokenizer.json"
         if not path.is_file():
-            raise FixJudge(f"{model_dir}: has no tokenizer.json; the model can not be prompted token-safely")
+            raise FixJudge(f"{model_dir}: has no tokenizer.json; the model cannot be prompted token-safely")
         raw = path.read_bytes()
         self.tokenizer_hash = xxhash.xxh3_128_hexdigest(raw)
         try:
@@ -115,7 +115,7 @@ class Encoder:
             raise FixJudge(
                 f"{self._chat.model_dir}: its tokens do not decode to what its chat template renders (from character "
                 f"{at}: {self.decode(ids)[at : at + 30]!r}, the template: {wanted[at : at + 30]!r}); a tokenizer that "
-                "adds spaces or a template that changes its content can not be prompted token-safely"
+                "adds spaces or a template that changes its content cannot be prompted token-safely"
             )
 
     def controls(self, ids: list[int]) -> list[int]:

@@ -1,6 +1,6 @@
 """A record: an article, a pair or a triplet, and how a raw row becomes one.
 
-A row that can not become a record is Unreadable, with a reason; that is a value, not an exception, because
+A row that cannot become a record is Unreadable, with a reason; that is a value, not an exception, because
 one bad row of a crawl must cost one row. A record's identity is the digest of its texts, never its place.
 Not known here: files, rubrics, judges.
 """

@@ -150,7 +150,7 @@ def _score(value: Value, scale: Scale) -> float | Bad:
         return Bad("malformed", f"{_shown(value)} is not a number")
     if not scale.holds(number):
         return Bad("out_of_range", f"{number:g} is not on the scale {scale.min:g} to {scale.max:g} by {scale.step:g}")
-    # The scale's own number, so that 7.9999999 can not leave as what it is.
+    # The scale's own number, so that 7.9999999 cannot leave as what it is.
     return scale.values()[round((number - scale.min) / scale.step)]
 
 

@@ -2,7 +2,7 @@
 
 The order of attempts: the whole reply as standard JSON; then, thinking removed, the objects amid its
 text; then labelled statements. An object with an item in it settles the matter, complete or not, so that
-prose around it can not fill its gaps. Nothing is guessed: a missing item, a score off the scale and two
+prose around it cannot fill its gaps. Nothing is guessed: a missing item, a score off the scale and two
 statements that contradict each other are Unscored, each with its cause. No text makes it raise, and its
 time is linear in the text (reply_scan.py and reply_prose.py say how).
 Not known here: how the judge was asked, whether its reply was cut by a token limit (the caller has the
@@ -74,7 +74,7 @@ def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | 
         if isinstance(part, Found) and not (place and _only_shown(parts[place - 1])):
             given += [(place, each) for each in _statements_of(part.members, named, rubric)]
     complete = [(place, each) for place, each in given if not _missing(each, rubric)]
-    unreadable = _malformed(raw, "an object that can not be read")
+    unreadable = _malformed(raw, "an object that cannot be read")
     if complete:
         # What follows in a broken object of its own takes nothing from it; loose members are its own remains.
         place, last = complete[-1]

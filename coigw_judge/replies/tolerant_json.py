@@ -126,7 +126,7 @@ _RAN_ON = {opener: re.compile(rf"(?<!\\){closer}\s{{0,20}}:") for opener, closer
 
 
 class _Unreadable(Exception):
-    """Inside the tolerant reader only: this object can not be read."""
+    """Inside the tolerant reader only: this object cannot be read."""
 
 
 def _stretch(text: str, reader: "_Reader") -> Iterator[Piece]:

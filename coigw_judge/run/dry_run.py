@@ -38,7 +38,7 @@ SCANNED_AT_ONCE = 256 << 20
 def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RECORDS, as_json: bool = False) -> str:
     """The dry run as text, or as one JSON object; with `prompts`, that many requests as the judge would see them.
 
-    Raises FixInput, FixStore, FixJob, but never for a judge that can not be had: then its tokens are not known.
+    Raises FixInput, FixStore, FixJob, but never for a judge that cannot be had: then its tokens are not known.
     """
     inquiry = _inquiry(job, max(sample, prompts))
     if not inquiry.sample.rows:
@@ -77,7 +77,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
 
 
 def _planned(job: LoadedJob, store: Store) -> Planned:
-    """Who would be asked and how, as a fill would find it; where the judge can not be had, as the last fill did."""
+    """Who would be asked and how, as a fill would find it; where the judge cannot be had, as the last fill did."""
     with suppress(FixJudge):
         return plan_for_fill(job, store)
     return plan_from_store(job, store)

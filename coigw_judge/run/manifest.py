@@ -95,7 +95,7 @@ def build(
 
 def _cache(tally: Mapping[str, float]) -> dict[str, float | None]:
     """What the prefix cache gave: `hit_rate` of the prompt tokens, `best_hit_rate` if it had forgotten nothing (what
-    the layout allows; None where the judge can not say), `prefilled_per_record`, tokens for each record that the fill
+    the layout allows; None where the judge cannot say), `prefilled_per_record`, tokens for each record that the fill
     brought to its end."""
     prompt, rows = tally.get("tokens.prompt", 0), tally.get("rows", 0)
     prefilled = prompt - tally.get("tokens.cached", 0)

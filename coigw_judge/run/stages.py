@@ -266,7 +266,7 @@ def too_many_unscored(manifest: Mapping[str, Any]) -> str:
 
 def check_paths(job: LoadedJob) -> None:
     """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
-    output that can not be reached."""
+    output that cannot be reached."""
     if job.config.judge.engine == "vllm":
         preset_for(job.config.judge)
     sharing.check_package(job)

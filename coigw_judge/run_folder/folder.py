@@ -62,7 +62,7 @@ def open_verdicts(filesystem: fs.FileSystem, path: str) -> pq.ParquetFile:
 
 def unreadable(path: str, error: Exception) -> FixStore:
     reason = " ".join(str(error).split())
-    return FixStore(f"{path}: can not be read as Parquet ({reason}); make the run folder again with select")
+    return FixStore(f"{path}: cannot be read as Parquet ({reason}); make the run folder again with select")
 
 
 def _may_have_ids(metadata: pq.FileMetaData) -> bool:

@@ -16,7 +16,7 @@ from coigw_judge.storage.paths import is_uri
 
 
 def records(manifest: Mapping[str, Any], places: Iterable[Place]) -> dict[Place, Record | str]:
-    """The records at some places as the input has them now, or why they can not be had. `manifest`: of the run."""
+    """The records at some places as the input has them now, or why they cannot be had. `manifest`: of the run."""
     job = configuration(manifest)
     base = Path(manifest["job_file"]).parent
     found: dict[Place, Record | str] = {}

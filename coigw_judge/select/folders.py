@@ -2,7 +2,7 @@
 
 Group by group of splits: a group's verdicts are looked up in the verdict parts by file and position, then its
 splits are read once more. Where a verdict column bears the name of an input column it is called verdict_<name>.
-A value that a format can not hold becomes text rather than get lost; in the end `unify` gives all Parquet parts of a
+A value that a format cannot hold becomes text rather than get lost; in the end `unify` gives all Parquet parts of a
 decision the same columns.
 Not known here: Ray, how a row was decided.
 """

@@ -169,7 +169,7 @@ def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Y
         elif decision.decision == "review":
             review += rows
         elif decision.decision == "pending" and not card.failed():
-            # In the review band already: it can not be kept any more, whatever the rest says.
+            # In the review band already: it cannot be kept any more, whatever the rest says.
             possible += rows * all(reason.kind == "unknown" for reason in decision.reasons)
     each = gate.each if isinstance(gate.each, (int, float)) else None
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))

@@ -54,7 +54,7 @@ SECRET_IN_URI = (
 
 
 def open_filesystem(path: str, *, tries: int = TRIES) -> tuple[fs.FileSystem, str]:
-    """The file system that holds `path`, and the path within it. Raises FixJob for a URI that can not be opened."""
+    """The file system that holds `path`, and the path within it. Raises FixJob for a URI that cannot be opened."""
     if not is_uri(path):
         return fs.LocalFileSystem(), path
     scheme = path.partition("://")[0]
@@ -65,7 +65,7 @@ def open_filesystem(path: str, *, tries: int = TRIES) -> tuple[fs.FileSystem, st
             return open_s3(path, tries=tries)
         found, inner = fs.FileSystem.from_uri(path)
     except (OSError, ValueError) as error:
-        raise FixJob(f"{without_query(path)}: can not be opened: {error}") from error
+        raise FixJob(f"{without_query(path)}: cannot be opened: {error}") from error
     return found, inner
 
 
@@ -101,14 +101,14 @@ def can_not_reach(path: str, key: str, kind: type[CoigwError], error: OSError) -
             "check the bucket, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), AWS_REGION, and for a "
             "server that is not AWS the endpoint, AWS_ENDPOINT_URL"
         )
-    return kind(f"{key}: {without_query(path)}: can not be reached ({' '.join(str(error).split())})\n{advice}")
+    return kind(f"{key}: {without_query(path)}: cannot be reached ({' '.join(str(error).split())})\n{advice}")
 
 
 @contextmanager
 def open_atomic(filesystem: fs.FileSystem, path: str) -> Iterator[Any]:
     """A binary file to write that readers see whole, after the `with`, or not at all.
 
-    Raises FixStore where it can not be written, for a full disk above all; nothing is left behind then.
+    Raises FixStore where it cannot be written, for a full disk above all; nothing is left behind then.
     """
     local = isinstance(filesystem, fs.LocalFileSystem)
     try:
@@ -169,7 +169,7 @@ def make_folder(filesystem: fs.FileSystem, path: str) -> None:
 
 def _can_not_write(path: str, error: OSError) -> FixStore:
     reason = error.strerror or " ".join(str(error).split())
-    return FixStore(f"{path}: can not be written ({reason}); make room or mend it, and run again")
+    return FixStore(f"{path}: cannot be written ({reason}); make room or mend it, and run again")
 
 
 def list_files(filesystem: fs.FileSystem, folder: str, suffix: str) -> list[str]:

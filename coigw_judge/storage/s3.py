@@ -29,7 +29,7 @@ _CONNECT_SECONDS, _REQUEST_SECONDS = 10, 60
 
 
 def open_s3(uri: str, *, tries: int = TRIES) -> tuple[fs.FileSystem, str]:
-    """The client for a URI, and the path within it: bucket and key. Raises FixJob for a URI that can not be used."""
+    """The client for a URI, and the path within it: bucket and key. Raises FixJob for a URI that cannot be used."""
     rest, _, query = uri.partition("://")[2].partition("?")
     path = unquote(rest).rstrip("/")
     bucket = path.partition("/")[0]
@@ -98,6 +98,6 @@ def _profile() -> dict[str, str]:
     try:
         parser.read(file, encoding="utf-8")
     except (OSError, configparser.Error, UnicodeDecodeError) as error:
-        raise FixJob(f"{file}: can not be read as AWS's config file: {' '.join(str(error).split())}") from error
+        raise FixJob(f"{file}: cannot be read as AWS's config file: {' '.join(str(error).split())}") from error
     section = "default" if name == "default" else f"profile {name}"
     return dict(parser[section]) if parser.has_section(section) else {}

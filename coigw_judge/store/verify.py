@@ -90,7 +90,7 @@ def _trouble(store: Store, part: Part) -> Finding | int:
     except FileNotFoundError:
         return Finding("lost", part.path, "a compaction names it and it is gone; bring it back from a copy, or " + away)
     except (OSError, pa.ArrowInvalid) as error:
-        return Finding("torn", part.path, f"can not be read ({' '.join(str(error).split())}); {away}")
+        return Finding("torn", part.path, f"cannot be read ({' '.join(str(error).split())}); {away}")
     if part.span is None and PART_NAME.fullmatch(part.name) is None:
         return Finding(
             "foreign", part.path, "is not named as parts are; if its facts are wanted, leave it, else move it"

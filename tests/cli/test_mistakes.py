@@ -70,7 +70,7 @@ class TestInput:
     def test_a_file_that_is_no_parquet(self, write_job, tmp_path, capsys):
         (tmp_path / "rows.parquet").write_bytes(b"PAR1 and then nothing")
         job = write_job(None, input={"paths": ["rows.parquet"]}, **JOB)
-        fails(capsys, ["run", str(job)], "rows.parquet", "can not be read as Parquet")
+        fails(capsys, ["run", str(job)], "rows.parquet", "cannot be read as Parquet")
 
     def test_an_unknown_format(self, write_job, tmp_path, capsys):
         (tmp_path / "rows.xlsx").write_bytes(b"?")

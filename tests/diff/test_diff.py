@@ -349,7 +349,7 @@ class TestNoise:
         "noisy, flips, finding, said",
         [
             (20, 500, "above", "The flips exceed what re-asking alone makes"),
-            (20, 20, "not told apart", "The flips can not be told from what re-asking alone makes"),
+            (20, 20, "not told apart", "The flips cannot be told from what re-asking alone makes"),
             (200, 20, "below", "The flips are fewer than re-asking everything makes"),
         ],
     )
@@ -499,10 +499,10 @@ class TestBrokenRuns:
         part = tmp_path / "a" / "verdicts" / "part-00001.parquet"
         whole = part.read_bytes()
         part.write_bytes(whole[:100])
-        with pytest.raises(FixStore, match=r"part-00001\.parquet: can not be read as Parquet"):
+        with pytest.raises(FixStore, match=r"part-00001\.parquet: cannot be read as Parquet"):
             diff.compare((a, a), buckets=buckets)
         part.write_bytes(b"PAR1" + b"\xff" * 400 + whole[404:])  # the footer is sound, the pages are not
-        with pytest.raises(FixStore, match=r"part-00001\.parquet: can not be read as Parquet"):
+        with pytest.raises(FixStore, match=r"part-00001\.parquet: cannot be read as Parquet"):
             diff.compare((a, a), buckets=buckets)
 
     def test_other_types_of_text_are_read_too(self, tmp_path, monkeypatch):
@@ -525,7 +525,7 @@ class TestBrokenRuns:
         }
 
     def test_where_flips_can_not_be_written(self, tmp_path):
-        with pytest.raises(FixJob, match=r"--ids-to .*flips\.jsonl: can not be written"):
+        with pytest.raises(FixJob, match=r"--ids-to .*flips\.jsonl: cannot be written"):
             compared(tmp_path, rows("kept"), rows("kept"), ids_to=tmp_path / "no" / "flips.jsonl")
 
 

@@ -167,7 +167,7 @@ def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path, monkey
 
     def failing(writer: Writer) -> int:
         if full[0]:
-            raise FixStore("facts: can not be written (No space left on device)")
+            raise FixStore("facts: cannot be written (No space left on device)")
         return flush(writer)
 
     monkeypatch.setattr(Writer, "flush", failing)

@@ -252,8 +252,8 @@ def job_with(folder: Path, **keys: Any) -> Any:
     [
         ("gb18300", "'gb18300' is no text encoding (did you mean gb18030?)"),
         ("rot13", "'rot13' is no text encoding"),
-        ("cp037", "'cp037' can not be read line by line; convert the files to UTF-8"),
-        ("utf-7", "'utf-7' can not be read line by line"),
+        ("cp037", "'cp037' cannot be read line by line; convert the files to UTF-8"),
+        ("utf-7", "'utf-7' cannot be read line by line"),
         ("", "'' is no text encoding"),
     ],
 )
@@ -273,7 +273,7 @@ def test_a_crawl_in_gb18030_is_judged_once_the_job_says_so(write_job: Any, tmp_p
     assert Counter(became(row) for row in verdicts(tmp_path)) == {JUDGED: 4}
 
 
-# Too long, and what can not be read at all
+# Too long, and what cannot be read at all
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_an_input_of_which_no_file_can_be_read_is_refused(
     (tmp_path / "crawl/b.jsonl").symlink_to("nowhere")
     assert main(["run", str(write_job(**ARTICLES))]) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("coigw-judge: crawl/a.parquet: the file can not be read as Parquet (")
+    assert said.startswith("coigw-judge: crawl/a.parquet: the file cannot be read as Parquet (")
     assert said.endswith("(nor can any other of the 2 files); correct input.paths or repair it")
 
 
@@ -332,7 +332,7 @@ def test_a_file_that_we_may_not_read_is_refused_and_not_scanned_as_broken(tmp_pa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(FixSource, match=r"a\.jsonl: can not be opened \(.*Permission denied"):
+    with pytest.raises(FixSource, match=r"a\.jsonl: cannot be opened \(.*Permission denied"):
         list(source.read(source.split(file)[0]))
 
 
@@ -347,7 +347,7 @@ def test_a_disk_that_fails_amid_a_file_is_no_torn_file(tmp_path: Path, monkeypat
     put(tmp_path, "a.jsonl", hostile.jsonl({"answer": "文"}))
     (file,) = source.list_files(["a.jsonl"], tmp_path)
     monkeypatch.setattr(Path, "open", lambda *_: Failing())
-    with pytest.raises(FixSource, match=r"a\.jsonl: can not be read \(.*Input/output error\); run again once it can"):
+    with pytest.raises(FixSource, match=r"a\.jsonl: cannot be read \(.*Input/output error\); run again once it can"):
         list(source.read(source.split(file)[0]))
 
 

@@ -172,7 +172,7 @@ def test_a_truncated_file_gives_the_rows_before_the_tear_and_one_unreadable(
     found = readable(file)
     assert found == many[: len(found)]
     (said,) = broken(file)
-    assert said.startswith("the file breaks off here" if found else f"the file can not be read as {PACK_NAME[suffix]}")
+    assert said.startswith("the file breaks off here" if found else f"the file cannot be read as {PACK_NAME[suffix]}")
     assert isinstance(rows(file)[-1][1], Unreadable)
     if suffix == "gz":
         complete = zlib.decompressobj(31).decompress(torn).count(b"\n")
@@ -303,7 +303,7 @@ def test_a_parquet_file_without_its_footer_is_one_unreadable_row(folder: Path) -
         ((position, row),) = rows(file)
         assert position == 0
         assert isinstance(row, Unreadable)
-        assert row.reason.startswith("the file can not be read as Parquet (")
+        assert row.reason.startswith("the file cannot be read as Parquet (")
         assert source.column_names(file) is None
 
 

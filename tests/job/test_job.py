@@ -194,10 +194,10 @@ def test_a_key_misspelt_is_said_and_not_that_it_is_missing(tmp_path: Path) -> No
     ("content", "said"),
     [
         (None, "no such job file; give the path of a YAML file"),
-        (b"rubrics: [answer", "can not be read as YAML"),
+        (b"rubrics: [answer", "cannot be read as YAML"),
         (b"- a\n- b\n", "a job is a mapping with the keys name, input, rubrics, gate, judge"),
         (b"", "a job is a mapping"),
-        ("name: 甲".encode("gb18030"), "can not be read as YAML"),
+        ("name: 甲".encode("gb18030"), "cannot be read as YAML"),
         (b"name: x\n", "input: Field required"),
     ],
 )

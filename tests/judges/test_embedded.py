@@ -94,7 +94,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_kept(
     target = tmp_path / "judge"
     target.mkdir()
     (target / "notes.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(FixJudge, match=r"judge: the embedded judge can not be built there .* COIGW_JUDGE_CACHE"):
+    with pytest.raises(FixJudge, match=r"judge: the embedded judge cannot be built there .* COIGW_JUDGE_CACHE"):
         embedded.build(target)
     assert [path.name for path in tmp_path.rglob("*")] == ["judge", "notes.txt"]
 

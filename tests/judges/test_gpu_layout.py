@@ -1,4 +1,4 @@
-"""Parallel sizes: what they reserve, what they tell vLLM, and which models can not be cut so."""
+"""Parallel sizes: what they reserve, what they tell vLLM, and which models cannot be cut so."""
 
 import json
 from pathlib import Path

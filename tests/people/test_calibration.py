@@ -127,8 +127,8 @@ def test_labels_that_are_not_blind_are_said_to_be_so(tmp_path):
 def test_labels_of_what_passed_alone_can_not_tell_recall(tmp_path):
     kept = np.flatnonzero((SCORES.sum(axis=1) >= 50) & (SCORES.min(axis=1) >= 8))
     run = crowd(tmp_path)
-    assert "recall can not be known" in calibrate_text(run, labelled(tmp_path, kept))
-    assert "recall can not be known" not in calibrate_text(run, labelled(tmp_path))
+    assert "recall cannot be known" in calibrate_text(run, labelled(tmp_path, kept))
+    assert "recall cannot be known" not in calibrate_text(run, labelled(tmp_path))
 
 
 def test_weights_are_used_and_may_be_left_out(tmp_path):

@@ -336,7 +336,7 @@ def test_hostile_texts_stay_texts(tmp_path):
         (["--sample", "9", "--per", "genre=1"], "without --per"),
         (["--accepted"], "give --labels"),
         (["--labels", "x.csv"], "only with --accepted"),
-        (["--out", "/dev/null/x.json"], "can not be written"),
+        (["--out", "/dev/null/x.json"], "cannot be written"),
     ],
 )
 def test_mistakes_are_said_in_a_line(run, capsys, more, said):

@@ -135,7 +135,7 @@ def _claim(folder: Path, sharers: int, pipe: Any) -> None:
 def test_engines_on_one_machine_never_share_a_core(tmp_path: Path) -> None:
     there = sorted(os.sched_getaffinity(0))
     if len(there) < 2:
-        pytest.skip("one core can not be shared out")
+        pytest.skip("one core cannot be shared out")
     context = multiprocessing.get_context("spawn")
 
     def start(sharers: int) -> tuple[Any, Any, list[int]]:

@@ -130,7 +130,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
     except FileNotFoundError:
         pytest.skip("there is no mount command here")
     if done.returncode:
-        pytest.skip(f"a small file system can not be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
     try:
         yield folder
     finally:

@@ -328,7 +328,7 @@ BROKEN = {
     "a field that is none": ("reads: [query, answer]", "reads: [query, anser]", ["reads.1", "'answer'"]),
     "a field named twice": ("reads_if_present: [thought]", "reads_if_present: [answer]", ["a field is named twice"]),
     "a missing key": ("prompt: rhythm.md\n", "", ["prompt: Field required"]),
-    "no YAML": ("scale: {min", "scale: {{min", ["can not be read as YAML", "line 6"]),
+    "no YAML": ("scale: {min", "scale: {{min", ["cannot be read as YAML", "line 6"]),
     "no mapping": (ELEVENTH, "- name", ["a rubric is a mapping"]),
 }
 
@@ -353,7 +353,7 @@ def test_a_rubric_with_nothing_to_answer_is_refused(files: Path) -> None:
 
 def test_a_rubric_that_is_no_text_is_refused(files: Path) -> None:
     (files / "rhythm.yaml").write_bytes("name: 节奏".encode("gb18030"))
-    with pytest.raises(FixRubric, match=r"rhythm\.yaml: can not be read as YAML"):
+    with pytest.raises(FixRubric, match=r"rhythm\.yaml: cannot be read as YAML"):
         load_rubric(files / "rhythm.yaml")
 
 

@@ -220,7 +220,7 @@ def test_a_harmless_template_is_accepted(tmp_path: Path, template: str) -> None:
 def test_a_model_without_a_tokenizer_file_is_refused(tmp_path: Path) -> None:
     folder = model(tmp_path / "model")
     (folder / "tokenizer.json").unlink()
-    with pytest.raises(FixJudge, match=r"has no tokenizer\.json; the model can not be prompted token-safely"):
+    with pytest.raises(FixJudge, match=r"has no tokenizer\.json; the model cannot be prompted token-safely"):
         Encoder(folder)
 
 

@@ -96,7 +96,7 @@ others = st.lists(
     ),
 )
 def test_every_gate_takes_the_samples_that_it_wants(records: list[tuple[Any, Any, Any]], samples: Resampling) -> None:
-    """A gate near whose thresholds a record lies decides on all samples, and can not tell yet where one is missing."""
+    """A gate near whose thresholds a record lies decides on all samples, and cannot tell yet where one is missing."""
     bands = Gate(total=20, each=6, over=OVER, tops=GATE.tops, review_each=1, review_total=2)
     cards = [Scorecard({"a": one, "b": other}) for one, other, _ in records]
     counted = [{sweep._as_json(card, {"b": further}): 1} for card, (_, _, further) in zip(cards, records, strict=True)]

@@ -281,9 +281,9 @@ def test_credentials_and_endpoint_as_users_have_them(
 
 
 MISTAKES = {
-    "a wrong secret": ({"AWS_SECRET_ACCESS_KEY": "geheim"}, {}, "store: s3://crawl/facts: can not be reached"),
-    "a wrong key": ({"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, {}, "store: s3://crawl/facts: can not be reached"),
-    "a server that is not there": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {}, "store: s3://crawl/facts: can not be reached"),
+    "a wrong secret": ({"AWS_SECRET_ACCESS_KEY": "geheim"}, {}, "store: s3://crawl/facts: cannot be reached"),
+    "a wrong key": ({"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, {}, "store: s3://crawl/facts: cannot be reached"),
+    "a server that is not there": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, {}, "store: s3://crawl/facts: cannot be reached"),
     "no bucket for the store": ({}, {"store": "s3://none/facts"}, "store: s3://none/facts: there is no bucket none"),
     "no bucket for the output": ({}, {"out": "s3://none/runs"}, "out: s3://none/runs: there is no bucket none"),
     "no bucket for the input": ({}, {"input": {"paths": ["s3://none/x/*.jsonl"]}}, "input.paths: s3://none/x: there is no bucket"),
@@ -316,7 +316,7 @@ def test_a_look_at_what_can_not_be_reached_says_so(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "geheim")
     more = {"show": ["1"], "diff": [f"s3://{BUCKET}/b"]}.get(command[0], [])
     assert main([*command, f"s3://{BUCKET}/a", *more]) == 2
-    assert "can not be reached" in capsys.readouterr().err
+    assert "cannot be reached" in capsys.readouterr().err
 
 
 # Whole or not at all
@@ -342,7 +342,7 @@ def test_what_fails_while_it_is_written_is_never_seen(s3: Server) -> None:
     assert not s3.told(), "nothing was sent"
     s3.refuse("partNumber=2")
     try:
-        with pytest.raises(FixStore, match="torn/b: can not be written"):
+        with pytest.raises(FixStore, match="torn/b: cannot be written"):
             write_atomic(filesystem, f"{inner}/b", b"x" * (25 << 20))
     finally:
         s3.refuse()

@@ -1,4 +1,4 @@
-"""Control tokens in a record's text, where a server renders the chat template and ids can not be sent.
+"""Control tokens in a record's text, where a server renders the chat template and ids cannot be sent.
 
 What looks like a control token of some model family is broken up by a zero-width space behind its first character:
 people see the same, a tokenizer no longer does. Families: Qwen, GLM, Phi, Llama 3 and others (`<|im_end|>`), DeepSeek

@@ -64,7 +64,7 @@ class Fault:
 
 
 class EndpointJudge:
-    """A Judge behind `judge.base_url`. Raises FixJudge where the job can not be asked as it stands, also from `ask`."""
+    """A Judge behind `judge.base_url`. Raises FixJudge where the job cannot be asked as it stands, also from `ask`."""
 
     def __init__(self, config: JudgeConfig) -> None:
         self._config = config

@@ -22,7 +22,7 @@ from coigw_judge.judges.endpoint import chat_form as chat
 
 HOPELESS: Mapping[int, str] = {
     401: "the key is not accepted; see judge.api_key_env",
-    402: "the account can not pay",
+    402: "the account cannot pay",
     403: "access is forbidden; see judge.api_key_env",
     404: "no such model or path; see judge.model and judge.base_url, which ends in /v1 mostly",
 }

@@ -7,7 +7,7 @@ request of a record of that server first; so some more should wait than there ar
 last records are remembered.
 Limits. Each server has a window of its own for requests in flight. A 429 (or 503) halves it, once for all requests
 that were out together, every answer widens it by a part of a request, and nothing is sent before Retry-After is over.
-Trouble. A server that can not be reached, or fails three times with no answer between, is set aside. A task of its
+Trouble. A server that cannot be reached, or fails three times with no answer between, is set aside. A task of its
 own looks after it with growing pauses until it works again; the others go on. Where all are aside, asks wait. When no
 server has answered for `patience` seconds (of which a stated Retry-After does not count), they raise FixJudge:
 starting this process anew would not bring a server back.
@@ -203,7 +203,7 @@ class Servers:
         server.not_before = max(server.not_before, now + backoff)
 
     def failed(self, server: Server, words: str, unreachable: bool) -> None:
-        """A request was not answered. A server that can not be reached is set aside at once."""
+        """A request was not answered. A server that cannot be reached is set aside at once."""
         server.failures += 1
         if unreachable or server.failures >= _FAILURES:
             self.set_aside(server, words)

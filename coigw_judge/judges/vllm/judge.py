@@ -102,14 +102,14 @@ def _described(folder: Path) -> dict[str, Any]:
     try:
         described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FixJudge(f"{folder}: its config.json can not be read ({error}); fetch the model again") from error
+        raise FixJudge(f"{folder}: its config.json cannot be read ({error}); fetch the model again") from error
     if not isinstance(described, dict):
         raise FixJudge(f"{folder}: its config.json holds no object; fetch the model again")
     return described
 
 
 def identify_vllm(config: JudgeConfig) -> Identity:
-    """Who would judge, from the model's small files. Raises FixJudge; FixJob where the model can not be laid out so."""
+    """Who would judge, from the model's small files. Raises FixJudge; FixJob where the model cannot be laid out so."""
     require_vllm()
     folder, revision = model_dir(config)
     check_shape(config, _described(folder))

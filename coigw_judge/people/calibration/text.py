@@ -156,7 +156,7 @@ def gate_notes(gate: Mapping[str, Any]) -> list[str]:
         said.append(f"{gate['ties_counted_as_not_accepted']:,} ties between people count as not accepted")
     if not gate["outside_labelled"]:
         said.append(
-            f"{WARNING}Only records that passed were labelled: recall can not be known from them. Draw from all "
+            f"{WARNING}Only records that passed were labelled: recall cannot be known from them. Draw from all "
             "decisions with export --sample N --stratify decision,genre"
         )
     return said

@@ -38,7 +38,7 @@ _AT_ONCE = 2_000
 _LEFT_OUT = {
     "gone": "are no longer in the input",
     "changed": "have other texts in the input now than those that were judged",
-    "unreadable": "can not be read",
+    "unreadable": "cannot be read",
 }
 
 

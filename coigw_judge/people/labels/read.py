@@ -3,7 +3,7 @@
 A label is one value that one annotator gave to one item of one record in one round. Label Studio's three exports are
 told apart by what stands in a row: JSON has `annotations`, JSON-MIN and CSV have `annotation_id`. A control's name is
 `rubric-key` there (control_name), a record is found by the `row_id` that export put into its task.
-Texts that annotators wrote (a query, a thought) are read beside the labels. What can not be read as either is counted
+Texts that annotators wrote (a query, a thought) are read beside the labels. What cannot be read as either is counted
 with its reason, never dropped unsaid; a row that is broken is refused, because labels are few and dear.
 Not known here: which items a run scores, how labels of several people become one.
 """
@@ -115,7 +115,7 @@ def _json_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         whole = json.loads(Path(path).read_bytes())
     except OSError as error:
-        raise FixSource(f"{path}: can not be read ({error.strerror}); correct the path") from error
+        raise FixSource(f"{path}: cannot be read ({error.strerror}); correct the path") from error
     except ValueError as error:
         raise FixSource(f"{path}: is not JSON ({error}); export it again") from error
     if not isinstance(whole, list) or not all(isinstance(row, dict) for row in whole):

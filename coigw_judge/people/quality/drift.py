@@ -101,7 +101,7 @@ def _of_file(path: str) -> Golden:
 
 
 def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, str], str]]:
-    """A reference run's scores by id; a row without id can not be found again in a run over other files."""
+    """A reference run's scores by id; a row without id cannot be found again in a run over other files."""
     own = [name for name in scores if name in run.columns]
     record = ["record"] if "record" in run.columns else []
     golden, texts = {}, {}

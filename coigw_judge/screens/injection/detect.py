@@ -6,7 +6,7 @@ delimiter or a reply. Most rules are not tried on most texts: what must stand in
 is looked for first, for all rules at once (injection_sieve.py).
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds.
-What it can not see: a text in other words than the rules know. The judge's own guards are in prompt.py and tokens.py.
+What it cannot see: a text in other words than the rules know. The judge's own guards are in prompt.py and tokens.py.
 Not known here: rubrics, judges, and what becomes of a record that is suspected.
 """
 
@@ -68,7 +68,7 @@ def _first(text: str) -> tuple[int, int] | None:
 
 
 def _for_people(text: str) -> str:
-    """On one line, without what can not be seen, and short."""
+    """On one line, without what cannot be seen, and short."""
     short = text[: 50 * SHOWN_CHARS]
     seen = "".join(c for c in short.translate(_TAGS_SEEN) if c.isprintable() or c.isspace())
     line = " ".join(seen.split())

@@ -197,7 +197,7 @@ def test_what_passes_is_waited_out(server, act):
     ids=str,
 )
 def test_a_request_that_alone_fails_time_and_again_is_unscored(server, act, cause):
-    """The server answers a trifle between: it is this request that it can not take."""
+    """The server answers a trifle between: it is this request that it cannot take."""
     reply = ask(server, act)
     assert reply.cause == cause and reply.detail.endswith("5 times, while the server works")
     assert len(server.got) == 5 and server.trifles >= 1
@@ -213,7 +213,7 @@ def test_a_request_that_takes_too_long_is_unscored(server, act):
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "the key is not accepted"), (402, "can not pay"), (403, "forbidden"), (404, "no such model or path")],
+    [(401, "the key is not accepted"), (402, "cannot pay"), (403, "forbidden"), (404, "no such model or path")],
 )
 def test_what_can_never_succeed_ends_the_job(server, status, said):
     with pytest.raises(FixJudge, match=rf"{server.url}: .*{said}.*HTTP {status}"):
