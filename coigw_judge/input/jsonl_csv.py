@@ -67,7 +67,7 @@ def read_head(path: str) -> bytes:
 # JSONL
 
 
-def read_jsonl(piece: Split) -> Iterator[tuple[int, Row]]:
+def read_jsonl(piece: Split, longest: int = MAX_LINE) -> Iterator[tuple[int, Row]]:
     """The rows of a piece by their byte offsets in the (decompressed) file."""
     with _open(piece) as stream:
         begun = _begin(piece, stream)
@@ -78,14 +78,14 @@ def read_jsonl(piece: Split) -> Iterator[tuple[int, Row]]:
         offset = _seek_line(stream, piece) if piece.start else 0
         while piece.stop < 0 or offset < piece.stop:
             try:
-                line, size = _next_line(stream, coding)
+                line, size = _next_line(stream, coding, longest)
             except _TORN as error:
                 yield offset, _tear(piece, offset, error)
                 return
             if not size:
                 return
-            if size > MAX_LINE:
-                yield offset, Unreadable(f"the line is longer than {MAX_LINE:,} bytes")
+            if size > longest:
+                yield offset, Unreadable(f"the line is longer than {longest:,} bytes")
             elif (row := _parse_line(line, coding)) is not None:
                 yield offset, row
             offset += size + mark
@@ -109,18 +109,21 @@ def _begin(piece: Split, stream: IO[bytes]) -> tuple[str, int] | Unreadable:
 
 def _seek_line(stream: IO[bytes], piece: Split) -> int:
     """Go to the first line that begins at or after the piece; the one before belongs to the piece before."""
-    stream.seek(piece.start - 1)
     offset = piece.start - 1
-    while offset < piece.stop:
-        part = stream.readline(_STEP)
-        offset += len(part)
-        if not part or part.endswith(b"\n"):
-            break
+    try:
+        stream.seek(offset)
+        while offset < piece.stop:
+            part = stream.readline(_STEP)
+            offset += len(part)
+            if not part or part.endswith(b"\n"):
+                break
+    except OSError as error:
+        raise _cannot_be_read(piece, error) from error
     return offset
 
 
-def _next_line(stream: IO[bytes], coding: str) -> tuple[bytes, int]:
-    """A line with its end, and its size; of one that is longer than MAX_LINE only the size."""
+def _next_line(stream: IO[bytes], coding: str, longest: int) -> tuple[bytes, int]:
+    """A line with its end, and its size; of one that is longer than `longest` only the size."""
     part = stream.readline(_STEP)
     wide = encoding.width(coding)
     if wide == 1 and len(part) < _STEP:
@@ -130,7 +133,7 @@ def _next_line(stream: IO[bytes], coding: str) -> tuple[bytes, int]:
         if wide > 1 and part.endswith(b"\n"):
             part += stream.read(-(size + len(part)) % wide)
         size += len(part)
-        if size <= MAX_LINE:
+        if size <= longest:
             parts.append(part)
         else:
             parts.clear()
@@ -158,7 +161,7 @@ def _parse_line(line: bytes, coding: str) -> Row | None:
 # CSV
 
 
-def read_csv(piece: Split, columns: Iterable[str] | None) -> Iterator[tuple[int, Row]]:
+def read_csv(piece: Split, columns: Iterable[str] | None, longest: int = MAX_LINE) -> Iterator[tuple[int, Row]]:
     """The rows of a file by their numbers. `columns`: those that matter; each may stand in the header only once."""
     with _open(piece) as stream:
         begun = _begin(piece, stream)
@@ -167,7 +170,7 @@ def read_csv(piece: Split, columns: Iterable[str] | None) -> Iterator[tuple[int,
             return
         coding, _ = begun
         errors = "surrogateescape" if coding == encoding.UTF_8 else "coigw_judge.mark"
-        lines = _Lines(io.TextIOWrapper(stream, encoding=coding, errors=errors, newline=""))
+        lines = _Lines(io.TextIOWrapper(stream, encoding=coding, errors=errors, newline=""), longest)
         header: list[str] | None = None
         header_trouble, position = None, 0
         while True:
@@ -190,9 +193,10 @@ def read_csv(piece: Split, columns: Iterable[str] | None) -> Iterator[tuple[int,
 class _Lines:
     """The rows of a CSV stream. It holds the lines of the row being read, to go back where a quote never closes."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, text: io.TextIOWrapper, longest: int) -> None:
         self._text = text  # kept, lest it be closed with the stream under it
-        self._lines = iter(lambda: text.readline(MAX_LINE + 1), "")
+        self._longest = longest
+        self._lines = iter(lambda: text.readline(longest + 1), "")
         self._held: list[str] = []
         self._restart([])
 
@@ -206,7 +210,7 @@ class _Lines:
         for line in self._lines:
             size = size + len(line) if self._held else len(line)
             self._held.append(line)
-            if size > MAX_LINE:
+            if size > self._longest:
                 break
             yield line
         self._over = True
@@ -228,7 +232,7 @@ class _Lines:
         while not self._held[-1].endswith(("\n", "\r")) and (rest := next(self._lines, "")):
             self._held = [rest]
         self._restart([])
-        return Unreadable(f"the row is longer than {MAX_LINE:,} characters")
+        return Unreadable(f"the row is longer than {self._longest:,} characters")
 
     def _unclosed(self, header: list[str] | None) -> Unreadable:
         """A quote that is open to the end. Where the line after its own is a row by itself, reading goes on there."""
@@ -297,9 +301,13 @@ def _open(piece: Split) -> IO[bytes]:
 def _tear(piece: Split, at: int, error: Exception) -> Unreadable:
     """The row for the rest of a damaged file. Raises FixSource where it is not the file that is damaged."""
     if piece.compression is None:
-        raise FixSource(f"{piece.name}: cannot be read ({error}); run again once it can") from error
+        raise _cannot_be_read(piece, error) from error
     read_through(piece.path, piece.name)
     said = " ".join(str(error).split())
     if at == 0:
         return Unreadable(f"the file cannot be read as {piece.compression or piece.format}: {said}")
     return Unreadable(f"the file breaks off here: {said}")
+
+
+def _cannot_be_read(piece: Split, error: Exception) -> FixSource:
+    return FixSource(f"{piece.name}: cannot be read ({error}); run again once it can")

@@ -23,8 +23,13 @@ def in_order(places: Sequence[Place], files: Sequence[File]) -> list[int]:
     return sorted(range(len(places)), key=lambda n: (rank.get(places[n][0], len(rank)), places[n]))
 
 
-def rows(places: Sequence[Place], files: Sequence[File]) -> Iterator[tuple[Place, Row | None]]:
-    """The row at each place, None where the input no longer has it. `places` must be in input order."""
+def rows(
+    places: Sequence[Place], files: Sequence[File], size: int = source.SPLIT_BYTES
+) -> Iterator[tuple[Place, Row | None]]:
+    """The row at each place, None where the input no longer has it. `places` must be in input order.
+
+    Where a file cannot be entered at a row, it is read in pieces of about `size` bytes.
+    """
     by_name = {file.name: file for file in files}
     for name, group in groupby(places, key=lambda place: place[0]):
         wanted = [position for _, position in group]
@@ -32,7 +37,7 @@ def rows(places: Sequence[Place], files: Sequence[File]) -> Iterator[tuple[Place
         if file is None:
             yield from (((name, position), None) for position in wanted)
             continue
-        pieces = source.split(file)
+        pieces = source.split(file, size)
         if _by_bytes(file, pieces):
             yield from _lines(pieces, wanted, file)
         else:

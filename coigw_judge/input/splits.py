@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from coigw_judge.errors import FixSource
 from coigw_judge.input import encoding
-from coigw_judge.input.jsonl_csv import head_trouble, read_csv, read_head, read_jsonl
+from coigw_judge.input.jsonl_csv import MAX_LINE, head_trouble, read_csv, read_head, read_jsonl
 from coigw_judge.input.listing import File as File
 from coigw_judge.input.listing import Row as Row
 from coigw_judge.input.listing import Split as Split
@@ -38,17 +38,17 @@ _UNPACKED = 4
 _OPEN_AT_ONCE = 32
 
 
-def split(file: File) -> list[Split]:
-    """Cut a file into pieces of about SPLIT_BYTES; one that cannot be read at all is one piece."""
+def split(file: File, size: int = SPLIT_BYTES) -> list[Split]:
+    """Cut a file into pieces of about `size` bytes; one that cannot be read at all is one piece."""
     if file.trouble:
         return [_piece(file, 0, 0, trouble=file.trouble)]
     if file.format == "parquet":
-        return split_parquet(file, SPLIT_BYTES)
+        return split_parquet(file, size)
     if file.format == "csv" or file.compression is not None:
         return [_piece(file, 0, -1)]
-    if file.size <= SPLIT_BYTES:
+    if file.size <= size:
         return [_piece(file, 0, file.size)]
-    return _cut(file)
+    return _cut(file, size)
 
 
 def split_all(files: Sequence[File]) -> list[Split]:
@@ -64,14 +64,14 @@ def split_all(files: Sequence[File]) -> list[Split]:
     return pieces
 
 
-def together(pieces: Iterable[tuple[int, Split]]) -> list[list[int]]:
-    """Which pieces, by their numbers, one task reads one after another: neighbours, about SPLIT_BYTES in all."""
+def together(pieces: Iterable[tuple[int, Split]], size: int = SPLIT_BYTES) -> list[list[int]]:
+    """Which pieces, by their numbers, one task reads one after another: neighbours, about `size` bytes in all."""
     groups: list[list[int]] = []
-    held = SPLIT_BYTES
+    held = size
     for number, piece in pieces:
         cost = piece.size * (1 if piece.compression is None else _UNPACKED)
         cost += _OPENING_FAR if is_uri(piece.path) else _OPENING
-        if held + cost > SPLIT_BYTES:
+        if held + cost > size:
             groups.append([])
             held = 0
         groups[-1].append(number)
@@ -79,7 +79,7 @@ def together(pieces: Iterable[tuple[int, Split]]) -> list[list[int]]:
     return groups
 
 
-def _cut(file: File) -> list[Split]:
+def _cut(file: File, size: int) -> list[Split]:
     """Byte ranges of a large JSONL file. Only here its first bytes are looked at beforehand: every piece must know."""
     try:
         head = read_head(file.path)
@@ -90,8 +90,8 @@ def _cut(file: File) -> list[Split]:
     coding, _ = encoding.marked(head) or (file.encoding, 0)
     if encoding.width(coding) > 1:
         return [_piece(file, 0, -1)]
-    starts = range(0, file.size, SPLIT_BYTES)
-    return [_piece(file, start, min(start + SPLIT_BYTES, file.size), coding) for start in starts]
+    starts = range(0, file.size, size)
+    return [_piece(file, start, min(start + size, file.size), coding) for start in starts]
 
 
 def _piece(file: File, start: int, stop: int, coding: str | None = None, trouble: str = "") -> Split:
@@ -119,13 +119,16 @@ def row_id(name: str, position: int) -> str:
     return f"{name}:{position}"
 
 
-def read(piece: Split, columns: list[str] | None = None) -> Iterator[tuple[int, Row]]:
-    """The rows of a split with their positions. `columns`: those that matter; of Parquet only they are read."""
+def read(piece: Split, columns: list[str] | None = None, longest: int = MAX_LINE) -> Iterator[tuple[int, Row]]:
+    """The rows of a split with their positions. `columns`: those that matter; of Parquet only they are read.
+
+    A line of JSONL of more than `longest` bytes, or a row of CSV of more characters, is unreadable.
+    """
     if piece.trouble:
         yield 0, Unreadable(piece.trouble)
     elif piece.format == "parquet":
         yield from read_parquet(piece, columns)
     elif piece.format == "csv":
-        yield from read_csv(piece, columns)
+        yield from read_csv(piece, columns, longest)
     else:
-        yield from read_jsonl(piece)
+        yield from read_jsonl(piece, longest)

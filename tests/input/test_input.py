@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coigw_judge.errors import FixSource
-from coigw_judge.input import pick as picked
+from coigw_judge.input import pick
 from coigw_judge.input import splits as source
-from coigw_judge.input.splits import File, Row
+from coigw_judge.input.splits import File, Row, Split
 from coigw_judge.records.record import Unreadable
 
 ROWS = [{"id": n, "answer": f"第{n}篇\n" * (n % 4 + 1)} for n in range(50)]
@@ -40,8 +41,8 @@ def zstd(data: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def rows(file: File, columns: list[str] | None = None) -> list[tuple[int, Row]]:
-    return [each for piece in source.split(file) for each in source.read(piece, columns)]
+def rows(file: File, columns: list[str] | None = None, size: int = source.SPLIT_BYTES) -> list[tuple[int, Row]]:
+    return [row for piece in source.split(file, size) for row in source.read(piece, columns)]
 
 
 def readable(file: File) -> list[dict[str, Any]]:
@@ -79,23 +80,19 @@ def test_splits_hold_every_row_once_at_the_place_where_a_whole_reading_finds_it(
     data = (ends.join(lines) + (ends if last else "")).encode()
     file = put(folder, "random.jsonl", data)
     whole = rows(file)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "SPLIT_BYTES", size)
-        pieces = source.split(file)
-        assert [piece.start for piece in pieces] == list(range(0, max(1, len(data)), size))
-        assert repr([each for piece in pieces for each in source.read(piece)]) == repr(whole)
+    assert [piece.start for piece in source.split(file, size)] == list(range(0, max(1, len(data)), size))
+    assert repr(rows(file, size=size)) == repr(whole)
     assert len(whole) == sum(bool(raw.strip()) for raw in data.split(b"\n"))
     for position, _ in whole:
         assert position == 0 or data[position - 1 : position] == b"\n"
 
 
-def test_positions_do_not_depend_on_the_size_of_splits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_positions_do_not_depend_on_the_size_of_splits(folder: Path) -> None:
     file = put(folder, "same.jsonl", jsonl(ROWS))
     whole = rows(file)
     assert [row for _, row in whole] == ROWS
     for size in (1, 7, 64, 1 << 20):
-        monkeypatch.setattr(source, "SPLIT_BYTES", size)
-        assert rows(file) == whole
+        assert rows(file, size=size) == whole
 
 
 @pytest.mark.parametrize(
@@ -145,14 +142,11 @@ PACK_NAME = {"gz": "gzip", "zst": "zstd"}
 
 
 @pytest.mark.parametrize("suffix", PACK)
-def test_a_compressed_file_has_the_rows_and_positions_of_the_plain_one(
-    folder: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(source, "SPLIT_BYTES", 10)
+def test_a_compressed_file_has_the_rows_and_positions_of_the_plain_one(folder: Path, suffix: str) -> None:
     plain = put(folder, "plain.jsonl", jsonl(ROWS))
     packed = put(folder, f"packed.jsonl.{suffix}", PACK[suffix](jsonl(ROWS)))
-    assert len(source.split(packed)) == 1
-    assert rows(packed) == rows(plain)
+    assert len(source.split(packed, 10)) == 1
+    assert rows(packed, size=10) == rows(plain, size=10)
 
 
 def test_members_of_a_gzip_file_are_read_on(folder: Path) -> None:
@@ -257,9 +251,7 @@ def parquet(path: Path, table: pa.Table, group: int) -> File:
 def test_row_groups_hold_every_row_once_under_its_number(folder: Path, count: int, group: int, size: int) -> None:
     table = pa.table({"answer": [f"第{n}篇" for n in range(count)], "other": list(range(count))})
     file = parquet(folder / "random.parquet", table, group)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "SPLIT_BYTES", size)
-        found = rows(file, ["answer", "not there"])
+    found = rows(file, ["answer", "not there"], size)
     assert found == [(n, {"answer": f"第{n}篇"}) for n in range(count)]
 
 
@@ -325,18 +317,19 @@ def damaged(folder: Path, group: int, column: str, part: slice) -> File:
 @pytest.mark.parametrize("size", [1, 1 << 30])
 @pytest.mark.parametrize(("part", "least"), [(slice(None), 0), (slice(-9000, None), 500)])
 def test_rows_behind_a_broken_page_are_counted_and_the_other_groups_read(
-    folder: Path, size: int, part: slice, least: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, size: int, part: slice, least: int
 ) -> None:
-    monkeypatch.setattr(source, "SPLIT_BYTES", size)
     file = damaged(folder, 1, "answer", part)
-    found = rows(file, ["id", "answer"])
+    found = rows(file, ["id", "answer"], size)
     assert [position for position, _ in found] == list(range(6000))
     lost = [position for position, row in found if isinstance(row, Unreadable)]
     assert lost == list(range(lost[0], 4000)), "the group is lost from the break to its end, no more"
     assert 2000 + least <= lost[0] < 4000
     assert all(row["id"] == position for position, row in found if isinstance(row, dict))
-    assert {reason.split(":")[0] for reason in broken(file)} <= {"row group 1 of the file is broken in column answer"}
-    assert rows(file, ["id", "tags"]) == [(n, row) for n, row in rows(file, ["id", "tags"]) if isinstance(row, dict)]
+    reasons = {row.reason.split(":")[0] for _, row in rows(file, size=size) if isinstance(row, Unreadable)}
+    assert reasons <= {"row group 1 of the file is broken in column answer"}
+    others = rows(file, ["id", "tags"], size)
+    assert others == [(n, row) for n, row in others if isinstance(row, dict)]
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
@@ -365,16 +358,43 @@ def test_what_is_left_of_a_row_is_given_where_all_columns_are_wanted(folder: Pat
     assert "tags" in found[3999][1] and set(found[4000][1]) == {"id", "answer"}
 
 
-def test_a_disk_that_fails_is_no_broken_row(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: Any) -> None:
-        raise FixSource("the disk")
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet", "a.csv", "a.csv.gz"])
+def test_a_disk_that_fails_is_no_broken_row(tmp_path: Path, name: str) -> None:
+    file = put(tmp_path, name, jsonl(ROWS))
+    never_read(tmp_path / name)
+    piece = Split(file.path, name, file.format, file.compression, 0, file.size)
+    with pytest.raises(FixSource, match=rf"{re.escape(name)}: cannot be read \(.*Input/output error"):
+        list(source.split(file) if name == "a.parquet" else source.read(piece))
 
-    monkeypatch.setattr("coigw_judge.input.parquet.read_through", fails)
-    monkeypatch.setattr("coigw_judge.input.jsonl_csv.read_through", fails)
-    broken_file = damaged(folder, 1, "answer", slice(None))
-    for file in (broken_file, put(folder, "torn.jsonl.gz", gzip.compress(jsonl(ROWS))[:-20])):
-        with pytest.raises(FixSource, match="the disk"):
-            rows(file)
+
+def never_read(path: Path) -> None:
+    """Put in the place of a file what can be opened but never read: the system's error is that of a broken disk."""
+    path.unlink()
+    path.symlink_to("/proc/self/mem")
+
+
+def test_a_disk_that_fails_where_a_later_piece_begins_is_no_broken_row(tmp_path: Path) -> None:
+    file = put(tmp_path, "a.jsonl", jsonl(ROWS))
+    never_read(tmp_path / "a.jsonl")
+    with pytest.raises(FixSource, match=r"a\.jsonl: cannot be read \(.*Input/output error\); run again once it can"):
+        list(source.read(Split(file.path, file.name, "jsonl", None, 100, file.size)))
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.zst"])
+def test_a_file_that_goes_before_its_damage_is_seen_is_not_called_damaged(tmp_path: Path, kind: str) -> None:
+    if kind == "parquet":
+        file = damaged(tmp_path, 1, "answer", slice(None))
+    else:
+        lines = [f"{zlib.crc32(b'%d' % n)}" for n in range(60_000)]
+        data = (
+            jsonl([{"answer": line} for line in lines]) if "jsonl" in kind else "\n".join(["answer", *lines]).encode()
+        )
+        file = put(tmp_path, f"torn.{kind}", PACK[kind[-3:].strip(".l")](data)[:-5000])
+    reading = source.read(source.split(file)[0], ["answer"])
+    assert isinstance(next(reading)[1], dict)
+    Path(file.path).unlink()
+    with pytest.raises(FixSource, match=r"(damaged|torn)\.[a-z.]+: cannot be read \(.*\); run again once it can"):
+        list(reading)
 
 
 def test_a_column_that_stands_twice_is_not_chosen_from(folder: Path) -> None:
@@ -504,18 +524,17 @@ def test_columns_of_jsonl_are_those_of_its_first_rows(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["one.jsonl", "one.csv", "one.parquet"])
-def test_a_row_is_found_again_by_its_id(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "SPLIT_BYTES", 40)
+def test_a_row_is_found_again_by_its_id(folder: Path, name: str) -> None:
     if name.endswith("parquet"):
         file = parquet(folder / name, pa.Table.from_pylist(ROWS), 7)
     elif name.endswith("csv"):
         file = put(folder, name, b"id\n" + b"".join(b"%d\n" % row["id"] for row in ROWS))
     else:
         file = put(folder, name, jsonl(ROWS))
-    wanted = {(name, position): row for position, row in rows(file)[::9]}
+    wanted = {(name, position): row for position, row in rows(file, size=40)[::9]}
     assert all(source.row_id(name, position) == f"{name}:{position}" for _, position in wanted)
     places = [*wanted, (name, 10**9), ("other", 0)]
-    assert dict(picked.rows(places, [file])) == wanted | {(name, 10**9): None, ("other", 0): None}
+    assert dict(pick.rows(places, [file], size=40)) == wanted | {(name, 10**9): None, ("other", 0): None}
 
 
 # Any bytes at all
@@ -555,10 +574,8 @@ def test_any_bytes_are_rows_or_reasons(
 ) -> None:
     put(folder, name, mark + data)
     (file,) = source.list_files([name], folder, coding)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "SPLIT_BYTES", size)
-        source.column_names(file)
-        found, again = rows(file), rows(file, ["answer"])
+    source.column_names(file)
+    found, again = rows(file, size=size), rows(file, ["answer"], size)
     positions = [position for position, _ in found]
     assert positions == sorted(set(positions)) == [position for position, _ in again]
     assert all(row.reason.isprintable() for _, row in again if isinstance(row, Unreadable))
