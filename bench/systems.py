@@ -161,7 +161,7 @@ RAW: dict[str, Ask] = {"raw-rubric-first": _ask_rubric_first, "raw-same-prompts"
 
 
 def _sampling(job: LoadedJob, rubric: Rubric) -> "SamplingParams":
-    """What judges/vllm.py asks with at the first try."""
+    """What judges/vllm/judge.py asks with at the first try."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 

@@ -63,7 +63,7 @@ def run_system(
 
 
 def environment() -> dict[str, str]:
-    """The same for every system: vLLM's CPU settings as judges/vllm.py has them, no network, our package.
+    """The same for every system: vLLM's CPU settings as judges/vllm/judge.py has them, no network, our package.
 
     The engine computes on every core, unless VLLM_CPU_OMP_THREADS_BIND names some: on the others then runs what only
     feeds it, as beside a GPU.

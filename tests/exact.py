@@ -1,6 +1,6 @@
 """What a checkpoint could have said at a score's place, gone through one by one with transformers. Nothing here is a test.
 
-Written without a look at judges/token_scores.py: the place is found by a pattern and by decoding ever longer prefixes,
+Written without a look at judges/vllm/expected_scores.py: the place is found by a pattern and by decoding ever longer prefixes,
 what the grammar admits by comparing every token of the vocabulary with the texts that may stand there.
 """
 

@@ -41,7 +41,7 @@ class Gate:
     `over` names the dimensions that count (None: every score given). `each` is one threshold or one per
     dimension. `review_total` and `review_each` are how far below the gate a record still goes to people.
     `tops` are the highest possible scores, for what can still be reached. `use` says which of a record's numbers are
-    meant: card.py reads it, `decide` takes what it is given.
+    meant: decide/scorecard.py reads it, `decide` takes what it is given.
     """
 
     total: float | None = None

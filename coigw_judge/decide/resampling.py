@@ -7,7 +7,7 @@ drawn at a temperature of their own, which is part of their keys.
 The gate then sees the median or the mean of the scores. All else (checks, choices, notes, reasons) stays the first
 sample's, and a further sample that failed is left out: it never makes a record unscored.
 Which samples are due follows from the first ones alone, so it does not move while they are asked.
-Not known here: how requests are made and keyed (plan.py, ask.py), where facts come from.
+Not known here: how requests are made and keyed (plan.py, prompting/request.py), where facts come from.
 """
 
 from collections.abc import Mapping, Sequence

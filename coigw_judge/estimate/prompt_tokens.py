@@ -1,6 +1,6 @@
 """How many tokens a record's requests take, and how many of them an engine has to prefill.
 
-An ideal prefix cache (judges/prefixes.py) says what is cached: that is what an engine gets whose KV cache holds the
+An ideal prefix cache (prefix_cache.py) says what is cached: that is what an engine gets whose KV cache holds the
 records at work, when a record's requests are adjacent.
 Not known here: which requests records wait for (states.py), how many there are in all.
 """

@@ -5,7 +5,7 @@ One flat counter, which can be summed over processes:
     rows                        records done                 asks.made, asks.from_store, asks.retried
     asks.failed.<cause>         requests without a score     tokens.prompt, tokens.cached, tokens.generated,
                                 tokens.shareable of tokens.measured, where the judge says
-    asks.extra                  further samples (samples.py), and their part of those: tokens.extra_<kind>
+    asks.extra                  further samples (decide/resampling.py), and their part of those: tokens.extra_<kind>
     outcome.<outcome>.<rubric>  requests: `scored` or the cause why not     retried.<rubric>
     seconds.<span>.<rubric>     requests by how long they took: the number of a span of REQUEST_SECONDS
     flush.<span>                flushes likewise, of FLUSH_SECONDS          flush.failed, facts

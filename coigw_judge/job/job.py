@@ -262,7 +262,7 @@ class LoadedJob:
             "rubric": rubric.fingerprint(),
             "template": [template.system, template.before_genre, template.after_genre, list(template.fields)],
             "schema": fingerprint(rubric.reply_schema(self.config.reasons)),
-            "long_text": "reject",  # under head_tail too: what is cut says so in its own key (headtail.py)
+            "long_text": "reject",  # under head_tail too: what is cut says so in its own key (prompting/long_text.py)
             **({"expected": True} if self.gives_expected(rubric) else {}),
         }
 

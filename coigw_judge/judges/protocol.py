@@ -33,7 +33,7 @@ class Reply:
     """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
 
     Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
-    `shareable_tokens` are those that an ideal prefix cache would have had (judges/prefixes.py); None: not known.
+    `shareable_tokens` are those that an ideal prefix cache would have had (prefix_cache.py); None: not known.
     """
 
     text: str = ""
@@ -47,7 +47,7 @@ class Reply:
     flags: tuple[str, ...] = ()
     """What the fact must say of how this was asked, beside what the caller knows."""
     expected: Mapping[str, float | None] = field(default_factory=dict)
-    """Expected scores by dimension, where the ask wants them (token_scores.py)."""
+    """Expected scores by dimension, where the ask wants them (judges/vllm/expected_scores.py)."""
     expected_missing: Mapping[str, Missing] = field(default_factory=dict)
     """Why one of them is None."""
 

@@ -1,7 +1,7 @@
 """One replica of the judge: the actor that holds an engine.
 
 Its process may die at any moment, and Ray starts another. What that one knows it has from the store (the facts of the
-blocks that its predecessor lost) and from the board (board.py), which also tells it when all is over.
+blocks that its predecessor lost) and from the board (coordinator.py), which also tells it when all is over.
 Not known here: where records come from, how many replicas there are.
 """
 
@@ -67,7 +67,7 @@ class JudgeActor:
 
         `per_node` replicas share the cores of a node, 0 where the engine binds itself to none.
 
-        `known` is the folder of what half-done records have, and into how many buckets it is dealt (known.py).
+        `known` is the folder of what half-done records have, and into how many buckets it is dealt (half_done.py).
         """
         started = time.monotonic()
         self._id = ray.get_runtime_context().get_actor_id()

@@ -1,6 +1,6 @@
 """The graph of a fill: splits, records, small blocks, the pool of judge actors; and the watch over it.
 
-Not known here: what an actor does with a block (judging.py).
+Not known here: what an actor does with a block (actor.py).
 """
 
 import threading

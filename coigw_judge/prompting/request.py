@@ -2,8 +2,8 @@
 
 A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
 tokenizer, template, rubric, schema, sampling and retry policy), the digests of the fields
-shown, the genre guidance shown, the sample number, for long records what their cut hangs on (headtail.py), and for
-further samples what they are drawn at (samples.py).
+shown, the genre guidance shown, the sample number, for long records what their cut hangs on (long_text.py), and for
+further samples what they are drawn at (decide/resampling.py).
 Edit a rubric and exactly its requests have no fact yet; resume, rescoring and re-gating follow from that alone.
 Not known here: how a request is sent, whether it was ever answered.
 """

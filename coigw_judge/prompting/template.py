@@ -40,7 +40,7 @@ FIELD_TITLES: dict[FieldName, str] = {"answer": "文章", "query": "题目", "th
 _PLACEHOLDER = re.compile(r"\{\{\s*([a-z_]+)\s*\}\}")
 _OWN = ("rubric", "genre", "reply")
 OMISSION = "……（原文太长，此处由编者略去 {chars} 字）……"
-"""Stands on a line of its own where a text was cut (headtail.py). It says who cut, so that no author is blamed."""
+"""Stands on a line of its own where a text was cut (long_text.py). It says who cut, so that no author is blamed."""
 
 USUAL = Scale()
 """The scale that the system text names; a dimension's heading gives any other."""

@@ -4,7 +4,7 @@ The order of attempts: the whole reply as standard JSON; then, thinking removed,
 text; then labelled statements. An object with an item in it settles the matter, complete or not, so that
 prose around it cannot fill its gaps. Nothing is guessed: a missing item, a score off the scale and two
 statements that contradict each other are Unscored, each with its cause. No text makes it raise, and its
-time is linear in the text (reply_scan.py and reply_prose.py say how).
+time is linear in the text (tolerant_json.py and prose.py say how).
 Not known here: how the judge was asked, whether its reply was cut by a token limit (the caller has the
 `finish_reason`), and what a score is good for (gate.py).
 """

@@ -6,7 +6,7 @@ number that an earlier draft gave does not stand in for it; words behind a name 
 All of it works on the folded text (reply_items.fold), which has the original's positions.
 
 Linear: every pattern spans a fixed window, and of very many names only the last MAX_HITS are looked at.
-Not known here: JSON, and what a value must be to count (reply_items.py).
+Not known here: JSON, and what a value must be to count (items.py).
 """
 
 import re

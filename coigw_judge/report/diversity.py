@@ -1,4 +1,4 @@
-"""Lexical diversity of what was kept beside what was dropped: the verdicts' `ttr` and `mattr` (screens/diversity.py).
+"""Lexical diversity of what was kept beside what was dropped: the verdicts' `ttr` and `mattr` (lexical_diversity.py).
 
 It has no better direction. A refrain, a list and a statute repeat words on purpose, and TTR falls with a text's length;
 so the page draws both groups on one axis, names no threshold, and says so.

@@ -73,7 +73,7 @@ def group_of(table: pa.Table, name: str) -> pa.Array:
 
 
 def uses_expected(run: Run) -> bool:
-    """Whether the run's gate decided on expected scores (card.py)."""
+    """Whether the run's gate decided on expected scores (decide/scorecard.py)."""
     return bool(run.manifest["gate"].get("use") == "expected")
 
 

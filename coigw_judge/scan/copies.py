@@ -5,7 +5,7 @@
     <scan's work>/links-00000.parquet    a bucket's rows that share a key with an earlier or excluded one (LINKS)
     <scan's work>/clusters.parquet       what every linked row is told (CLUSTERS), in input order
 
-A key is the digest of an answer, of a band of its sketch (screens/sketch.py), or of its cluster; equal keys meet in
+A key is the digest of an answer, of a band of its sketch (screens/minhash.py), or of its cluster; equal keys meet in
 one bucket, whatever they stand for. Links make clusters. A cluster is as old as its earliest member, and represented
 by the first in input order that no screen of its own drops.
 Buckets bound memory but for the last step, which holds the links of all copies at once: some 100 bytes per row that

@@ -6,7 +6,7 @@
     <store>/scans/<digest>/scan.json           totals; written last, so where it is the scan is whole
 
 `home` is the answer's digest, as it is for facts, or of a row that is no record a digest of its place: what reads
-rows and facts bucket by bucket (spans.py) finds a record's facts and its duplicates in one bucket, and unreadable
+rows and facts bucket by bucket (hash_ranges.py) finds a record's facts and its duplicates in one bucket, and unreadable
 rows do not crowd into one. The digest in the path covers the files' names, sizes and times, the column mapping, the
 limit and the screens: an unchanged input is scanned once. Texts are not copied; fill reads them again.
 Not known here: Ray, rubrics, judges.

@@ -2,7 +2,7 @@
 
 A fact of a job with `expected: true` has for each dimension an expected score beside the sampled one, or null and a
 flag `expected_<cause>:<dimension>`. Under `gate.use: expected` a sampled score stands in for one that is null
-(card.py); a row of which that is so carries the flag `expected_missing`, so that it never goes unseen.
+(decide/scorecard.py); a row of which that is so carries the flag `expected_missing`, so that it never goes unseen.
 Not known here: tokens, the gate's thresholds.
 """
 

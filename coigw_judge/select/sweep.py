@@ -3,7 +3,7 @@
 A pass counts how many records share which scores (bucket.Standing); the gates are then tried on those patterns, so
 a grid of fifty gates reads the store once. Where a fact that a gate needs was never asked (an earlier, stricter
 gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not. So it is where a gate has
-records near a threshold that were not asked the further samples (samples.py) which it wants of them.
+records near a threshold that were not asked the further samples (decide/resampling.py) which it wants of them.
 Not known here: Ray, the gate's other keys, which stay as the job has them.
 """
 

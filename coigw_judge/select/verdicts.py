@@ -77,7 +77,7 @@ def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
 
 def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
     """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
-    by its name: that a text was cut (headtail.py), that a judge's server was shown it changed (judges/control.py), why
+    by its name: that a text was cut (long_text.py), that a judge's server was shown it changed (control_tokens.py), why
     an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
     flags = [each or [] for each in found.rows["flags"].to_pylist()]
     if not view.drop_duplicates:

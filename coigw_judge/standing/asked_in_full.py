@@ -3,7 +3,7 @@
 Survey and select see every record's scorecard, pattern by pattern, and count those of the share on the way: as JSON,
 so that counts of many buckets add up. Only what may end a record is told of it; the buckets are spans of a hash, so the
 first ones are a sample as good as any, and as many are counted as hold about MOST records of the share.
-Not known here: what is suggested from it (estimate/order.py).
+Not known here: what is suggested from it (estimate/ask_order/cheapest.py).
 """
 
 import json

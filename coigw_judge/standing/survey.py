@@ -1,6 +1,6 @@
 """What a bucket still needs: how many requests of which rubrics, of which rows.
 
-It reads the bucket through bucket.read, as verdict.py does: what select calls done is never asked.
+It reads the bucket through bucket.read, as select/verdicts.py does: what select calls done is never asked.
 Not known here: Ray, judges, the texts of records.
 """
 
@@ -30,7 +30,8 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str,
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
     records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
-    by those of further ones (samples.py), a rubric as often as it is asked, `waiting_full` by those that are asked in
+    by those of further ones (resampling.py), a rubric as often as it is asked, `waiting_full` by those that are
+    asked in
     full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers of the
     rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the
     same texts and genre only the first is to be asked: the others share its facts.

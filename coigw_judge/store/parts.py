@@ -5,12 +5,12 @@
     <store>/compactions/<id>.json      which compacted parts there are and what they replace; written last
     <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
     <store>/scans/<digest>/            what scan found (scan.py writes and reads it)
-    <store>/rates/<run>.json           what a fill took, for the next plan (estimate/time.py)
+    <store>/rates/<run>.json           what a fill took, for the next plan (estimate/speed.py)
     <store>/work/<run>/                what only one run needs, for as long as it lasts
 
 Every file is written beside and renamed, so a reader never sees half of one; nothing is ever changed. A part that
 another one replaces stays for a day and is passed over; a reader that finds one gone lists again.
-A fact's identity is its request's key (ask.py); where a key stands twice, facts.earliest says which counts, so
+A fact's identity is its request's key (request.py); where a key stands twice, facts.earliest says which counts, so
 verdicts never flip by themselves.
 Not known here: which requests a record needs, whether a fact is good enough, Ray.
 """

@@ -1,4 +1,4 @@
-"""Golden records that moved (drift.py) and leaks by annotator (annotators.py), in words for a terminal and the page.
+"""Golden records that moved (drift.py) and leaks by annotator (leak_report.py), in words for a terminal and the page.
 
 Not known here: when a move is an alarm, what counts as a leak.
 """

@@ -1,9 +1,9 @@
 """Does a record address its judge? A suspicion with the place and the words, never a judgement.
 
-A text is read once without its disguises (injection_view.py). On that view rules (injection_rules.py and the two
+A text is read once without its disguises (undisguised.py). On that view rules (rules.py and the two
 languages') look for words that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a
 delimiter or a reply. Most rules are not tried on most texts: what must stand in a text before they can find anything
-is looked for first, for all rules at once (injection_sieve.py).
+is looked for first, for all rules at once (sieve.py).
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds.
 What it cannot see: a text in other words than the rules know. The judge's own guards are in prompt.py and tokens.py.

@@ -1,14 +1,14 @@
 """What a rule about addressing the judge is, and the rules that need no language: forged turns and forged replies.
 
-A rule is a pattern over the folded view (injection_view.py), the words without which it need not be tried, and what
+A rule is a pattern over the folded view (undisguised.py), the words without which it need not be tried, and what
 lifts it: words before or after that make it a story about someone else (`老师给这篇作文打了满分`, `they ignore
 previous instructions`). Speech that a story or a tutorial quotes as someone's is lifted too, where the rule allows.
 So the rules are about who is addressed, not about words: scores, systems and instructions are ordinary things to
 write of. Every quantifier is bounded, so that a rule's time is linear in the text.
 A rule also names its seed: a part of its pattern that stands in every match, and the pairs of characters with which
-that part can begin (injection_sieve.py tries a rule only where its seed stands). tests/test_injection_sieve.py makes
+that part can begin (sieve.py tries a rule only where its seed stands). tests/screens/test_injection_sieve.py makes
 texts from every pattern and holds it to its seed.
-Not known here: how the view is made, and the languages (injection_chinese.py, injection_english.py).
+Not known here: how the view is made, and the languages (chinese.py, english.py).
 """
 
 import re

@@ -1,9 +1,9 @@
 """Which rules are worth trying on a text: those whose seed stands in it.
 
 A rule's seed is a part of its pattern that stands in every match, and begins with one of a few pairs of characters
-(injection_rules.py). All rules' pairs are looked for at once; where one stands, the seeds that begin with it are tried
+(rules.py). All rules' pairs are looked for at once; where one stands, the seeds that begin with it are tried
 there. What a rule finds is the same as if it had been tried on every text: a seed is a condition that is necessary, and
-its rule and family are asked afterwards as ever. Texts that are no array (injection_view.py) are tried with all rules.
+its rule and family are asked afterwards as ever. Texts that are no array (undisguised.py) are tried with all rules.
 Not known here: what the rules look for.
 """
 
