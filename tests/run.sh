@@ -3,7 +3,7 @@
 #
 #     bash tests/run.sh                       # everything, real vLLM included
 #     bash tests/run.sh -m "not engine"       # without the half minute that vLLM takes to start
-#     bash tests/run.sh tests/test_gate.py    # paths count from the top of the checkout
+#     bash tests/run.sh tests/decide/test_gate.py    # paths count from the top of the checkout
 set -euo pipefail
 
 top="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)"

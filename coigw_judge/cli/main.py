@@ -1,6 +1,6 @@
 """The command line: parse, call, print. Exit codes as in CONTRACT: 0, 1, 2, 130.
 
-front.py uses the parts without an underscore for the scripts of jobs/.
+job_scripts.py uses the parts without an underscore for the scripts of jobs/.
 Not known here: anything that another module could know.
 """
 

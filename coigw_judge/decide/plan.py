@@ -4,13 +4,12 @@
 
 It returns nothing once the gate has decided (early exit) or everything was asked; then the further samples that are
 due by the first ones (resampling.py), all at once; then, by what all samples come to, the `then` rubrics of a record
-that
-ends as kept or review; then nothing for good. Because a second run walks the same steps over the
-same facts, it asks nothing.
+that ends as kept or review; then nothing for good. Because a second run walks the same steps over the same facts, it
+asks nothing.
 A small share of the records, chosen by their digests, is asked a second time from the start (sample 1), so that it
 can be told what re-asking alone changes. The second sample decides nothing.
 Another small share is asked in full although early exit could spare some of it: what early exit leaves unasked tells
-nothing, so only these records say how often each rubric would end any record (order.py, estimate/ask_order/cheapest.py).
+nothing, so only these records say how often each rubric would end any record (estimate/ask_order/).
 Not known here: texts (digests are enough), judges, stores.
 """
 

@@ -21,8 +21,7 @@ class Scorecard:
     """Facts by rubric (None: not asked), and the rubrics that do not apply to the record.
 
     Where several samples were taken together (resampling.py): how many of a rubric were scored, and by
-    `rubric.dimension`
-    how far the highest score lies above the lowest.
+    `rubric.dimension` how far the highest score lies above the lowest.
     """
 
     facts: Mapping[str, Scored | Unscored | None]

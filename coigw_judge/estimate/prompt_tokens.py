@@ -2,7 +2,7 @@
 
 An ideal prefix cache (prefix_cache.py) says what is cached: that is what an engine gets whose KV cache holds the
 records at work, when a record's requests are adjacent.
-Not known here: which requests records wait for (states.py), how many there are in all.
+Not known here: which requests records wait for (sampled_standing.py), how many there are in all.
 """
 
 from collections.abc import Mapping, Sequence

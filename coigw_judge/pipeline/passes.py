@@ -1,6 +1,6 @@
 """The passes that ask no judge: scan, the survey of what is open, select, and the folders of decided rows.
 
-Not known here: how a row is scanned or decided (scan.py, survey.py, select/verdicts.py).
+Not known here: how a row is scanned or decided (scan/rows.py, survey.py, select/verdicts.py).
 """
 
 import secrets

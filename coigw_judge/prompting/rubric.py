@@ -3,7 +3,7 @@
 Loaded from rubrics/*.yaml, checked on the way in, and never changed afterwards. The output schema is
 generated from it, so an eleventh rubric needs no code. A rubric that gives nothing to answer, two items
 of one name, or an anchor outside the scale is refused with the file, the key and the fix.
-Not known here: how the prompt is worded (prompt.py), what a score is good for (gate.py).
+Not known here: how the prompt is worded (prompting/template.py), what a score is good for (gate.py).
 """
 
 import re

@@ -4,7 +4,7 @@
     <store>/compacted/<id>/*.parquet   many parts made into few, sorted by home (compaction.py)
     <store>/compactions/<id>.json      which compacted parts there are and what they replace; written last
     <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
-    <store>/scans/<digest>/            what scan found (scan.py writes and reads it)
+    <store>/scans/<digest>/            what scan found (scan/rows.py writes and reads it)
     <store>/rates/<run>.json           what a fill took, for the next plan (estimate/speed.py)
     <store>/work/<run>/                what only one run needs, for as long as it lasts
 

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible servers as a judge, so that a first real job needs no GPU and a large one can use a fleet.
 
-One request per ask: messages (chat.py), or token ids where the job names the tokenizer of a vLLM server's model
-(completion.py). Which of the two is the job's to say, not found out from the server: a fingerprint must not hang on
+One request per ask: messages (chat_form.py), or token ids where the job names the tokenizer of a vLLM server's model
+(token_id_form.py). Which of the two is the job's to say, not found out from the server: a fingerprint must not hang on
 what happens to listen at an address. Which server, and when, is for servers.py; how fast for rates.py.
 
 Whose fault is a failure? 429 and 503 are a server's limit: the ask waits, however long, as long as any server answers.

@@ -5,7 +5,7 @@ agreeing with each other, and the same by group. Of the decision: precision, rec
 gate that reaches a wanted recall at the least review cost (regate.py).
 A judge that gave no number is never a low number: such records are left out of a figure, and the report counts them
 by cause. `missing="dropped"` counts a record without a decision as not kept, in the gate's figures alone.
-Not known here: where labels come from (labels.py, labels/join.py), how the report looks (calibration/text.py).
+Not known here: where labels come from (labels/read.py, labels/join.py), how the report looks (calibration/text.py).
 """
 
 import json

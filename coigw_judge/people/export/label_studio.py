@@ -4,7 +4,7 @@ The configuration shows the texts, then asks for the decision, the scores and ch
 write query and thought in. Where the judge may be seen, its scores stand in the task as a prediction, its reasons and
 analyses as texts beside the article. Control names are labels.control_name, so that exports can be read back.
 Texts go into tags that show text, never HTML: a record is hostile.
-Not known here: files, which rows go to people, how labels are read (labels.py).
+Not known here: files, which rows go to people, how labels are read (labels/read.py).
 """
 
 import xml.etree.ElementTree as ET

@@ -127,7 +127,7 @@ def _quoted(view: str, start: int, stop: int) -> bool:
     return inside and bool(_SPEAKER.search(lead) or _SPOKEN.match(view[stop : stop + SPEECH]))
 
 
-# No writing needs these: turns, control tokens, our delimiters (prompt.py), the reply itself.
+# No writing needs these: turns, control tokens, our delimiters (prompting/template.py), the reply itself.
 _Q = r"[\"']"
 _TO = r"\s{0,4}:\s{0,4}"
 _KEYS = rf"{_Q}(?:quality|质量|creativity|创意){_Q}{_TO}"
