@@ -3,7 +3,6 @@
 Not known here: how rows were joined or counted, what a report looks like on a terminal.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ from coigw_judge.diff.tally import GROUPS, JUDGED, MILLION, SIDES, Counts
 from coigw_judge.errors import FixStore
 from coigw_judge.run_folder.folder import Kind, Run
 
-_Z = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 _WEIGHTY = ("rubrics.", "requests.", "judge.", "gate.", "rows_in", "input.")
 """What is told first of what differs."""
 _KINDS: tuple[Kind, ...] = ("score", "check", "choice")
@@ -161,12 +159,12 @@ def _over(part: float, whole: int) -> float | None:
 
 def wilson(k: int, n: int) -> list[float] | None:
     """The 95 % Wilson score interval of a share k of n; None where n is 0."""
+    from scipy.stats import binomtest
+
     if not n:
         return None
-    share, z2 = k / n, _Z * _Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return [0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half]
+    interval = binomtest(k, n).proportion_ci(0.95, "wilson")
+    return [float(interval.low), float(interval.high)]
 
 
 def _score(counts: Counts, group: str, name: str) -> dict[str, Any]:
