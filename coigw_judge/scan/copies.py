@@ -254,16 +254,12 @@ def _clusters(links: pa.Table, joining: Sequence[int]) -> pa.Table:
 
 def _components(nodes: int, one: Numbers, other: Numbers) -> Numbers:
     """For every node the lowest that it is joined with, over any number of joins."""
-    label: Numbers = np.arange(nodes)
-    while True:
-        before = label
-        lower = np.minimum(before[one], before[other])
-        label = before.copy()
-        for joined in (before[one], before[other]):  # what they hang on hangs on the lower one from now on
-            np.minimum.at(label, joined, lower)
-        label = label[label]
-        if np.array_equal(label, before):
-            return label
+    from scipy.sparse import coo_array, csgraph
+
+    joins = coo_array((np.ones(len(one), np.bool_), (one, other)), (nodes, nodes))
+    _, component = csgraph.connected_components(joins, directed=False)
+    _, lowest = np.unique(component, return_index=True)
+    return np.asarray(lowest[component])
 
 
 def told(store: Store, work: str, splits: Sequence[int]) -> dict[tuple[int, int], dict[str, Any]]:
