@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 RESAMPLES = 1000
 _CELLS_AT_ONCE = 4_000_000
 _MOST_VALUES = 100
@@ -155,14 +156,28 @@ def estimate(
         return Estimate(point, None, None, len(x))
     if values is None:
         x, y = _coarse(x), _coarse(y)
-    drawn = np.concatenate([statistic(each) for each in resampled(x, y, weights, how, values)] or [np.empty(0)])
-    return Estimate(point, *interval(drawn), len(x))
+    at_once = max(1, _CELLS_AT_ONCE // max(_MOST_VALUES**2, len(x)))
+    low, high = bootstrap(len(x), lambda drawn: statistic(tables(x, y, weights, drawn, values)), how, at_once)
+    return Estimate(point, low, high, len(x))
 
 
-def interval(drawn: Floats) -> tuple[float | None, float | None]:
-    """The middle 95 % of what resamples gave; None where too few of them gave anything."""
-    defined = drawn[np.isfinite(drawn)]
-    if not len(drawn) or len(defined) < _LEAST_DEFINED * len(drawn):
+def resamples(n: int, how: Bootstrap, at_once: int = 1) -> Iterator[Places]:
+    """Numbers of records drawn with replacement from `n`, a resample in each row and up to `at_once` rows together."""
+    random = np.random.default_rng(how.seed)
+    for start in range(0, how.resamples, at_once):
+        yield random.integers(0, n, (min(at_once, how.resamples - start), n))
+
+
+def bootstrap(
+    n: int, statistic: Callable[[Places], Floats], how: Bootstrap, at_once: int = 1
+) -> tuple[float | None, float | None]:
+    """The middle 95 % of a statistic over resamples of `n` records; None where too few of them define it.
+
+    `statistic` gets resamples as `resamples` draws them, and gives a number for each, NaN where it is not defined.
+    """
+    found = np.concatenate([statistic(drawn) for drawn in resamples(n, how, at_once)] or [np.empty(0)])
+    defined = found[np.isfinite(found)]
+    if not len(found) or len(defined) < _LEAST_DEFINED * len(found):
         return None, None
     low, high = np.percentile(defined, [2.5, 97.5])
     return float(low), float(high)
@@ -191,28 +206,21 @@ def _placed(values: Floats, known: tuple[float, ...] | None) -> tuple[Floats, An
     return distinct, np.searchsorted(distinct, values)
 
 
+def tables(
+    x: Floats, y: Floats, weights: Floats | None, drawn: Places, values: tuple[float, ...] | None = None
+) -> Tables:
+    """A table for every row of `drawn`: the pairs of values of the records that it names, each as often as named."""
+    (xs, at_x), (ys, at_y) = _placed(x, values), _placed(y, values)
+    size = len(xs) * len(ys)
+    cells = (at_x * len(ys) + at_y)[drawn] + np.arange(len(drawn))[:, None] * size
+    carried = None if weights is None else weights[drawn].reshape(-1)
+    sums = np.bincount(cells.reshape(-1), weights=carried, minlength=len(drawn) * size)
+    return Tables(xs, ys, sums.astype(np.float64).reshape(len(drawn), len(xs), len(ys)))
+
+
 def table(x: Floats, y: Floats, weights: Floats | None, values: tuple[float, ...] | None = None) -> Tables:
-    """The one table of the data itself."""
-    (xs, at_x), (ys, at_y) = _placed(x, values), _placed(y, values)
-    cells = np.bincount(at_x * len(ys) + at_y, weights=weights, minlength=len(xs) * len(ys))
-    return Tables(xs, ys, cells.astype(np.float64).reshape(1, len(xs), len(ys)))
-
-
-def resampled(
-    x: Floats, y: Floats, weights: Floats | None, how: Bootstrap, values: tuple[float, ...] | None = None
-) -> Iterator[Tables]:
-    """Tables of records drawn with replacement, as many at once as memory should hold."""
-    (xs, at_x), (ys, at_y) = _placed(x, values), _placed(y, values)
-    cell, size, n = at_x * len(ys) + at_y, len(xs) * len(ys), len(x)
-    random = np.random.default_rng(how.seed)
-    at_once = max(1, _CELLS_AT_ONCE // max(size, n))
-    for start in range(0, how.resamples, at_once):
-        count = min(at_once, how.resamples - start)
-        drawn = random.integers(0, n, (count, n))
-        places = (cell[drawn] + np.arange(count)[:, None] * size).reshape(-1)
-        carried = None if weights is None else weights[drawn].reshape(-1)
-        found = np.bincount(places, weights=carried, minlength=count * size).astype(np.float64)
-        yield Tables(xs, ys, found.reshape(count, len(xs), len(ys)))
+    """The one table of all records, each once."""
+    return tables(x, y, weights, np.arange(len(x))[None, :], values)
 
 
 # Statistics of tables: one number per table, NaN where it is not defined

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from coigw_judge.people.calibration.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, interval
+from coigw_judge.people.calibration.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, Places, bootstrap
 
 Level = Literal["nominal", "ordinal", "interval"]
 
@@ -32,12 +32,13 @@ def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) 
         return Estimate(None, None, None, len(values))
     if len(values) < LEAST_RECORDS:
         return Estimate(point, None, None, len(values))
-    random = np.random.default_rng(how.seed)
-    drawn = np.empty(how.resamples)
-    for number in range(how.resamples):
-        times = np.bincount(random.integers(0, len(values), len(values)), minlength=len(values))
-        drawn[number] = _alpha(counts, given, distinct, level, own * times)
-    return Estimate(point, *interval(drawn), len(values))
+
+    def resampled(drawn: Places) -> Floats:
+        times = (np.bincount(row, minlength=len(values)) for row in drawn)
+        return np.array([_alpha(counts, given, distinct, level, own * each) for each in times])
+
+    low, high = bootstrap(len(values), resampled, how)
+    return Estimate(point, low, high, len(values))
 
 
 def _alpha(counts: Floats, given: Floats, distinct: Floats, level: Level, weights: Floats) -> float:

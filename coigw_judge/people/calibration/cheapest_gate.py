@@ -11,14 +11,14 @@ Not known here: labels of items other than the decision; what a new gate would s
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.people.calibration.agreement import Bootstrap, Floats
+from coigw_judge.people.calibration.agreement import Bootstrap, Floats, resamples
 from coigw_judge.run_folder.verdicts import scores_of
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
@@ -248,10 +248,9 @@ def _elsewhere(
     recalls: Callable[[Floats], Floats], cost: Floats, wanted: Iterable[float], n: int, how: Bootstrap
 ) -> dict[float, float | None]:
     """The mean recall, on records left out of a resample, of the gates that the resample would have chosen."""
-    random = np.random.default_rng(how.seed)
     found: dict[float, list[float]] = {want: [] for want in wanted}
-    for _ in range(min(how.resamples, _RESAMPLES)):
-        times = np.bincount(random.integers(0, n, n), minlength=n).astype(np.float64)
+    for (drawn_records,) in resamples(n, replace(how, resamples=min(how.resamples, _RESAMPLES))):
+        times = np.bincount(drawn_records, minlength=n).astype(np.float64)
         drawn, outside = recalls(times), recalls((times == 0).astype(np.float64))
         for want, each in found.items():
             at = _cheapest(drawn, cost, want)
