@@ -1,7 +1,8 @@
 """128-bit digests over length-prefixed parts: the only way this package names content.
 
 xxh3 is used because it is fast and because nobody gains by a collision here: two texts that collide
-share one judgement. Where a record's author could gain (the delimiters of prompting/template.py) a cryptographic hash is used.
+share one judgement. Where a record's author could gain (the delimiters of template.py) a
+cryptographic hash is used.
 """
 
 import json
