@@ -32,8 +32,8 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str,
     records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
     by those of further ones (resampling.py), a rubric as often as it is asked, `waiting_full` by those that are
     asked in full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers
-    of the rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with the
-    same texts and genre only the first is to be asked: the others share its facts.
+    of the rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with
+    the same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()

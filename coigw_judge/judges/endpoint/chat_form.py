@@ -1,8 +1,8 @@
 """Requests to /chat/completions, and the replies of any server that calls itself compatible.
 
 The server renders the chat template, so what looks like a control token in a record's text is broken up
-(control_tokens.py) and the reply carries a flag where that changed anything. `read` makes nothing of what it does not find:
-an answer that is no completion is None, for the caller to treat as the server's fault.
+(control_tokens.py) and the reply carries a flag where that changed anything. `read` makes nothing of what it does not
+find: an answer that is no completion is None, for the caller to treat as the server's fault.
 Not known here: which server, what happens when it fails.
 """
 
