@@ -1,4 +1,4 @@
-"""Fixtures shared by the tests: one local Ray cluster and one engine for the whole session."""
+"""Fixtures shared by the tests, and in which order and in which of several processes they run."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -13,7 +13,43 @@ from hypothesis import settings
 settings.register_profile("steady", deadline=None, max_examples=60)
 settings.load_profile("steady")
 
+ENGINES = ("tests/judges/vllm/", "tests/judges/endpoint/test_endpoint_vllm.py", "tests/pipeline/test_submission.py")
+"""Where real vLLM is started. One process runs them all: two engines at a time would share the cores of one."""
+
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what needs the session's Ray cluster. Where several processes run the tests, also say in which order: first
+    the engines, then what is slow and mostly waits, then what computes and fills the gaps."""
+    for item in items:
+        if "ray_cluster" in item.fixturenames:
+            item.add_marker("ray")
+    if hasattr(config, "workerinput"):
+        by_file: dict[str, int] = {}
+        for item in items:
+            file = item.nodeid.split("::")[0]
+            by_file[file] = min(_turn(item), by_file.get(file, _turn(item)))
+        items.sort(key=lambda item: by_file[item.nodeid.split("::")[0]])
+
+
+def _turn(item: pytest.Item) -> int:
+    """When a test has its turn."""
+    marks = (item.nodeid.startswith(ENGINES), *(item.get_closest_marker(name) is not None for name in ("slow", "ray")))
+    return marks.index(True) if True in marks else len(marks)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Deal out files in their order, so that a file's tests share what its fixtures start, and all engines as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "engines" if nodeid.startswith(ENGINES) else nodeid.split("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
