@@ -30,7 +30,8 @@ import pyarrow.parquet as pq
 from watch import machine_seconds
 from workload import texts
 
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import split_file
 from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.scan.rows import SCHEMA, scan_splits
 from coigw_judge.screens import minhash as sketches
@@ -38,6 +39,7 @@ from coigw_judge.screens.boilerplate_lines import boilerplate
 from coigw_judge.screens.characters import characters
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.dates import published
+from coigw_judge.screens.injection.detect import suspected
 from coigw_judge.screens.lexical_diversity import mattr, ttr, words
 from coigw_judge.screens.mojibake import damage
 from coigw_judge.screens.repetition import repeated
@@ -94,7 +96,7 @@ def _write(path: Path, articles: list[str]) -> None:
 
 
 def _scan(store: Store, folder: str, name: str, number: int, screen: Screen) -> int:
-    piece = source.split(source.list_files([f"{name}.jsonl"], Path(folder))[0])[0]
+    piece = split_file(list_input_files([f"{name}.jsonl"], Path(folder))[0])[0]
     return sum(scan_splits(store, store.path("work"), number, [(number, piece)], {}, None, screen)["rows"])
 
 
@@ -131,7 +133,7 @@ def parts(articles: list[str], screen: Screen) -> dict[str, float]:
     timed: dict[str, Callable[[int], object]] = {
         "lines read": lambda n: to_record(json.loads(lines[n].decode()), {}),
         "digests": lambda n: record_digest(records[n].digests()),
-        "injection": lambda n: records[n].suspected(),
+        "injection": lambda n: suspected(records[n].texts),
         "characters": lambda n: characters(answers[n]),
         "encoding": lambda n: damage(answers[n], known[n]),
         "boilerplate": lambda n: boilerplate(answers[n], known[n]),

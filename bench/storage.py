@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from watch import peak_bytes
 
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import group_for_tasks, split_files
 from coigw_judge.scan import rows as scanning
 from coigw_judge.screens.config import Screen
 from coigw_judge.store.parts import Store
@@ -53,10 +54,10 @@ def make_huge(folder: Path, megabytes: int) -> None:
 def measure(folder: Path, *, apart: bool) -> None:
     """Print what listing, cutting and scanning take."""
     began, before = time.monotonic(), peak_bytes()
-    files = source.list_files([str(folder / "in")], folder)
+    files = list_input_files([str(folder / "in")], folder)
     listed = time.monotonic()
-    pieces = source.split_all(files)
-    shares = [[n] for n in range(len(pieces))] if apart else source.together(enumerate(pieces))
+    pieces = split_files(files)
+    shares = [[n] for n in range(len(pieces))] if apart else group_for_tasks(enumerate(pieces))
     cut, worked = time.monotonic(), time.process_time()
     store = Store(str(folder / "store"))
     total = 0

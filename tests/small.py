@@ -9,7 +9,8 @@ from typing import Any
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.hashing import digest
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import split_file
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.records.record import FIELDS
 from coigw_judge.replies.outcome import Scored, Unscored
@@ -88,7 +89,7 @@ def scan_rows(
         lines = [row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows]
         (folder / f"{number}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         names.append(f"{number}.jsonl")
-    pieces = [piece for file in source.list_files(names, folder) for piece in source.split(file)]
+    pieces = [piece for file in list_input_files(names, folder) for piece in split_file(file)]
     work = store.path("work")
     how = (columns or {}, limit, screen or Screen())
     counts = [scan_splits(store, work, n, [(n, piece)], *how) for n, piece in enumerate(pieces)]

@@ -20,10 +20,10 @@ import numpy as np
 import pyarrow as pa
 
 from coigw_judge.input import encoding
-from coigw_judge.input import splits as source
 from coigw_judge.input.jsonl_csv import read_head
+from coigw_judge.input.listing import File, Row, Split
 from coigw_judge.input.parquet import open_parquet
-from coigw_judge.input.splits import File, Row, Split
+from coigw_judge.input.splits import read_split, split_file
 from coigw_judge.records.record import Record, Unreadable, to_record
 from coigw_judge.scan.rows import Scan
 from coigw_judge.storage.paths import open_filesystem
@@ -69,7 +69,7 @@ def of_scan(scan: Scan, columns: dict[str, str], most: int) -> Sample:
     if scan.rows_in <= most:
         sample.whole = True
         for number, (piece, count) in enumerate(zip(scan.splits, scan.rows, strict=True)):
-            for _, row in islice(source.read(piece), count):
+            for _, row in islice(read_split(piece), count):
                 sample.add(number, 1.0, row, columns)
         return sample
     ends = np.cumsum(scan.rows)
@@ -134,7 +134,7 @@ def _places(most: int) -> tuple[int, int]:
 
 def _measured(file: File, share: float, take: int) -> tuple[float, list[Row]]:
     """Rows from about `share` of a file, and how many rows a byte of the file holds there."""
-    pieces = source.split(file)
+    pieces = split_file(file)
     at = share * len(pieces)
     piece, inside = pieces[int(at)], at - int(at)
     if piece.trouble:
@@ -163,11 +163,11 @@ def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
     """Up to `take` neighbouring rows with their positions, from about `share` of a piece."""
     if piece.format == "parquet" and not piece.trouble:
         piece, skip = _row_group(piece, share, take)
-        return list(islice(source.read(piece), skip, skip + take))
+        return list(islice(read_split(piece), skip, skip + take))
     if _enterable(piece):
         start = piece.start + int(share * (piece.stop - piece.start))
-        found = list(islice(source.read(replace(piece, start=start)), take))
-        return found or list(islice(source.read(piece), take))
+        found = list(islice(read_split(replace(piece, start=start)), take))
+        return found or list(islice(read_split(piece), take))
     head = _head(piece)
     first = max(0, min(int(share * len(head)), len(head) - take))
     return list(head[first : first + take])
@@ -176,7 +176,7 @@ def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
 @lru_cache(maxsize=1)
 def _head(piece: Split) -> tuple[tuple[int, Row], ...]:
     """The first rows of a piece that cannot be entered in the middle; places come in order, so it is read once."""
-    return tuple(islice(source.read(piece), HEAD))
+    return tuple(islice(read_split(piece), HEAD))
 
 
 def _enterable(piece: Split) -> bool:

@@ -70,7 +70,7 @@ class Split:
         return asdict(self)
 
 
-def list_files(patterns: list[str], base: Path, encoding: str = UTF_8) -> list[File]:
+def list_input_files(patterns: list[str], base: Path, encoding: str = UTF_8) -> list[File]:
     """All input files in listing order: patterns as given, each one's matches sorted. One listing per pattern.
 
     A pattern is a path, a glob, or a folder (every file of a known format in it). `encoding` is that of text files

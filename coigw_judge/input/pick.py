@@ -2,29 +2,28 @@
 
 Of JSONL that can be cut by bytes just the lines are read, of Parquet the row groups that hold a wanted row; a CSV or a
 compressed file is read from its start up to the last wanted row, once.
-Not known here: why these rows are wanted.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from coigw_judge.input import encoding
-from coigw_judge.input import splits as source
+from coigw_judge.input import encoding, splits
 from coigw_judge.input.jsonl_csv import read_head
 from coigw_judge.input.listing import File, Row, Split
+from coigw_judge.input.splits import read_split, split_file
 
 Place = tuple[str, int]
 """A file as the job names it, and a position there, as a verdict has them."""
 
 
-def in_order(places: Sequence[Place], files: Sequence[File]) -> list[int]:
+def input_order(places: Sequence[Place], files: Sequence[File]) -> list[int]:
     """The indices of `places` in input order; of files that are gone last."""
     rank = {file.name: n for n, file in enumerate(files)}
     return sorted(range(len(places)), key=lambda n: (rank.get(places[n][0], len(rank)), places[n]))
 
 
-def rows(
-    places: Sequence[Place], files: Sequence[File], size: int = source.SPLIT_BYTES
+def rows_at(
+    places: Sequence[Place], files: Sequence[File], size: int = splits.SPLIT_BYTES
 ) -> Iterator[tuple[Place, Row | None]]:
     """The row at each place, None where the input no longer has it. `places` must be in input order.
 
@@ -37,7 +36,7 @@ def rows(
         if file is None:
             yield from (((name, position), None) for position in wanted)
             continue
-        pieces = source.split(file, size)
+        pieces = split_file(file, size)
         if _by_bytes(file, pieces):
             yield from _lines(pieces, wanted, file)
         else:
@@ -59,7 +58,7 @@ def _lines(pieces: Sequence[Split], wanted: Sequence[int], file: File) -> Iterat
         alone = Split(
             piece.path, piece.name, piece.format, piece.compression, position, position + 1, 0, piece.encoding
         )
-        found = next((row for at, row in source.read(alone) if at == position), None) if position < file.size else None
+        found = next((row for at, row in read_split(alone) if at == position), None) if position < file.size else None
         yield (file.name, position), found
 
 
@@ -70,7 +69,7 @@ def _passing(pieces: Sequence[Split], wanted: Sequence[int], file: File) -> Iter
         end = after.first if after is not None and file.format == "parquet" else None
         if not left or (end is not None and left[0] >= end):
             continue
-        for at, row in source.read(piece):
+        for at, row in read_split(piece):
             while left and left[0] < at:
                 yield (file.name, left.pop(0)), None
             if left and left[0] == at:

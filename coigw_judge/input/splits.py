@@ -7,7 +7,6 @@ CSV is not split by byte range: a quoted field may hold line breaks, so only a r
 where a row begins. Nor is UTF-16, in which a line's end is not one byte.
 A file of which nothing can be read is one unreadable row at position 0, so that one broken file of a crawl neither
 stops the others nor vanishes.
-Not known here: which columns matter (record.py), Ray.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from coigw_judge.errors import FixSource
 from coigw_judge.input import encoding
 from coigw_judge.input.jsonl_csv import MAX_LINE, head_trouble, read_csv, read_head, read_jsonl
-from coigw_judge.input.listing import File as File
-from coigw_judge.input.listing import Row as Row
-from coigw_judge.input.listing import Split as Split
-from coigw_judge.input.listing import file_format as file_format
-from coigw_judge.input.listing import list_files as list_files
-from coigw_judge.input.listing import stray_files as stray_files
+from coigw_judge.input.listing import File, Row, Split
 from coigw_judge.input.parquet import open_parquet, read_parquet, split_parquet
 from coigw_judge.records.record import Unreadable
 from coigw_judge.storage.paths import is_uri
@@ -38,7 +32,7 @@ _UNPACKED = 4
 _OPEN_AT_ONCE = 32
 
 
-def split(file: File, size: int = SPLIT_BYTES) -> list[Split]:
+def split_file(file: File, size: int = SPLIT_BYTES) -> list[Split]:
     """Cut a file into pieces of about `size` bytes; one that cannot be read at all is one piece."""
     if file.trouble:
         return [_piece(file, 0, 0, trouble=file.trouble)]
@@ -51,20 +45,20 @@ def split(file: File, size: int = SPLIT_BYTES) -> list[Split]:
     return _cut(file, size)
 
 
-def split_all(files: Sequence[File]) -> list[Split]:
+def split_files(files: Sequence[File]) -> list[Split]:
     """The pieces of many files, in order; those whose footers must be read are opened side by side."""
     pieces: list[Split] = []
     with ThreadPoolExecutor(_OPEN_AT_ONCE) as pool:
         for start in range(0, len(files), 1000):
             some = files[start : start + 1000]
             opened = [file.format == "parquet" or file.size > SPLIT_BYTES for file in some]
-            found = [pool.submit(split, file) if far else None for file, far in zip(some, opened, strict=True)]
+            found = [pool.submit(split_file, file) if far else None for file, far in zip(some, opened, strict=True)]
             for file, future in zip(some, found, strict=True):
-                pieces += split(file) if future is None else future.result()
+                pieces += split_file(file) if future is None else future.result()
     return pieces
 
 
-def together(pieces: Iterable[tuple[int, Split]], size: int = SPLIT_BYTES) -> list[list[int]]:
+def group_for_tasks(pieces: Iterable[tuple[int, Split]], size: int = SPLIT_BYTES) -> list[list[int]]:
     """Which pieces, by their numbers, one task reads one after another: neighbours, about `size` bytes in all."""
     groups: list[list[int]] = []
     held = size
@@ -106,7 +100,7 @@ def column_names(file: File) -> list[str] | None:
         with open_parquet(file.path, file.name) as parquet:
             return None if isinstance(parquet, Unreadable) else list(parquet.schema_arrow.names)
     names: dict[str, None] = {}
-    for count, (_, row) in enumerate(read(split(file)[0])):
+    for count, (_, row) in enumerate(read_split(split_file(file)[0])):
         if isinstance(row, dict):
             names.update(dict.fromkeys(row))
         if count >= 100:
@@ -119,7 +113,7 @@ def row_id(name: str, position: int) -> str:
     return f"{name}:{position}"
 
 
-def read(piece: Split, columns: list[str] | None = None, longest: int = MAX_LINE) -> Iterator[tuple[int, Row]]:
+def read_split(piece: Split, columns: list[str] | None = None, longest: int = MAX_LINE) -> Iterator[tuple[int, Row]]:
     """The rows of a split with their positions. `columns`: those that matter; of Parquet only they are read.
 
     A line of JSONL of more than `longest` bytes, or a row of CSV of more characters, is unreadable.

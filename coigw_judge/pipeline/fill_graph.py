@@ -23,7 +23,7 @@ from ray.data._internal.execution import streaming_executor_state
 
 from coigw_judge import errors
 from coigw_judge.errors import FixInput, FixJudge, FixSource
-from coigw_judge.input import splits as source
+from coigw_judge.input.splits import group_for_tasks
 from coigw_judge.job.recipe import Recipe
 from coigw_judge.judges.capacity import requests_at_once
 from coigw_judge.judges.config import JudgeConfig
@@ -200,7 +200,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
     - Niceness 0 for the actors, where Ray starts workers at 15: the engine is what the machine is for, and goes before
       Ray Data's own actors and the board, on whichever cluster.
     """
-    items = [{"numbers": share} for share in source.together((n, order.scan.splits[n]) for n in order.splits)]
+    items = [{"numbers": share} for share in group_for_tasks((n, order.scan.splits[n]) for n in order.splits)]
     least, most = order.replicas
     calls = blocks_at_once(order.judge, order.care, order.block_rows)
     waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0

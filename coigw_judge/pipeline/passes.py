@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from coigw_judge.errors import FixInput, FixSource
-from coigw_judge.input import splits as source
-from coigw_judge.input.splits import Split
+from coigw_judge.input.listing import File, Split, list_input_files
+from coigw_judge.input.splits import group_for_tasks, split_file, split_files
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.pipeline.tasks import run_tasks
 from coigw_judge.run_folder import verdict_schema as verdict_verdict_schema
@@ -39,7 +39,7 @@ from coigw_judge.store.parts import Part, Store
 
 def scan(job: LoadedJob, store: Store) -> Scan:
     """Scan the job's input, or load the scan of an unchanged one. Raises FixSource, FixStore."""
-    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
+    files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
     excluded = excluded_files(job)
     digest = scanning.scan_digest(job.config, files, excluded)
     found = scanning.load(store, digest)
@@ -61,12 +61,12 @@ def _scan(
     store: Store,
     digest: str,
     work: str,
-    files: list[source.File],
-    excluded: list[source.File],
+    files: list[File],
+    excluded: list[File],
 ) -> Scan:
-    splits = source.split_all(files)
+    splits = split_files(files)
     _check_any_readable(splits)
-    shares = source.together(enumerate(splits))
+    shares = group_for_tasks(enumerate(splits))
     root = store.root
 
     def item(number: int, most: int | None) -> dict[str, Any]:
@@ -109,10 +109,10 @@ def _link(
     store: Store,
     work: str,
     counts: list[dict[str, Any]],
-    excluded: list[source.File],
+    excluded: list[File],
 ) -> None:
     """Find which rows are copies, of each other and of excluded texts, and write what they are told into `work`."""
-    pieces = [(place, piece) for place, file in enumerate(excluded) for piece in source.split(file)]
+    pieces = [(place, piece) for place, file in enumerate(excluded) for piece in split_file(file)]
     first = len(counts)
 
     def exclude_one(item: dict[str, Any]) -> list[int]:
@@ -139,7 +139,7 @@ def _link(
     links.resolve(store, work, screen)
 
 
-def _check_excluded(excluded: list[source.File], pieces: list[tuple[int, Split]], found: list[int]) -> None:
+def _check_excluded(excluded: list[File], pieces: list[tuple[int, Split]], found: list[int]) -> None:
     """Refuse a file that excludes nothing: it would be taken for one that did."""
     holding = {place for (place, _), keys in zip(pieces, found, strict=True) if keys}
     for place, file in enumerate(excluded):

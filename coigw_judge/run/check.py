@@ -9,7 +9,7 @@ import secrets
 from coigw_judge.decide.gate import Gate
 from coigw_judge.errors import FixRubric
 from coigw_judge.fill.self_test import self_test, specimen_ask
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files, stray_files
 from coigw_judge.job.fingerprints import plan_for_fill
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import Recipe, make_recipe
@@ -53,11 +53,11 @@ def check_rubric(rubric: Rubric) -> str:
 def check_job(job: LoadedJob) -> list[str]:
     """Check a job's input, rubrics and judge; the judge is started for its self-test. Raises CoigwError."""
     lines = [check_rubric(rubric) for rubric in job.all_rubrics]
-    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
+    files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
     check_columns(job, files)
     lines.append(f"ok  input: {len(files)} files, {sum(file.size for file in files):,} bytes")
     lines += [f"!!  {line}" for line in complaints.of_first_rows(files, job.config.input.columns)]
-    stray = source.stray_files(job.config.input.paths, job.base)
+    stray = stray_files(job.config.input.paths, job.base)
     if stray:
         others = f" and {len(stray) - 3:,} more" if len(stray) > 3 else ""
         lines.append(f"    input: passed over, of no known format: {', '.join(stray[:3])}{others}")

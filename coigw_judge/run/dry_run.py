@@ -16,7 +16,7 @@ from coigw_judge.estimate import speed as estimate_time
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate.prompt_tokens import as_shown, instruments
 from coigw_judge.estimate.sampled_standing import Inquiry
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
 from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import Recipe, make_recipe
@@ -55,7 +55,7 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
 
 def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     store = Store(job.store)
-    files = source.list_files(job.config.input.paths, job.base, job.config.input.encoding)
+    files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
     scanned = scanning.load(store, scanning.scan_digest(job.config, files, passes_input_checks.excluded_files(job)))
     if scanned is not None or sum(file.size for file in files) <= SCANNED_AT_ONCE:
         stage = runs.begin(job, for_fill=False)

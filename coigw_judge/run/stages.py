@@ -17,7 +17,7 @@ from coigw_judge import estimate, logs
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill.ledger import under
 from coigw_judge.fill.self_test import specimen_ask
-from coigw_judge.input.splits import Split
+from coigw_judge.input.listing import Split
 from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import make_recipe

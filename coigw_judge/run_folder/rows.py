@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from coigw_judge.errors import FixSource
-from coigw_judge.input import splits as source
-from coigw_judge.input.listing import Row
-from coigw_judge.input.pick import Place, rows
+from coigw_judge.input.listing import Row, list_input_files
+from coigw_judge.input.pick import Place, rows_at
 from coigw_judge.records.record import Record, Unreadable, to_record
 from coigw_judge.run_folder.manifest import configuration
 from coigw_judge.storage.paths import is_uri
@@ -23,8 +22,8 @@ def records(manifest: Mapping[str, Any], places: Iterable[Place]) -> dict[Place,
     for name, group in groupby(sorted(places), key=lambda place: place[0]):
         wanted = list(group)
         try:
-            files = source.list_files(_as_given(name, job.input.paths), base, job.input.encoding)
-            found |= {place: _record(row, job.input.columns) for place, row in rows(wanted, files)}
+            files = list_input_files(_as_given(name, job.input.paths), base, job.input.encoding)
+            found |= {place: _record(row, job.input.columns) for place, row in rows_at(wanted, files)}
         except FixSource as error:
             found |= dict.fromkeys(wanted, str(error))
     return found

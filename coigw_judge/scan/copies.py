@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coigw_judge.hashing import digest
-from coigw_judge.input.splits import Split, read
+from coigw_judge.input.listing import Split
+from coigw_judge.input.splits import read_split
 from coigw_judge.records.record import Record, Unreadable, to_record
 from coigw_judge.screens import minhash as sketch
 from coigw_judge.screens.characters import LOOKED_AT
@@ -116,7 +117,7 @@ def excluded_keys(
     """The keys of the texts of a split that is excluded, the `place`-th; returns how many. A query may stand alone."""
     keys = Keys(screen)
     row = {"row": -1 - place, "position": 0, "published": None, "same": 0}
-    for _, raw in read(piece):
+    for _, raw in read_split(piece):
         if isinstance(raw, Unreadable):
             continue
         for names in (columns, {}):  # an evaluation set need not have the input's columns

@@ -9,24 +9,24 @@ from collections import Counter
 
 from coigw_judge import errors
 from coigw_judge.errors import FixInput
-from coigw_judge.input import splits as source
-from coigw_judge.input.splits import File, read, split
+from coigw_judge.input.listing import File, list_input_files
+from coigw_judge.input.splits import column_names, read_split, split_file
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.records.record import FIELDS, Unreadable, to_record
 from coigw_judge.scan.rows import Scan, Troubled, troubled
 
 
-def excluded_files(job: LoadedJob) -> list[source.File]:
+def excluded_files(job: LoadedJob) -> list[File]:
     """The files of `screen.exclude`. Raises FixSource."""
     exclude = job.config.screen.exclude
-    return source.list_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
+    return list_input_files(list(exclude.paths), job.base, job.config.input.encoding) if exclude else []
 
 
-def check_columns(job: LoadedJob, files: list[source.File]) -> None:
+def check_columns(job: LoadedJob, files: list[File]) -> None:
     """Refuse an input that has no column for what the job names. Looks at the first files only."""
     names: set[str] = set()
     for file in files[:8]:
-        names.update(source.column_names(file) or ())
+        names.update(column_names(file) or ())
     if not names:
         return
     cluster = job.config.screen.cluster_column
@@ -61,8 +61,8 @@ def of_first_rows(files: list[File], columns: dict[str, str]) -> list[str]:
         reasons: Counter[str] = Counter()
         rows = 0
         wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
-        for piece in split(file)[:1]:
-            for rows, (_, raw) in enumerate(read(piece, wanted), start=1):
+        for piece in split_file(file)[:1]:
+            for rows, (_, raw) in enumerate(read_split(piece, wanted), start=1):
                 record = raw if isinstance(raw, Unreadable) else to_record(raw, columns)
                 if isinstance(record, Unreadable):
                     reasons[record.reason] += 1

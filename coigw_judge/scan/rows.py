@@ -27,7 +27,8 @@ import pyarrow.parquet as pq
 from coigw_judge.errors import CountsDiffer, FixSource
 from coigw_judge.hashing import digest as digest_of
 from coigw_judge.hashing import fingerprint
-from coigw_judge.input.splits import File, Split, read, row_id
+from coigw_judge.input.listing import File, Split
+from coigw_judge.input.splits import read_split, row_id
 from coigw_judge.job.job import Job
 from coigw_judge.records.record import FIELDS, Record, Unreadable, record_digest, to_label, to_record
 from coigw_judge.scan import copies as links
@@ -202,7 +203,7 @@ class _Look:
         """The records of a split, and the rows in which a scan keeps them."""
         wanted = [self._columns.get(name, name) for name in ("id", "genre", *_META, *FIELDS)]
         wanted += [self._cluster] if self._cluster else []
-        for count, (position, raw) in enumerate(islice(read(piece, wanted), limit)):
+        for count, (position, raw) in enumerate(islice(read_split(piece, wanted), limit)):
             record = raw if isinstance(raw, Unreadable) else to_record(raw, self._columns)
             row: dict[str, Any] = {"split": number, "row": count, "position": position}
             if isinstance(record, Unreadable):
@@ -366,7 +367,7 @@ def records(scan: Scan, number: int, columns: dict[str, str], rows: set[int] | N
     piece, count = scan.splits[number], scan.rows[number]
     wanted = [columns.get(name, name) for name in ("id", "genre", *FIELDS)]
     seen = 0
-    for row, (position, raw) in enumerate(read(piece, wanted)):
+    for row, (position, raw) in enumerate(read_split(piece, wanted)):
         if row >= count:
             return
         seen += 1

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from coigw_judge.decide.decisions import DECISIONS
-from coigw_judge.input.splits import Split, read
+from coigw_judge.input.listing import Split
+from coigw_judge.input.splits import read_split
 from coigw_judge.records.record import Unreadable
 from coigw_judge.storage.jsonl import json_line
 from coigw_judge.storage.paths import list_files, make_folder, open_filesystem, write_atomic
@@ -48,7 +49,7 @@ def write_group(
     parts = {decision: _Part(folder, decision, group, form) for decision in decisions}
     counts: Counter[str] = Counter()
     for piece, count in zip(pieces, rows, strict=True):
-        for number, (position, row) in enumerate(read(piece)):
+        for number, (position, row) in enumerate(read_split(piece)):
             if number >= count:
                 break
             found = verdicts.get((piece.name, position))

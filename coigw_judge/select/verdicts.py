@@ -250,7 +250,7 @@ def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Arr
 
 
 def _row_ids(view: View, rows: pa.Table) -> pa.Array:
-    """source.row_id, for all rows."""
+    """row_id (input/splits.py) of every row."""
     names = pa.array([piece.name for piece in view.scan.splits], pa.string()).take(rows["split"].combine_chunks())
     return pc.binary_join_element_wise(names, rows["position"].combine_chunks().cast(pa.string()), ":")
 

@@ -13,7 +13,8 @@ from small import scan_rows
 
 from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate.sample import Sample, of_files, of_scan
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import read_split
 
 
 def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
@@ -56,7 +57,7 @@ def write(folder: Path, form: str, given: list[dict[str, Any]]) -> None:
 def test_an_unscanned_input_is_measured_within_a_few_percent(tmp_path: Path, form: str) -> None:
     given = rows(6000)
     write(tmp_path, form, given)
-    files = source.list_files([str(tmp_path)], tmp_path)
+    files = list_input_files([str(tmp_path)], tmp_path)
     sample = of_files(files, {}, 640, None)
     assert 500 <= len(sample.records) <= 1000 and not sample.whole
     assert len(set(sample.places)) == estimate_sample.PLACES
@@ -95,7 +96,7 @@ def test_unreadable_rows_are_counted_by_what_they_stand_for(tmp_path: Path) -> N
 
 def test_a_limit_bounds_what_the_sample_stands_for(tmp_path: Path) -> None:
     write(tmp_path, "jsonl", rows(3000))
-    sample = of_files(source.list_files([str(tmp_path)], tmp_path), {}, 320, 100)
+    sample = of_files(list_input_files([str(tmp_path)], tmp_path), {}, 320, 100)
     assert sample.rows == 100 and sum(sample.weights) == pytest.approx(100)
 
 
@@ -103,7 +104,7 @@ def test_utf_16_and_broken_files_do_not_stop_a_sample(tmp_path: Path) -> None:
     write(tmp_path, "utf-16", rows(400))
     (tmp_path / "broken.parquet").write_bytes(b"PAR1" + b"\0" * 4000)
     (tmp_path / "empty.jsonl").write_bytes(b"")
-    sample = of_files(source.list_files([str(tmp_path)], tmp_path), {}, 320, None)
+    sample = of_files(list_input_files([str(tmp_path)], tmp_path), {}, 320, None)
     assert sample.records and all("文" in record.texts["answer"] for record in sample.records)
     assert 0 < sample.rows < 2000
 
@@ -111,15 +112,15 @@ def test_utf_16_and_broken_files_do_not_stop_a_sample(tmp_path: Path) -> None:
 def test_a_large_file_is_not_read_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows are entered where they are sampled: what is read does not grow with the file."""
     write(tmp_path, "jsonl", rows(20_000))
-    files = source.list_files([str(tmp_path)], tmp_path)
+    files = list_input_files([str(tmp_path)], tmp_path)
     parsed = []
-    real = source.read
+    real = read_split
 
     def counted(*arguments: Any) -> Any:
         for each in real(*arguments):
             parsed.append(each[0])
             yield each
 
-    monkeypatch.setattr(source, "read", counted)
+    monkeypatch.setattr(estimate_sample, "read_split", counted)
     sample = of_files(files, {}, 640, None)
     assert len(parsed) <= 64 * 12 and len(sample.records) == 640

@@ -15,7 +15,8 @@ from hostile import CASES, DUPLICATE, JUDGED, MANY, PASSED_OVER, PLACES, Case
 
 from coigw_judge.cli.main import main
 from coigw_judge.errors import FixJob, FixSource
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files, stray_files
+from coigw_judge.input.splits import read_split, split_file
 from coigw_judge.job.job import load_job
 from coigw_judge.records.record import Record, Unreadable, to_record
 
@@ -210,8 +211,8 @@ def test_a_named_encoding_is_read(tmp_path: Path, name: str, texts: list[str], k
     codec = {"utf-16": "utf-16-le", "utf-32": "utf-32-le"}.get(name, name)
     put(tmp_path, f"a.{kind}", "".join(f"{line}\n" for line in lines).encode(codec))
     job = job_with(tmp_path, encoding=name)
-    (file,) = source.list_files([f"a.{kind}"], tmp_path, job.config.input.encoding)
-    rows = [row for piece in source.split(file, size) for _, row in source.read(piece)]
+    (file,) = list_input_files([f"a.{kind}"], tmp_path, job.config.input.encoding)
+    rows = [row for piece in split_file(file, size) for _, row in read_split(piece)]
     assert [row["answer"] for row in rows] == texts
 
 
@@ -221,8 +222,8 @@ def test_what_is_not_of_the_named_encoding_costs_one_row(tmp_path: Path, kind: s
         ['{"answer": "春"}', '{"answer": "X"}', '{"answer": "雨"}'] if kind == "jsonl" else ["answer", "春", "X", "雨"]
     )
     put(tmp_path, f"a.{kind}", "".join(f"{line}\n" for line in lines).encode("gb18030").replace(b"X", b"\xff"))
-    (file,) = source.list_files([f"a.{kind}"], tmp_path, "gb18030")
-    first, broken, last = (row for piece in source.split(file) for _, row in source.read(piece))
+    (file,) = list_input_files([f"a.{kind}"], tmp_path, "gb18030")
+    first, broken, last = (row for piece in split_file(file) for _, row in read_split(piece))
     assert isinstance(first, dict) and isinstance(last, dict)
     assert isinstance(broken, Unreadable) and broken.reason.startswith(
         f"the {'line' if kind == 'jsonl' else 'row'} is not GB18030"
@@ -231,8 +232,8 @@ def test_what_is_not_of_the_named_encoding_costs_one_row(tmp_path: Path, kind: s
 
 def test_a_files_mark_goes_before_the_jobs_word(tmp_path: Path) -> None:
     put(tmp_path, "a.jsonl", b"\xef\xbb\xbf" + '{"answer": "春"}'.encode())
-    (file,) = source.list_files(["a.jsonl"], tmp_path, "gb18030")
-    assert [row for piece in source.split(file) for _, row in source.read(piece)] == [{"answer": "春"}]
+    (file,) = list_input_files(["a.jsonl"], tmp_path, "gb18030")
+    assert [row for piece in split_file(file) for _, row in read_split(piece)] == [{"answer": "春"}]
 
 
 def job_with(folder: Path, **keys: Any) -> Any:
@@ -300,11 +301,11 @@ def test_a_line_without_end_costs_one_row_and_no_memory(
     tmp_path: Path, name: str, data: bytes, rows: list[str]
 ) -> None:
     put(tmp_path, name, data)
-    (file,) = source.list_files([name], tmp_path)
+    (file,) = list_input_files([name], tmp_path)
     found = [
         row.reason if isinstance(row, Unreadable) else row["answer"]
-        for piece in source.split(file)
-        for _, row in source.read(piece, longest=3000)
+        for piece in split_file(file)
+        for _, row in read_split(piece, longest=3000)
     ]
     assert found[0].startswith(rows[0])
     assert found[1:] == rows[1:]
@@ -324,7 +325,7 @@ def test_an_input_of_which_no_file_can_be_read_is_refused(
 @pytest.mark.parametrize("way", ["gone", "socket", "rights"])
 def test_a_file_that_cannot_be_opened_is_refused_and_not_scanned_as_broken(tmp_path: Path, way: str) -> None:
     path = put(tmp_path, "a.jsonl", hostile.jsonl({"answer": "文"}))
-    (piece,) = source.split(source.list_files(["a.jsonl"], tmp_path)[0])
+    (piece,) = split_file(list_input_files(["a.jsonl"], tmp_path)[0])
     said = {"gone": "No such file", "socket": "No such device", "rights": "Permission denied"}[way]
     if way == "rights":
         if os.geteuid() == 0:
@@ -336,7 +337,7 @@ def test_a_file_that_cannot_be_opened_is_refused_and_not_scanned_as_broken(tmp_p
         with chdir(tmp_path), socket.socket(socket.AF_UNIX) as placed:  # a socket's path must be short
             placed.bind("a.jsonl")
     with pytest.raises(FixSource, match=rf"a\.jsonl: cannot be opened \(.*{said}"):
-        list(source.read(piece))
+        list(read_split(piece))
 
 
 # All of the naughty strings, in every field
@@ -393,15 +394,15 @@ def test_check_names_stray_files_and_files_of_another_encoding(tmp_path: Path) -
 
     put(tmp_path, "crawl/a.jsonl", hostile.coded("gb18030")("一"))
     put(tmp_path, "crawl/b.json.bz2", b"")
-    files = source.list_files(["crawl"], tmp_path)
+    files = list_input_files(["crawl"], tmp_path)
     (said,) = of_first_rows(files, {})
     assert said.startswith("crawl/a.jsonl: 2 of 2 rows are unreadable: the line is not UTF-8 (it reads as GB18030; ")
-    assert [Path(path).name for path in source.stray_files(["crawl"], tmp_path)] == ["b.json.bz2"]
+    assert [Path(path).name for path in stray_files(["crawl"], tmp_path)] == ["b.json.bz2"]
 
 
 def test_a_uri_with_signs_of_its_own_is_read(tmp_path: Path) -> None:
     for name in ("a b.jsonl", "a%20b.jsonl", "a#b.jsonl", ".hidden.jsonl", "_temporary/a.jsonl"):
         put(tmp_path, f"crawl/{name}", hostile.jsonl({"answer": name}))
-    files = source.list_files([f"file://{tmp_path}/crawl"], tmp_path)
-    rows = [row["answer"] for file in files for piece in source.split(file) for _, row in source.read(piece)]
+    files = list_input_files([f"file://{tmp_path}/crawl"], tmp_path)
+    rows = [row["answer"] for file in files for piece in split_file(file) for _, row in read_split(piece)]
     assert sorted(rows) == ["a b.jsonl", "a#b.jsonl", "a%20b.jsonl"]

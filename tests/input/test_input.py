@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coigw_judge.errors import FixSource
-from coigw_judge.input import pick
-from coigw_judge.input import splits as source
-from coigw_judge.input.splits import File, Row, Split
+from coigw_judge.input import pick, splits
+from coigw_judge.input.listing import file_format, list_input_files
+from coigw_judge.input.splits import File, Row, Split, column_names, read_split, row_id, split_file
 from coigw_judge.records.record import Unreadable
 
 ROWS = [{"id": n, "answer": f"第{n}篇\n" * (n % 4 + 1)} for n in range(50)]
@@ -31,7 +31,7 @@ def jsonl(rows: list[Any], end: str = "\n") -> bytes:
 def put(folder: Path, name: str, data: bytes) -> File:
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)
-    return source.list_files([name], folder)[0]
+    return list_input_files([name], folder)[0]
 
 
 def zstd(data: bytes) -> bytes:
@@ -41,8 +41,8 @@ def zstd(data: bytes) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def rows(file: File, columns: list[str] | None = None, size: int = source.SPLIT_BYTES) -> list[tuple[int, Row]]:
-    return [row for piece in source.split(file, size) for row in source.read(piece, columns)]
+def rows(file: File, columns: list[str] | None = None, size: int = splits.SPLIT_BYTES) -> list[tuple[int, Row]]:
+    return [row for piece in split_file(file, size) for row in read_split(piece, columns)]
 
 
 def readable(file: File) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def test_splits_hold_every_row_once_at_the_place_where_a_whole_reading_finds_it(
     data = (ends.join(lines) + (ends if last else "")).encode()
     file = put(folder, "random.jsonl", data)
     whole = rows(file)
-    assert [piece.start for piece in source.split(file, size)] == list(range(0, max(1, len(data)), size))
+    assert [piece.start for piece in split_file(file, size)] == list(range(0, max(1, len(data)), size))
     assert repr(rows(file, size=size)) == repr(whole)
     assert len(whole) == sum(bool(raw.strip()) for raw in data.split(b"\n"))
     for position, _ in whole:
@@ -132,7 +132,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(folder: Path) -> None:
 def test_a_file_without_rows_has_none(folder: Path, data: bytes) -> None:
     file = put(folder, "none.jsonl", data)
     assert rows(file) == []
-    assert source.column_names(file) is None
+    assert column_names(file) is None
 
 
 # Compressed
@@ -145,7 +145,7 @@ PACK_NAME = {"gz": "gzip", "zst": "zstd"}
 def test_a_compressed_file_has_the_rows_and_positions_of_the_plain_one(folder: Path, suffix: str) -> None:
     plain = put(folder, "plain.jsonl", jsonl(ROWS))
     packed = put(folder, f"packed.jsonl.{suffix}", PACK[suffix](jsonl(ROWS)))
-    assert len(source.split(packed, 10)) == 1
+    assert len(split_file(packed, 10)) == 1
     assert rows(packed, size=10) == rows(plain, size=10)
 
 
@@ -200,7 +200,7 @@ def test_a_csv_row_may_lack_cells_but_not_hold_more_than_the_header_names(folder
     file = put(folder, "ragged.csv", "\ufeffid,answer\n1\n2,文,多,余\n3,章\n4,末,,\n".encode())
     assert readable(file) == [{"id": "1", "answer": None}, {"id": "3", "answer": "章"}, {"id": "4", "answer": "末"}]
     assert broken(file) == ["the row has 4 cells and the header 2; put a text that holds a comma in quotes"]
-    assert source.column_names(file) == ["id", "answer"]
+    assert column_names(file) == ["id", "answer"]
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_csv_file_without_rows_has_none(folder: Path, data: bytes) -> None:
 
 def parquet(path: Path, table: pa.Table, group: int) -> File:
     pq.write_table(table, path, row_group_size=group)
-    return source.list_files([path.name], path.parent)[0]
+    return list_input_files([path.name], path.parent)[0]
 
 
 @given(count=st.integers(0, 40), group=st.integers(1, 15), size=st.integers(1, 400))
@@ -259,15 +259,15 @@ def test_all_columns_are_read_where_none_are_named(folder: Path) -> None:
     table = pa.table({"answer": ["文"], "tags": [["a", "b"]], "meta": [{"k": 1}]})
     file = parquet(folder / "all.parquet", table, 1)
     assert readable(file) == [{"answer": "文", "tags": ["a", "b"], "meta": {"k": 1}}]
-    assert source.column_names(file) == ["answer", "tags", "meta"]
+    assert column_names(file) == ["answer", "tags", "meta"]
 
 
 def test_a_parquet_file_without_row_groups_has_no_splits(folder: Path) -> None:
     with pq.ParquetWriter(folder / "empty.parquet", pa.schema([("answer", pa.string())])):
         pass
-    file = source.list_files(["empty.parquet"], folder)[0]
-    assert source.split(file) == []
-    assert source.column_names(file) == ["answer"]
+    file = list_input_files(["empty.parquet"], folder)[0]
+    assert split_file(file) == []
+    assert column_names(file) == ["answer"]
 
 
 def test_a_parquet_text_that_is_not_utf8_is_given_as_bytes(folder: Path) -> None:
@@ -291,12 +291,12 @@ def test_a_parquet_file_without_its_footer_is_one_unreadable_row(folder: Path) -
     data = Path(whole.path).read_bytes()
     for name, cut in (("half", len(data) // 2), ("tail", len(data) - 5), ("nothing", 0)):
         file = put(folder, f"{name}.parquet", data[:cut])
-        assert [piece.start for piece in source.split(file)] == [0]
+        assert [piece.start for piece in split_file(file)] == [0]
         ((position, row),) = rows(file)
         assert position == 0
         assert isinstance(row, Unreadable)
         assert row.reason.startswith("the file cannot be read as Parquet (")
-        assert source.column_names(file) is None
+        assert column_names(file) is None
 
 
 def damaged(folder: Path, group: int, column: str, part: slice) -> File:
@@ -311,7 +311,7 @@ def damaged(folder: Path, group: int, column: str, part: slice) -> File:
     begin = chunk.data_page_offset
     data[begin + start : begin + stop] = bytes(stop - start)
     path.write_bytes(data)
-    return source.list_files([path.name], folder)[0]
+    return list_input_files([path.name], folder)[0]
 
 
 @pytest.mark.parametrize("size", [1, 1 << 30])
@@ -341,7 +341,7 @@ def test_a_wrong_byte_anywhere_in_a_parquet_file_raises_nothing(folder: Path, co
     counts = set()
     for place in range(0, len(whole), max(1, len(whole) // 250)):
         file = put(folder, "wrong.parquet", whole[:place] + b"\x9a" + whole[place + 1 :])
-        source.column_names(file)
+        column_names(file)
         found = rows(file, ["id", "answer"])
         assert (
             [position for position, _ in found] == [position for position, _ in rows(file)] == list(range(len(found)))
@@ -364,7 +364,7 @@ def test_a_disk_that_fails_is_no_broken_row(tmp_path: Path, name: str) -> None:
     never_read(tmp_path / name)
     piece = Split(file.path, name, file.format, file.compression, 0, file.size)
     with pytest.raises(FixSource, match=rf"{re.escape(name)}: cannot be read \(.*Input/output error"):
-        list(source.split(file) if name == "a.parquet" else source.read(piece))
+        list(split_file(file) if name == "a.parquet" else read_split(piece))
 
 
 def never_read(path: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_disk_that_fails_where_a_later_piece_begins_is_no_broken_row(tmp_path:
     file = put(tmp_path, "a.jsonl", jsonl(ROWS))
     never_read(tmp_path / "a.jsonl")
     with pytest.raises(FixSource, match=r"a\.jsonl: cannot be read \(.*Input/output error\); run again once it can"):
-        list(source.read(Split(file.path, file.name, "jsonl", None, 100, file.size)))
+        list(read_split(Split(file.path, file.name, "jsonl", None, 100, file.size)))
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl.gz", "csv.zst"])
@@ -390,7 +390,7 @@ def test_a_file_that_goes_before_its_damage_is_seen_is_not_called_damaged(tmp_pa
             jsonl([{"answer": line} for line in lines]) if "jsonl" in kind else "\n".join(["answer", *lines]).encode()
         )
         file = put(tmp_path, f"torn.{kind}", PACK[kind[-3:].strip(".l")](data)[:-5000])
-    reading = source.read(source.split(file)[0], ["answer"])
+    reading = read_split(split_file(file)[0], ["answer"])
     assert isinstance(next(reading)[1], dict)
     Path(file.path).unlink()
     with pytest.raises(FixSource, match=r"(damaged|torn)\.[a-z.]+: cannot be read \(.*\); run again once it can"):
@@ -433,7 +433,7 @@ def crawl(tmp_path: Path) -> Path:
     ids=str,
 )
 def test_files_come_in_the_order_of_patterns_each_once(crawl: Path, patterns: list[str], names: list[str]) -> None:
-    assert [file.name for file in source.list_files(patterns, crawl)] == names
+    assert [file.name for file in list_input_files(patterns, crawl)] == names
 
 
 def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_path: Path) -> None:
@@ -451,7 +451,7 @@ def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_p
     (tmp_path / "gone.jsonl").symlink_to("nowhere")
     (tmp_path / "self.jsonl").symlink_to("self.jsonl")
     (tmp_path / "1-before").symlink_to(".")
-    files = source.list_files(["**/*.jsonl"], tmp_path)
+    files = list_input_files(["**/*.jsonl"], tmp_path)
     assert [file.name for file in files] == [
         "a.jsonl",
         "d.parquet/part-0.jsonl",
@@ -460,7 +460,7 @@ def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_p
         "sub/e.jsonl",
     ]
     assert [file.trouble for file in files if file.trouble] == ["the file is a link that leads nowhere"] * 2
-    assert [file.name for file in source.list_files(["*.parquet", "_own/*"], tmp_path)] == [
+    assert [file.name for file in list_input_files(["*.parquet", "_own/*"], tmp_path)] == [
         "d.parquet/part-0.jsonl",
         "_own/f.jsonl",
     ]
@@ -469,18 +469,18 @@ def test_a_glob_reads_each_file_once_and_leaves_out_other_programs_folders(tmp_p
 def test_absolute_paths_and_home_are_understood(crawl: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(crawl))
     elsewhere = tmp_path / "sub"
-    assert [f.name for f in source.list_files([f"{crawl}/?.jsonl"], elsewhere)] == [
+    assert [f.name for f in list_input_files([f"{crawl}/?.jsonl"], elsewhere)] == [
         f"{crawl}/a.jsonl",
         f"{crawl}/b.jsonl",
     ]
-    assert [f.path for f in source.list_files(["~/a.jsonl"], elsewhere)] == [f"{crawl}/a.jsonl"]
-    assert [f.path for f in source.list_files(["~/?.jsonl"], elsewhere)] == [f"{crawl}/a.jsonl", f"{crawl}/b.jsonl"]
+    assert [f.path for f in list_input_files(["~/a.jsonl"], elsewhere)] == [f"{crawl}/a.jsonl"]
+    assert [f.path for f in list_input_files(["~/?.jsonl"], elsewhere)] == [f"{crawl}/a.jsonl", f"{crawl}/b.jsonl"]
 
 
 def test_a_uri_is_listed_like_a_path(crawl: Path) -> None:
     (crawl / "a.jsonl").write_bytes(jsonl(ROWS[:2]))
-    one = source.list_files([f"file://{crawl}/a.jsonl"], Path("/nowhere"))
-    many = source.list_files([f"file://{crawl}/*.jsonl"], Path("/nowhere"))
+    one = list_input_files([f"file://{crawl}/a.jsonl"], Path("/nowhere"))
+    many = list_input_files([f"file://{crawl}/*.jsonl"], Path("/nowhere"))
     assert [file.name for file in many] == [f"file://{crawl}/{name}.jsonl" for name in ("[x]", "a", "b")]
     assert readable(one[0]) == ROWS[:2]
     assert one[0].size == len(jsonl(ROWS[:2]))
@@ -490,14 +490,14 @@ def test_a_uri_is_listed_like_a_path(crawl: Path) -> None:
 def test_a_pattern_without_a_file_is_refused_by_name(crawl: Path, pattern: str) -> None:
     (crawl / "empty").mkdir()
     with pytest.raises(FixSource) as refused:
-        source.list_files(["a.jsonl", pattern], crawl)
+        list_input_files(["a.jsonl", pattern], crawl)
     message = str(refused.value)
     assert message == f"input.paths: {pattern}: no such file or match (looked in {crawl}); correct the path"
 
 
 def test_a_file_of_no_known_format_is_refused_with_those_that_are(crawl: Path) -> None:
     with pytest.raises(FixSource, match=r"notes\.txt: format not known by its name; use \.parquet, \.jsonl, "):
-        source.list_files(["notes.txt"], crawl)
+        list_input_files(["notes.txt"], crawl)
 
 
 @pytest.mark.parametrize(
@@ -515,12 +515,12 @@ def test_a_file_of_no_known_format_is_refused_with_those_that_are(crawl: Path) -
     ],
 )
 def test_a_format_is_known_by_its_name(name: str, form: str | None) -> None:
-    assert source.file_format(name) == form
+    assert file_format(name) == form
 
 
 def test_columns_of_jsonl_are_those_of_its_first_rows(folder: Path) -> None:
     file = put(folder, "columns.jsonl", jsonl([{"a": 1}, [0], {"b": 2, "a": 3}]))
-    assert source.column_names(file) == ["a", "b"]
+    assert column_names(file) == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["one.jsonl", "one.csv", "one.parquet"])
@@ -532,9 +532,9 @@ def test_a_row_is_found_again_by_its_id(folder: Path, name: str) -> None:
     else:
         file = put(folder, name, jsonl(ROWS))
     wanted = {(name, position): row for position, row in rows(file, size=40)[::9]}
-    assert all(source.row_id(name, position) == f"{name}:{position}" for _, position in wanted)
+    assert all(row_id(name, position) == f"{name}:{position}" for _, position in wanted)
     places = [*wanted, (name, 10**9), ("other", 0)]
-    assert dict(pick.rows(places, [file], size=40)) == wanted | {(name, 10**9): None, ("other", 0): None}
+    assert dict(pick.rows_at(places, [file], size=40)) == wanted | {(name, 10**9): None, ("other", 0): None}
 
 
 # Any bytes at all
@@ -573,8 +573,8 @@ def test_any_bytes_are_rows_or_reasons(
     folder: Path, mark: bytes, data: bytes, name: str, coding: str, size: int
 ) -> None:
     put(folder, name, mark + data)
-    (file,) = source.list_files([name], folder, coding)
-    source.column_names(file)
+    (file,) = list_input_files([name], folder, coding)
+    column_names(file)
     found, again = rows(file, size=size), rows(file, ["answer"], size)
     positions = [position for position, _ in found]
     assert positions == sorted(set(positions)) == [position for position, _ in again]

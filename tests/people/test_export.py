@@ -14,8 +14,9 @@ from label_studio_sdk.label_interface import LabelInterface
 from labelled_run import decided, make_run, scored, triplets, write_labels
 
 from coigw_judge.cli.main import main
-from coigw_judge.input import pick as picked
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.pick import input_order, rows_at
+from coigw_judge.input.splits import read_split, split_file
 from coigw_judge.people.export import sample as chosen
 from coigw_judge.people.labels.read import read
 from coigw_judge.run_folder import folder as diff_rows
@@ -287,16 +288,16 @@ def test_rows_are_read_from_every_format_at_their_positions(tmp_path):
         writer = csv.DictWriter(file, ["id", "answer"])
         writer.writeheader()
         writer.writerows(rows)
-    files = source.list_files(["d.csv", "a.jsonl", "b.jsonl", "c.parquet"], tmp_path)
-    every = [(piece.name, at, row) for file in files for piece in source.split(file) for at, row in source.read(piece)]
+    files = list_input_files(["d.csv", "a.jsonl", "b.jsonl", "c.parquet"], tmp_path)
+    every = [(piece.name, at, row) for file in files for piece in split_file(file) for at, row in read_split(piece)]
     wanted = [(name, at) for name, at, row in every[::7]] + [
         ("gone.jsonl", 3),
         ("a.jsonl", 10**6),
         ("c.parquet", 400),
         ("a.jsonl", 1),
     ]
-    order = picked.in_order(wanted, files)
-    found = dict(picked.rows([wanted[n] for n in order], files))
+    order = input_order(wanted, files)
+    found = dict(rows_at([wanted[n] for n in order], files))
     assert found == {(name, at): row for name, at, row in every[::7]} | dict.fromkeys(wanted[-4:])
     assert [wanted[n][0] for n in order][-1] == "gone.jsonl"
 

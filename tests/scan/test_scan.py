@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from small import Row, scan_rows
 
 from coigw_judge.errors import CountsDiffer, FixSource
-from coigw_judge.input import splits as source
+from coigw_judge.input import splits
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import group_for_tasks, split_files
 from coigw_judge.job.job import Screen, load_job
 from coigw_judge.records.record import record_digest, to_record
 from coigw_judge.scan import rows as scanning
@@ -62,9 +64,9 @@ def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monke
         lines = [{"id": f"{number}-{n}", "answer": f"第{number % 3}篇{n}"} for n in range(number)]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines) + "broken\n" * (number == 5)
         (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
-    pieces = source.split_all(source.list_files([str(tmp_path)], tmp_path))
+    pieces = split_files(list_input_files([str(tmp_path)], tmp_path))
     store = Store(str(tmp_path / "store"))
-    monkeypatch.setattr(source, "_OPENING", source.SPLIT_BYTES // 3)
+    monkeypatch.setattr(splits, "_OPENING", splits.SPLIT_BYTES // 3)
 
     def scan(digest: str, shares: list[list[int]], limit: int | None = None) -> Scan:
         work = store.path("work", digest)
@@ -77,7 +79,7 @@ def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monke
         seen = sum(len(count["rows"]) for count in counts)
         return scanning.finish(store, digest, pieces[:seen], counts[::-1], gathered, duplicates)
 
-    shares = source.together(enumerate(pieces))
+    shares = group_for_tasks(enumerate(pieces))
     assert 1 < len(shares) < len(pieces) and [n for share in shares for n in share] == list(range(len(pieces)))
     together, apart = scan("together", shares), scan("apart", [[n] for n in range(len(pieces))])
     assert (
@@ -197,7 +199,7 @@ def test_a_scan_is_named_by_all_it_depends_on(write_job: Callable[..., Path], tm
 
     def named(*overrides: str) -> str:
         loaded = load_job(job, overrides)
-        return scan_digest(loaded.config, source.list_files(loaded.config.input.paths, tmp_path))
+        return scan_digest(loaded.config, list_input_files(loaded.config.input.paths, tmp_path))
 
     base = named()
     assert base == named() == named("gate.each=9") == named("rubrics=[thought, query, answer]")

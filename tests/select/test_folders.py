@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coigw_judge.input.splits import list_files, split
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import split_file
 from coigw_judge.job.job import load_job
 from coigw_judge.select.folders import decisions_to_write, unify, write_group
 
@@ -41,8 +42,8 @@ def group(tmp_path) -> tuple[list[Any], list[int], str]:
     schema = pa.unify_schemas([schema, pa.schema([("judge_reasons", texts), ("notes", texts)])])
     (tmp_path / "run" / "verdicts").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(decided, schema=schema), tmp_path / "run" / "verdicts" / "part-00000.parquet")
-    (file,) = list_files(["in.jsonl"], tmp_path)
-    return split(file), [3], str(tmp_path / "run")
+    (file,) = list_input_files(["in.jsonl"], tmp_path)
+    return split_file(file), [3], str(tmp_path / "run")
 
 
 def test_parquet_keeps_the_inputs_columns_and_adds_the_verdicts(group):
@@ -90,7 +91,7 @@ JOBS = sorted(path for path in (ROOT / "jobs").glob("*.yaml") if path.stem != "r
 @pytest.mark.parametrize("path", JOBS, ids=lambda path: path.stem)
 def test_every_job_that_is_shipped_loads(path):
     job = load_job(path)
-    assert list_files(job.config.input.paths, job.base)
+    assert list_input_files(job.config.input.paths, job.base)
 
 
 # Rows that no format holds as they are
@@ -116,7 +117,7 @@ def decide_all(folder: Path, files: list[list[dict[str, Any]]], form: Any) -> st
         for line in lines:
             decided.append(verdict(name, at, "kept"))
             at += len(line)
-        pieces.append(split(list_files([name], folder)[0]))
+        pieces.append(split_file(list_input_files([name], folder)[0]))
     texts = pa.map_(pa.string(), pa.string())
     columns = [("row_id", pa.string()), ("decision", pa.string()), ("file", pa.string()), ("position", pa.int64())]
     columns += [("total", pa.float64()), ("reasons", pa.list_(pa.string())), ("judge_reasons", texts), ("notes", texts)]

@@ -24,7 +24,9 @@ from nodes import environment, kill_all, named, session_of, wait_for
 from coigw_judge.cli.main import main
 from coigw_judge.errors import FixSource, FixStore
 from coigw_judge.input import jsonl_csv as text_rows
-from coigw_judge.input import splits as source
+from coigw_judge.input import splits
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import group_for_tasks, read_split, split_file, split_files
 from coigw_judge.storage.paths import list_files, open_atomic, open_filesystem, write_atomic
 from coigw_judge.store.parts import Store
 
@@ -275,9 +277,9 @@ def test_credentials_and_endpoint_as_users_have_them(
             monkeypatch.setenv(name, value)
     name = form.replace(" ", "-")
     put(f"s3://{BUCKET}/forms/{name}.jsonl{query}", jsonl([{"answer": name}]))
-    (file,) = source.list_files([f"s3://{BUCKET}/forms/{name}*{query}"], tmp_path)
+    (file,) = list_input_files([f"s3://{BUCKET}/forms/{name}*{query}"], tmp_path)
     assert file.name == f"s3://{BUCKET}/forms/{name}.jsonl", "an id bears no endpoint"
-    assert [row for _, row in source.read(source.split(file)[0])] == [{"answer": name}]
+    assert [row for _, row in read_split(split_file(file)[0])] == [{"answer": name}]
 
 
 MISTAKES = {
@@ -358,16 +360,16 @@ def test_a_listing_of_more_than_a_thousand_is_one_walk(s3: Server, tmp_path: Pat
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda n: write_atomic(filesystem, f"{inner}/{n % 7}/{n:05d}.jsonl", line), range(1100)))
     s3.told()
-    files = source.list_files([f"s3://{BUCKET}/many/*/*.jsonl"], tmp_path)
+    files = list_input_files([f"s3://{BUCKET}/many/*/*.jsonl"], tmp_path)
     assert len(files) == 1100 and {file.size for file in files} == {len(line)}
     assert [method for method, *_ in s3.told()] == ["GET", "GET"], "a request for a thousand, and no look at a file"
-    pieces = source.split_all(files)
+    pieces = split_files(files)
     assert not s3.told(), "small text files are not opened to be cut"
-    shares = source.together(enumerate(pieces))
+    shares = group_for_tasks(enumerate(pieces))
     assert 10 < len(shares) < 40 and [n for share in shares for n in share] == list(range(1100))
-    assert not source.list_files([f"s3://{BUCKET}/many/0/*.jsonl"], tmp_path)[0].name.startswith("s3://crawl/many/1")
+    assert not list_input_files([f"s3://{BUCKET}/many/0/*.jsonl"], tmp_path)[0].name.startswith("s3://crawl/many/1")
     with pytest.raises(FixSource, match="no such file or match"):
-        source.list_files([f"s3://{BUCKET}/many/*.jsonl"], tmp_path)
+        list_input_files([f"s3://{BUCKET}/many/*.jsonl"], tmp_path)
 
 
 def spanned(told: list[list[Any]]) -> int:
@@ -380,18 +382,18 @@ def spanned(told: list[list[Any]]) -> int:
 def test_a_piece_of_a_large_file_is_read_by_ranges_and_not_the_rest(
     s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "SPLIT_BYTES", 1 << 20)
+    monkeypatch.setattr(splits, "SPLIT_BYTES", 1 << 20)
     monkeypatch.setattr(text_rows, "READ_AHEAD", 256 << 10)
     rows = [{"id": n, "answer": "春" * (n % 50)} for n in range(60_000)]
     data = jsonl(rows)
     put(f"s3://{BUCKET}/huge.jsonl", data)
-    (file,) = source.list_files([f"s3://{BUCKET}/huge.jsonl"], tmp_path)
-    pieces = source.split(file)
+    (file,) = list_input_files([f"s3://{BUCKET}/huge.jsonl"], tmp_path)
+    pieces = split_file(file)
     assert len(pieces) == -(-len(data) // (1 << 20)) > 3
     found: list[Any] = []
     for piece in pieces:
         s3.told()
-        found += [row for _, row in source.read(piece)]
+        found += [row for _, row in read_split(piece)]
         told = s3.told()
         assert spanned(told) <= (1 << 20) + (512 << 10)
         assert sum(method == "GET" for method, *_ in told) <= 7, "a request is a read-ahead, not a line"
@@ -403,9 +405,9 @@ def test_a_packed_file_is_streamed_in_large_steps(s3: Server, tmp_path: Path, mo
     rows = [{"answer": os.urandom(300).hex()} for _ in range(3000)]
     packed = gzip.compress(jsonl(rows))
     put(f"s3://{BUCKET}/packed.jsonl.gz", packed)
-    (file,) = source.list_files([f"s3://{BUCKET}/packed.jsonl.gz"], tmp_path)
+    (file,) = list_input_files([f"s3://{BUCKET}/packed.jsonl.gz"], tmp_path)
     s3.told()
-    assert [row for _, row in source.read(source.split(file)[0])] == rows
+    assert [row for _, row in read_split(split_file(file)[0])] == rows
     told = s3.told()
     assert sum(method == "GET" for method, *_ in told) <= len(packed) // (256 << 10) + 2
     assert spanned(told) <= len(packed) + (256 << 10)
@@ -415,10 +417,10 @@ def test_parquet_on_s3_is_cut_at_row_groups_and_read_by_columns(s3: Server, tmp_
     table = pa.table({"answer": [f"第{n}篇" for n in range(4000)], "waste": [os.urandom(2000) for _ in range(4000)]})
     pq.write_table(table, tmp_path / "wide.parquet", row_group_size=1000)
     put(f"s3://{BUCKET}/wide.parquet", (tmp_path / "wide.parquet").read_bytes())
-    (file,) = source.list_files([f"s3://{BUCKET}/wide.parquet"], tmp_path)
-    (piece,) = source.split(file)
+    (file,) = list_input_files([f"s3://{BUCKET}/wide.parquet"], tmp_path)
+    (piece,) = split_file(file)
     s3.told()
-    assert [row["answer"] for _, row in source.read(piece, ["answer"])] == table["answer"].to_pylist()
+    assert [row["answer"] for _, row in read_split(piece, ["answer"])] == table["answer"].to_pylist()
     assert spanned(s3.told()) < 1 << 20, "the other column was not fetched"
 
 

@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from coigw_judge.errors import FixJob
-from coigw_judge.input import pick as picked
-from coigw_judge.input import splits as source
-from coigw_judge.input.listing import File, Row
+from coigw_judge.input.listing import File, Row, list_input_files
+from coigw_judge.input.pick import input_order, rows_at
 from coigw_judge.people.export import label_studio
 from coigw_judge.people.export.sample import Chosen
 from coigw_judge.people.labels.join import Joined
@@ -132,15 +131,15 @@ def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
     """The run's input as it is listed now, and how its columns are called."""
     job = configuration(run.manifest)
     patterns = [pattern if is_uri(pattern) else str(pattern) for pattern in job.input.paths]
-    return source.list_files(patterns, Path(run.manifest["job_file"]).parent, job.input.encoding), job.input.columns
+    return list_input_files(patterns, Path(run.manifest["job_file"]).parent, job.input.encoding), job.input.columns
 
 
 def _found(run: Run, chosen: Chosen, done: Written, columns: Sequence[str]) -> Iterator[Found]:
     """The chosen rows with their texts, in input order."""
     files, own = files_of(run)
     places = list(zip(chosen.rows["file"].to_pylist(), chosen.rows["position"].to_pylist(), strict=True))
-    order = picked.in_order(places, files)
-    raw = picked.rows([places[n] for n in order], files)
+    order = input_order(places, files)
+    raw = rows_at([places[n] for n in order], files)
     for start in range(0, len(order), _AT_ONCE):
         piece = order[start : start + _AT_ONCE]
         own_rows = chosen.rows.take(pa.array(piece)).to_pylist()

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from coigw_judge.errors import FixSource
-from coigw_judge.input import splits as source
+from coigw_judge.input.listing import list_input_files
+from coigw_judge.input.splits import read_split, split_file
 from coigw_judge.records.record import Unreadable
 from coigw_judge.storage.paths import is_uri
 
@@ -101,9 +102,9 @@ def _rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if path.lower().endswith(".json"):
         yield from _json_rows(path)
         return
-    (file, *_) = source.list_files([path], Path.cwd())
-    for piece in source.split(file):
-        for position, row in source.read(piece):
+    (file, *_) = list_input_files([path], Path.cwd())
+    for piece in split_file(file):
+        for position, row in read_split(piece):
             if isinstance(row, Unreadable):
                 raise FixSource(f"{path}: row at {position}: {row.reason}; mend the file")
             yield f"{path}: row at {position}", row

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from coigw_judge.input import splits as source
+from coigw_judge.input.splits import read_split, row_id, split_file
 from coigw_judge.people.export.write import files_of
 from coigw_judge.people.labels.read import Written
 from coigw_judge.people.quality import leaks
@@ -86,20 +86,20 @@ def _texts(run: Run, written: tuple[Written, ...]) -> Iterator[Text]:
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for each in sorted(written, key=lambda each: each.round):
         given[each.row or f"id {each.id}"][each.annotator][each.field] = each.text
-    for row_id, record, who in _records(run):
+    for row, record, who in _records(run):
         own = {name: record.texts[name] for name in ("query", "thought") if name in record.texts}
-        for annotator, texts in (given.get(row_id) or given.get(f"id {record.id}") or {who: own}).items():
+        for annotator, texts in (given.get(row) or given.get(f"id {record.id}") or {who: own}).items():
             if texts:
                 query, thought = texts.get("query", ""), texts.get("thought", "")
-                yield Text(row_id, annotator, query, thought, record.texts["answer"])
+                yield Text(row, annotator, query, thought, record.texts["answer"])
 
 
 def _records(run: Run) -> Iterator[tuple[str, Record, str]]:
     """The records of a run's input, as far as the run went, with their annotators."""
     files, columns = files_of(run)
-    rows = ((piece, at, row) for file in files for piece in source.split(file) for at, row in source.read(piece))
+    rows = ((piece, at, row) for file in files for piece in split_file(file) for at, row in read_split(piece))
     for piece, position, row in islice(rows, run.manifest["configuration"].get("limit")):
         record = to_record(row, columns) if isinstance(row, dict) else row
         if isinstance(row, dict) and isinstance(record, Record):
             who = row.get(columns.get("annotator", "annotator"))
-            yield source.row_id(piece.name, position), record, "-" if who is None else str(who)
+            yield row_id(piece.name, position), record, "-" if who is None else str(who)

@@ -6,8 +6,8 @@ delimiter or a reply. Most rules are not tried on most texts: what must stand in
 is looked for first, for all rules at once (sieve.py).
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds.
-What it cannot see: a text in other words than the rules know. The judge's own guards are in prompting/.
-Not known here: rubrics, judges, and what becomes of a record that is suspected.
+What it cannot see: a text in other words than the rules know. The judge's own guards are in
+prompting/template.py and prompting/tokens.py.
 """
 
 from collections.abc import Mapping
