@@ -2,8 +2,7 @@
 
 Near a threshold one reply decides by chance; far from it a second one changes nothing. So a record whose first samples
 lie within the review band of a threshold, above or below, is asked `borderline` times in all, every other one `count`
-times. Sample 0 is drawn as the job says; sample 1 is `repeat`'s, which decides nothing; further ones, from 2 on, are
-drawn at a temperature of their own, which is part of their keys.
+times (prompting/samples.py). Further samples are drawn at a temperature of their own, which is part of their keys.
 The gate then sees the median or the mean of the scores. All else (checks, choices, notes, reasons) stays the first
 sample's, and a further sample that failed is left out: it never makes a record unscored.
 Which samples are due follows from the first ones alone, so it does not move while they are asked.
@@ -17,14 +16,12 @@ from typing import Literal
 
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.scorecard import Scorecard
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored
 
 Middle = Literal["median", "mean"]
 Others = Mapping[str, Sequence[Scored | Unscored | None]]
 """Further samples by rubric, in order of their numbers; None for one that was not asked yet."""
-
-FIRST_EXTRA = 2
-"""The number of the first further sample."""
 
 DRAWN_AT = 0.7
 """Their temperature where the job gives none and its judge answers at 0."""
@@ -66,12 +63,7 @@ class Resampling:
 
     def temperature_of(self, sample: int) -> float | None:
         """What a sample is drawn at; None where the judge's own sampling holds."""
-        return self.temperature if sample >= FIRST_EXTRA else None
-
-
-def further(samples: int) -> range:
-    """The numbers of the further samples, of so many in all."""
-    return range(FIRST_EXTRA, samples + 1)
+        return self.temperature if SampleKind.of(sample) is SampleKind.FURTHER else None
 
 
 def merged(card: Scorecard, others: Others, use: Middle) -> Scorecard:

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from coigw_judge.decide.plan import Plan
 from coigw_judge.hashing import digest
 from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.prompting.samples import FIRST
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.run_folder.verdict_schema import verdict_schema
 from coigw_judge.scan import rows as scanning
@@ -75,7 +76,7 @@ def _fact(rubric: Rubric, schema: Mapping[str, Any], record: Record) -> dict[str
     return {
         "key": digest([identity, rubric.name.encode()]), "record": identity, "home": digests["answer"],
         "rubric": rubric.name, "rubric_fingerprint": rubric.fingerprint(), "judge_fingerprint": rubric.fingerprint(),
-        "sample": 0, "scores": scores, "reasons": reasons, "checks": checks, "choices": choices, "notes": notes,
+        "sample": FIRST, "scores": scores, "reasons": reasons, "checks": checks, "choices": choices, "notes": notes,
         "expected": None, "raw": json.dumps(reply, ensure_ascii=False), "finish_reason": "stop", "flags": [],
         "attempt": 0, "prompt_tokens": record.chars, "cached_tokens": record.chars // 2, "generated_tokens": 99,
         "seconds": record.chars / 997, "created_at": datetime.now(UTC), "run": "estimate",

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.rubric import REASON_CHARS, Reasons
+from coigw_judge.prompting.samples import FIRST, SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.standing.asked_in_full import InFull
@@ -101,11 +102,8 @@ class Seen:
         dropped = (1 - alive) * (samples.count - 1) if samples.dropped else 0.0
         return {name: alive * self.further.get(name, 0) / self.complete + dropped for name in asked}
 
-    def chances(self, plan: Plan, waiting: Sequence[str], *, in_full: bool = False) -> list[float]:
-        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`.
-
-        `in_full`: of a record for which early exit spares nothing but `then`.
-        """
+    def chances(self, plan: Plan, waiting: Sequence[str], kind: SampleKind = SampleKind.FIRST) -> list[float]:
+        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`."""
         then = {rubric.name for rubric in plan.then}
         alive, found = 1.0, []
         some_before = any(name not in then for name in waiting)
@@ -113,7 +111,7 @@ class Seen:
             if name in then:
                 found.append(alive * self.passes if some_before else 1.0)
                 continue
-            found.append(alive if plan.early_exit and not in_full else 1.0)
+            found.append(alive if plan.early_exit and kind.early_exit else 1.0)
             alive *= 1 - self.ends(name)
         return found
 
@@ -142,7 +140,7 @@ def look(
     rows = table.to_pylist()
     by_record: dict[bytes, dict[str, Scored | Unscored]] = {}
     for row in rows:
-        if row["sample"] == 0:
+        if row["sample"] == FIRST:
             by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
     spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)

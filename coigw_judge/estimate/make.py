@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.recipe import Recipe, make_recipe
 from coigw_judge.judges.gpu_layout import replicas
 from coigw_judge.judges.protocol import Yardstick
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.prompting.tokens import Encoder
 from coigw_judge.records.record import Record
 from coigw_judge.storage.paths import is_uri
@@ -130,8 +130,8 @@ def _rubrics(
     """Every rubric's numbers, and the interval of all prompt tokens."""
     job, seen = inquiry.job, inquiry.seen
     names = tuple(rubric.name for rubric in job.all_rubrics)
-    expected = _expected(inquiry, counts.waiting) + _expected(inquiry, counts.waiting_full, in_full=True)
-    again = _expected(inquiry, counts.waiting_again)
+    expected = _expected(inquiry, counts, SampleKind.FIRST, SampleKind.IN_FULL)
+    again = _expected(inquiry, counts, SampleKind.REPEAT)
     further = _further(inquiry, counts)
     more = again + further
     sums, means = None, None
@@ -184,14 +184,14 @@ def _rubrics(
 _KINDS = ("applies", "known", "failed", "spared", "open")
 
 
-def _expected(inquiry: Inquiry, waiting: Mapping[str, float], in_full: bool = False) -> Counter[str]:
-    """How many requests of each rubric are likely made."""
+def _expected(inquiry: Inquiry, counts: Counts, *kinds: SampleKind) -> Counter[str]:
+    """How many requests of each rubric are likely made for these kinds of sample."""
     found: Counter[str] = Counter()
-    for joined, count in waiting.items():
-        names = joined.split("+")
-        chances = inquiry.seen.chances(inquiry.planned.plan, names, in_full=in_full)
-        for name, chance in zip(names, chances, strict=True):
-            found[name] += count * chance  # type: ignore[assignment]
+    for waits, count in counts.waiting.items():
+        if waits.kind in kinds:
+            chances = inquiry.seen.chances(inquiry.planned.plan, waits.rubrics, waits.kind)
+            for name, chance in zip(waits.rubrics, chances, strict=True):
+                found[name] += count * chance  # type: ignore[assignment]
     return found
 
 
@@ -199,11 +199,12 @@ def _further(inquiry: Inquiry, counts: Counts) -> Counter[str]:
     """How many further samples of each rubric are likely asked: those that are open now, and those that come of first
     samples that are."""
     found: Counter[str] = Counter()
-    for joined, count in counts.waiting_further.items():
-        for name in joined.split("+"):
-            found[name] += count  # type: ignore[assignment]
-    for joined, count in chain(counts.waiting.items(), counts.waiting_full.items()):
-        likely = inquiry.seen.further_samples(inquiry.planned.plan, joined.split("+"))
+    for waits, count in counts.waiting.items():
+        likely: Mapping[str, float] = {}
+        if waits.kind is SampleKind.FURTHER:
+            likely = Counter(waits.rubrics)
+        elif waits.kind.decides:
+            likely = inquiry.seen.further_samples(inquiry.planned.plan, waits.rubrics)
         for name, samples in likely.items():
             found[name] += count * samples  # type: ignore[assignment]
     return found

@@ -98,8 +98,8 @@ def weigh(
     cache = PrefixCache(block) if block else None
     thinking = job.config.judge.thinking_tokens if job.config.judge.thinking else 0
     for state in states:
-        names = state.applicable if all_of_them else state.waiting
-        chances = inquiry.seen.chances(plan, names, in_full=state.in_full)
+        names = state.applicable if all_of_them else state.waits.rubrics
+        chances = inquiry.seen.chances(plan, names, state.waits.kind)
         for name, chance in zip(names, chances, strict=True):
             n, rubric = rubrics[name]
             prompt = recipe.templates[name].render(state.shown.texts, plan.guidance(rubric, state.genre))

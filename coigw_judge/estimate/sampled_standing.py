@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.decide.plan import Reached, Subject, applies
+from coigw_judge.decide.plan import Reached, Subject, Waits, applies
 from coigw_judge.estimate.history import Seen
 from coigw_judge.estimate.sample import Sample
 from coigw_judge.estimate.speed import Rates
@@ -31,14 +31,12 @@ Facts = dict[bytes, Scored | Unscored]
 
 @dataclass(slots=True)
 class Counts:
-    """Per rubric how many requests apply, are known, failed, spared and open at the most (`asks`, as survey.py
-    names them), and of records by the rubrics that they wait for; `waiting_full`: of those asked in full."""
+    """Counts of all rows."""
 
     asks: Mapping[str, float]
-    waiting: Mapping[str, float]
-    waiting_again: Mapping[str, float]
-    waiting_further: Mapping[str, float]
-    waiting_full: Mapping[str, float]
+    """Per rubric how many requests apply, are known, failed, spared and open at the most, as survey.py names them."""
+    waiting: Mapping[Waits, float]
+    """Records by what they wait for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,15 +65,14 @@ class Inquiry:
 
 @dataclass(slots=True)
 class State:
-    """A sampled record: its texts as shown, what it waits for, in order, and its genre; whether it is asked in full."""
+    """A sampled record: its texts as shown, its genre, and the first samples that it waits for, in order."""
 
     shown: Record
     genre: str | None
-    waiting: tuple[str, ...]
+    waits: Waits
     applicable: tuple[str, ...]
     place: int
     weight: float
-    in_full: bool = False
 
 
 # Where the sampled records stand
@@ -87,10 +84,7 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
     subjects = [Subject(record.digests(), record.genre, record.chars) for record in sample.records]
     facts = _facts_of(inquiry, subjects)
     asks: Counter[str] = Counter()
-    waiting: Counter[str] = Counter()
-    again: Counter[str] = Counter()
-    further: Counter[str] = Counter()
-    full: Counter[str] = Counter()
+    waiting: Counter[Waits] = Counter()
     states: list[State] = []
     before: set[tuple[bytes, str | None]] = set()
     screen = inquiry.job.config.screen
@@ -102,29 +96,22 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
             continue
         before.add(same)
         reached = plan.reached(subject, facts)
-        open_ = _waiting(reached, weight, asks)
-        whole = plan.in_full(subject)
-        if open_:
-            (full if whole else waiting)["+".join(open_)] += weight  # type: ignore[assignment]
-        if plan.second(subject, facts):
-            second = [name for name, fact in plan.card_of(subject, facts, 1).facts.items() if fact is None]
-            again["+".join(second)] += weight  # type: ignore[assignment]
-        if several := [need.rubric for need in reached.due if need.key not in facts]:
-            further["+".join(several)] += weight  # type: ignore[assignment]
+        _count_asks(reached, weight, asks)
+        for waits in reached.waits():
+            waiting[waits] += weight  # type: ignore[assignment]
         applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
-        states.append(State(cut, plan.genre(subject, facts), open_, applicable, place, weight, whole))
-    return states, Counts(asks, waiting, again, further, full)
+        states.append(State(cut, plan.genre(subject, facts), reached.first_waits(), applicable, place, weight))
+    return states, Counts(asks, waiting)
 
 
-def _waiting(reached: Reached, weight: float, asks: Counter[str]) -> tuple[str, ...]:
-    """The rubrics that a record may still be asked; counts them in `asks`."""
+def _count_asks(reached: Reached, weight: float, asks: Counter[str]) -> None:
+    """Count the rubrics of a record that stands for so many."""
     card, open_ = reached.card, bool(reached.open)
     for name, fact in card.facts.items():
         known = fact is not None
         kinds = {"applies": True, "known": known, "failed": isinstance(fact, Unscored)}
         kinds |= {"open": not known and open_, "spared": not known and not open_}
         asks.update({f"{name}.{kind}": weight for kind, there in kinds.items() if there})
-    return tuple(name for name, fact in card.facts.items() if fact is None) if open_ else ()
 
 
 def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:

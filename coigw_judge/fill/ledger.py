@@ -22,10 +22,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from coigw_judge.decide.resampling import FIRST_EXTRA
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.logs import event
 from coigw_judge.prompting.request import Need
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import FieldName, Record, record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 
@@ -105,7 +105,7 @@ class Ledger:
             tally[f"seconds.{bisect_left(REQUEST_SECONDS, made.seconds)}.{rubric}"] += 1
         for kind, tokens in made.spent.items():
             tally[f"tokens.{kind}"] += tokens
-        if need.sample >= FIRST_EXTRA:
+        if SampleKind.of(need.sample) is SampleKind.FURTHER:
             tally["asks.extra"] += 1
             tally.update({f"tokens.extra_{kind}": tokens for kind, tokens in made.spent.items()})
         count = tally[f"outcome.{cause}.{rubric}"] if cause else 0

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from coigw_judge.decide.plan import Waits
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.input.listing import File, Split, list_input_files
 from coigw_judge.input.splits import group_for_tasks, split_file, split_files
@@ -186,15 +187,12 @@ def _cut(
 @dataclass(frozen=True, slots=True)
 class Open:
     """What is still to ask: how many rows of which splits, where their numbers stand, and survey_bucket's counts:
-    per rubric, of records by the rubrics that they wait for, and what is known of the share asked in full."""
+    per rubric, of records by what they wait for, and what is known of the share asked in full."""
 
     splits: dict[int, int]
     path: str | None
     asks: Counter[str]
-    waiting: Counter[str]
-    waiting_again: Counter[str]
-    waiting_further: Counter[str]
-    waiting_full: Counter[str]
+    waiting: Counter[Waits]
     share: Counter[str]
 
     @property
@@ -205,8 +203,7 @@ class Open:
 
 def survey(view: View, work: str | None = None) -> Open:
     """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
-    names = ("asks", "waiting", "waiting_again", "waiting_further", "waiting_full", "share")
-    counts = {name: Counter[str]() for name in names}
+    counts: dict[str, Counter[Any]] = {name: Counter() for name in ("asks", "waiting", "share")}
     rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         for found in run_tasks(

@@ -17,6 +17,7 @@ import xxhash
 
 from coigw_judge.hashing import digest
 from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.prompting.samples import FIRST, Sample
 from coigw_judge.prompting.template import Prompt
 from coigw_judge.records.record import FieldName
 
@@ -28,7 +29,7 @@ class Need:
     rubric: str
     key: bytes
     guidance: str | None
-    sample: int = 0
+    sample: Sample = FIRST
     temperature: float | None = None
 
 
@@ -46,7 +47,7 @@ class Ask:
     prompt: Prompt
     schema: Mapping[str, Any]
     reply_tokens: int
-    sample: int = 0
+    sample: Sample = FIRST
     attempt: int = 0
     temperature: float | None = None
     expected: bool = False

@@ -1,6 +1,5 @@
 """What a run estimates before its fill, and what it keeps of that for the next one."""
 
-from collections import Counter
 from typing import Any
 
 from coigw_judge import estimate
@@ -25,10 +24,6 @@ from coigw_judge.store.parts import Store
 def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
-    none: Counter[str] = Counter()
-    counts = (none, none, none, none, none)
-    if found:
-        counts = (found.asks, found.waiting, found.waiting_again, found.waiting_further, found.waiting_full)
     parts = stage.store.parts()
     return Inquiry(
         job=stage.job,
@@ -36,7 +31,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         parts=parts,
         planned=stage.planned,
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
-        counts=Counts(*counts),
+        counts=Counts(found.asks, found.waiting) if found else Counts({}, {}),
         rates=rates(stage.job, stage.store, stage.planned),
         gpus=gpus_planned(stage.job.config.judge),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),

@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from coigw_judge.decide.decisions import Decided
 from coigw_judge.decide.gate import Decision, Gate
-from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.replies.outcome import Unscored
 from coigw_judge.standing.join import Standing
 
@@ -23,38 +22,39 @@ def of_standings(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
     """What a manifest says of the judged rows, each pattern as often as it occurs."""
     counts: Counter[str] = Counter()
     for each in standings:
-        asked, failed = len(each.card.asked()), each.card.failed()
+        reached = each.reached
+        asked, failed = len(reached.card.asked()), reached.card.failed()
         counts["asks.asked"] += each.count * asked
         counts["asks.failed"] += each.count * len(failed)
-        counts["asks.skipped"] += 0 if each.open else each.count * (len(each.card.facts) - asked)
+        counts["asks.skipped"] += 0 if reached.open else each.count * (len(reached.card.facts) - asked)
         for rubric, fact in failed.items():
             counts[f"failed.{rubric}.{fact.cause}"] += each.count
         for kind in _kinds(each.final, each.decision):
             counts[f"gate.{kind}"] += each.count
-        if each.again is not None and not each.open_again:
-            again = each.again.final(gate, complete=True)[0]
+        if reached.repeat is not None and not reached.open_repeat:
+            repeated = reached.repeat.final(gate, complete=True)[0]
             counts["repeat.asked"] += each.count
-            counts["repeat.flipped"] += each.count * (again != each.final)
-            counts["asks.repeated"] += each.count * len(each.again.asked())
-        if each.first is not None:
-            counts.update(_several(gate, each, each.first))
-        if each.in_full and not each.open:
+            counts["repeat.flipped"] += each.count * (repeated != each.final)
+            counts["asks.repeated"] += each.count * len(reached.repeat.asked())
+        if each.others:
+            counts.update(_several(gate, each))
+        if reached.asked_in_full and not reached.open:
             counts["exhaustive.rows"] += each.count
-            counts["asks.exhaustive"] += each.count * each.beyond
+            counts["asks.exhaustive"] += each.count * each.beyond_early_exit
     return counts
 
 
-def _several(gate: Gate, standing: Standing, first: Scorecard) -> dict[str, int]:
+def _several(gate: Gate, standing: Standing) -> dict[str, int]:
     """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
     others = [other for each in standing.others.values() for other in each if other is not None]
-    alone, _ = first.final(gate, complete=True)
-    rows = 0 if standing.open else standing.count
+    first, _ = standing.reached.first.final(gate, complete=True)
+    rows = 0 if standing.reached.open else standing.count
     return {
         "further.asked": standing.count * len(others),
         "further.failed": standing.count * sum(isinstance(other, Unscored) for other in others),
         "borderline.rows": rows * standing.near,
         "several.rows": rows,
-        "several.flipped": rows * (alone != standing.final),
+        "several.flipped": rows * (first != standing.final),
     }
 
 

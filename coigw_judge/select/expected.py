@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from coigw_judge.decide.plan import Plan
+from coigw_judge.prompting.samples import FIRST
 from coigw_judge.replies.outcome import MISSING_EXPECTED
 from coigw_judge.standing.join import Bucket, looked_up
 from coigw_judge.storage.hash_ranges import Numbers
@@ -28,7 +29,7 @@ def stood_in(plan: Plan, found: Bucket) -> Numbers:
         return judged
     scored = pc.is_null(found.facts["cause"]).to_numpy()
     for rubric in plan.rubrics:
-        at = found.fact_of[rubric.name, 0]
+        at = found.fact_of[rubric.name, FIRST]
         for dimension in rubric.dimensions:
             if plan.gate.over is None or f"{rubric.name}.{dimension.key}" in plan.gate.over:
                 lacks = scored & pc.is_null(looked_up(found.facts["expected"], dimension.key)).to_numpy(False)
@@ -42,7 +43,7 @@ def count(plan: Plan, found: Bucket) -> Counter[str]:
     facts = found.facts
     rows_of = np.zeros(facts.num_rows, np.int64)
     for rubric in (*plan.rubrics, *plan.then):
-        at = found.fact_of[rubric.name, 0]
+        at = found.fact_of[rubric.name, FIRST]
         at = at[at >= 0]
         np.add.at(rows_of, at, 1)
         for dimension in rubric.dimensions:

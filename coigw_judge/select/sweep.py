@@ -67,7 +67,7 @@ def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
     for each in buckets.read(view, bucket, every_sample=True).standings:
-        counts[told(each.first or each.card, view.plan.gate, each.others)] += each.count
+        counts[told(each.reached.first, view.plan.gate, each.others)] += each.count
     return dict(counts)
 
 

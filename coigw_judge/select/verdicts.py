@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from coigw_judge.decide.gate import Gate
 from coigw_judge.prompting.request import Need
+from coigw_judge.prompting.samples import FIRST
 from coigw_judge.records import genres
 from coigw_judge.replies.outcome import Unscored
 from coigw_judge.run_folder.verdict_schema import NUMBERS, STRINGS, VERDICT_COLUMNS, verdict_schema
@@ -102,7 +103,7 @@ def _of_first_samples(found: Bucket) -> Numbers:
     """Which facts are some row's first sample: the flags of further ones say how they were drawn, which is no row's."""
     theirs = np.zeros(len(found.facts), bool)
     for (_, sample), at in found.fact_of.items():
-        if sample == 0:
+        if sample == FIRST:
             theirs[at[at >= 0]] = True
     return theirs
 
@@ -116,7 +117,7 @@ def _shown_by(found: Bucket, named: Numbers) -> Numbers:
     """Which of the judged rows have one of these facts, of their first samples."""
     judged = np.zeros(len(found.judged), bool)
     for (_, sample), at in found.fact_of.items():
-        if sample == 0:
+        if sample == FIRST:
             judged[at >= 0] |= named[at[at >= 0]]
     return judged
 
@@ -132,9 +133,9 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
     columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
     columns["genre"] = spread.rows(found.genres)
     columns["category"] = _categories(columns["genre"])
-    several = [each.card.scores() if each.card.samples else {} for each in found.standings]
+    several = [card.scores() if card.samples else {} for card in (each.reached.card for each in found.standings)]
     for rubric in (*view.plan.rubrics, *view.plan.then):
-        at = found.fact_of[rubric.name, 0]
+        at = found.fact_of[rubric.name, FIRST]
         for kind_name, items in (
             ("scores", rubric.dimensions),
             ("checks", rubric.checks),
@@ -146,7 +147,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
                 columns[name] = spread.facts(values, at)
                 if kind_name == "scores" and any(several):
                     columns[name] = spread.instead(columns[name], [scores.get(name) for scores in several])
-    asked = [(rubric.name, found.fact_of[rubric.name, 0]) for rubric in (*view.plan.rubrics, *view.plan.then)]
+    asked = [(rubric.name, found.fact_of[rubric.name, FIRST]) for rubric in (*view.plan.rubrics, *view.plan.then)]
     columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
     columns["notes"] = spread.maps(found.facts["notes"], asked)
     columns["expected"] = spread.maps(found.facts["expected"], asked)
@@ -257,30 +258,30 @@ def _row_ids(view: View, rows: pa.Table) -> pa.Array:
 
 def _decided(gate: Gate, standing: Standing) -> dict[str, Any]:
     """The part of a verdict that all records of a pattern share."""
-    card, final, decision = standing.card, standing.final, standing.decision
+    reached, final, decision = standing.reached, standing.final, standing.decision
+    card, repeat = reached.card, reached.repeat
     reasons = [reason.text for reason in decision.reasons if reason.kind != "unknown"]
     if final == "unscored":
         reasons += [_why_unscored(rubric, fact) for rubric, fact in card.failed().items()]
     elif final == "pending":
-        reasons += [_why_pending(need) for need in standing.open]
-    again = standing.again
+        reasons += [_why_pending(need) for need in reached.open]
     return {
         "decision": final,
         "action": card.action(final),
         "reasons": reasons,
         "total": decision.total,
         "asked": card.asked(),
-        "skipped": [] if standing.open else card.not_asked(),
+        "skipped": [] if reached.open else card.not_asked(),
         "not_applicable": list(card.not_applicable),
-        "repeat_decision": None if again is None else again.final(gate, complete=not standing.open_again)[0],
-        "repeat_scores": None if again is None else list(again.scores().items()),
+        "repeat_decision": None if repeat is None else repeat.final(gate, complete=not reached.open_repeat)[0],
+        "repeat_scores": None if repeat is None else list(repeat.scores().items()),
         "samples": max(card.samples.values(), default=1) if card.asked() else None,
         "spread": list(card.spread.items()) or None,
     }
 
 
 def _why_pending(need: Need) -> str:
-    return f"{need.rubric} was not asked yet" + (f" (sample {need.sample})" if need.sample else "")
+    return f"{need.rubric} was not asked yet" + (f" (sample {need.sample})" if need.sample != FIRST else "")
 
 
 def _why_unscored(rubric: str, fact: Unscored) -> str:

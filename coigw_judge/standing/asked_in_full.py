@@ -15,6 +15,7 @@ from coigw_judge.decide.ask_order import can_end
 from coigw_judge.decide.gate import Use
 from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing.join import Standing, View
 
@@ -43,7 +44,7 @@ def told(view: View, bucket: int, standings: Iterable[Standing]) -> dict[str, in
         return {}
     counts: Counter[str] = Counter()
     for each in standings:
-        if each.in_full and (name := as_json(plan, each.card)):
+        if each.reached.asked_in_full and (name := as_json(plan, each.reached.card)):
             counts[name] += each.count
     return dict(counts)
 
@@ -88,7 +89,7 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
     """
     counts: Counter[str] = Counter()
     for digest, facts in records.items():
-        if plan.shares(digest):
+        if SampleKind.IN_FULL.draws(digest, plan.exhaustive):
             counts[as_json(plan, Scorecard({rubric.name: facts.get(rubric.name) for rubric in plan.rubrics}))] += 1
     counts.pop("", None)
     return read(counts)

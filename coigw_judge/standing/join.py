@@ -18,11 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.decide.gate import Decision
-from coigw_judge.decide.plan import EXHAUSTIVE_AT, GENRE_RUBRIC, REPEAT_AT, Plan, Subject, others_of
-from coigw_judge.decide.resampling import Others, further
+from coigw_judge.decide.plan import GENRE_RUBRIC, Plan, Reached, Subject, others_of
+from coigw_judge.decide.resampling import Others
 from coigw_judge.decide.scorecard import Final, Scorecard
 from coigw_judge.prompting.request import Need, request_keys
 from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.prompting.samples import FIRST, REPEAT, Sample, SampleKind, further
 from coigw_judge.records.record import FIELDS
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.scan.rows import Scan, read_rows
@@ -39,8 +40,8 @@ NOT_REPEATED = -3
 
 _NO_ROW = np.empty(0, np.int64)
 
-Sampled = tuple[str, int]
-"""A rubric's name and a sample number."""
+Sampled = tuple[str, Sample]
+"""A rubric's name and a sample of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,25 +73,22 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are.
+    """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are."""
 
-    `again` is the scorecard of the second sample, where one is due. Where further samples are due, `first` is the card
-    of the first ones, and `others` are those, by rubric; `near` whether that is because a threshold is. `in_full`: they
-    are asked in full although early exit is on; `beyond` counts the facts of each that it would have spared.
-    """
-
-    card: Scorecard
-    open: tuple[Need, ...]
-    open_again: tuple[Need, ...]
+    reached: Reached
+    """What is known and what is open."""
     final: Final
+    """What a row of it is decided as."""
     decision: Decision
-    again: Scorecard | None
+    """What the gate says of what is known."""
     count: int
-    first: Scorecard | None = None
+    """How many records there are."""
     others: Others = field(default_factory=dict)
+    """The further samples that are due, by rubric."""
     near: bool = False
-    in_full: bool = False
-    beyond: int = 0
+    """Whether further samples are due because a threshold is near."""
+    beyond_early_exit: int = 0
+    """Of a record that is asked in full, how many facts early exit would have spared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +163,19 @@ class _Join:
         if plan.genre_first():
             self._learn_genres()
         for rubric in self._rubrics.values():
-            if (rubric.name, 0) not in self.fact_of:  # the genres had to be known first
-                self._look_up(rubric, 0)
+            if (rubric.name, FIRST) not in self.fact_of:  # the genres had to be known first
+                self._look_up(rubric, FIRST)
         if plan.repeat:
-            repeated = self._drawn(REPEAT_AT, plan.repeat)
+            repeated = self._drawn(SampleKind.REPEAT, plan.repeat)
             for rubric in plan.rubrics:
-                self._look_up(rubric, 1, repeated)
+                self._look_up(rubric, REPEAT, repeated)
         if plan.samples.most > 1 and rows.num_rows:
             self._look_up_further()
 
     def _learn_genres(self) -> None:
         """Where the input gives no genre, take the judge's; it decides which guidance the other rubrics show."""
-        self._look_up(self._plan.rubrics[0], 0)
-        at = self.fact_of[GENRE_RUBRIC, 0]
+        self._look_up(self._plan.rubrics[0], FIRST)
+        at = self.fact_of[GENRE_RUBRIC, FIRST]
         choices = looked_up(self._facts["choices"], GENRE_RUBRIC).take(pa.array(at, mask=at < 0))
         self.genres = pc.coalesce(self.genres, choices)
         self._groups = _groups(self.genres)
@@ -187,7 +185,7 @@ class _Join:
         chosen: dict[Sampled, Numbers] = {}
         if self._every_sample:
             for rubric in (rubric for rubric in self._plan.rubrics if rubric.dimensions):
-                known = self.fact_of[rubric.name, 0] >= 0
+                known = self.fact_of[rubric.name, FIRST] >= 0
                 chosen |= {(rubric.name, sample): known for sample in further(self._plan.samples.most)}
         else:
             representative, pattern, _ = self._patterns()
@@ -199,7 +197,7 @@ class _Join:
         for (name, sample), rows_due in chosen.items():
             self._look_up(self._rubrics[name], sample, rows_due)
 
-    def _look_up(self, rubric: Rubric, sample: int, chosen: Numbers | None = None) -> None:
+    def _look_up(self, rubric: Rubric, sample: Sample, chosen: Numbers | None = None) -> None:
         """Fill in keys and facts of one rubric: rows with the same guidance and the same fields are hashed together.
 
         `chosen` says of every row whether it is asked this sample (None: all are).
@@ -229,7 +227,7 @@ class _Join:
             return np.zeros(len(rows), bool)
         return np.array([policy.concerns(chars) for chars in self._rows["chars"].to_numpy()[rows].tolist()], bool)
 
-    def _keys_one_by_one(self, rubric: Rubric, rows: Numbers, sample: int) -> Numbers:
+    def _keys_one_by_one(self, rubric: Rubric, rows: Numbers, sample: Sample) -> Numbers:
         """The keys of long records, which hang on all that a cut hangs on; they are few."""
         found = np.zeros((len(rows), 16), np.uint8)
         genres = self.genres.take(pa.array(rows)).to_pylist()
@@ -238,10 +236,9 @@ class _Join:
             found[n] = np.frombuffer(key, np.uint8)
         return found
 
-    def _drawn(self, at: int, share: float) -> Numbers:
-        """plan.drawn, for all rows."""
-        bits = np.ascontiguousarray(spans.as_bytes(self._rows["record"])[:, at : at + 4]).view(">u4")[:, 0]
-        return np.asarray(bits.astype(np.float64) < share * (1 << 32))
+    def _drawn(self, kind: SampleKind, share: float) -> Numbers:
+        """Which rows are in the share that is asked for this."""
+        return kind.draws_each(spans.as_bytes(self._rows["record"]), share)
 
     def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
         names, codes = self._groups
@@ -273,7 +270,7 @@ class _Join:
         if self._plan.genre_first():
             codes.append(pc.is_valid(self._rows["genre"]).to_numpy().astype(np.int64))
         if self._plan.early_exit and self._plan.exhaustive:
-            codes.append(self._drawn(EXHAUSTIVE_AT, self._plan.exhaustive).astype(np.int64))
+            codes.append(self._drawn(SampleKind.IN_FULL, self._plan.exhaustive).astype(np.int64))
         return distinct(codes)
 
     def _records(self, rows: Numbers) -> list[tuple[Subject, dict[bytes, Scored | Unscored]]]:
@@ -312,22 +309,17 @@ class _Join:
 
     def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
         plan = self._plan
-        reached, in_full = plan.reached(subject, facts), plan.in_full(subject)
+        reached = plan.reached(subject, facts)
         final, decision = reached.card.final(plan.gate, complete=not reached.open)
-        due = self._all_further(subject, facts, reached.alone) if self._every_sample else reached.due
+        due = self._all_further(subject, facts, reached.first) if self._every_sample else reached.due
         return Standing(
-            card=reached.card,
-            open=tuple(reached.open),
-            open_again=tuple(plan.second(subject, facts)),
+            reached=reached,
             final=final,
             decision=decision,
-            again=plan.card_of(subject, facts, 1) if plan.repeats(subject) else None,
             count=count,
-            first=reached.alone if due else None,
             others=others_of(due, facts),
             near=any(need.sample > plan.samples.count for need in reached.due),
-            in_full=in_full,
-            beyond=len(plan.beyond(subject, facts)) if in_full else 0,
+            beyond_early_exit=len(plan.beyond_early_exit(subject, facts)) if reached.asked_in_full else 0,
         )
 
     def _all_further(self, subject: Subject, facts: Mapping[bytes, Scored | Unscored], first: Scorecard) -> list[Need]:

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from coigw_judge.decide.plan import Waits
 from coigw_judge.replies.outcome import Unscored
-from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.standing import asked_in_full
 from coigw_judge.standing import join as buckets
 from coigw_judge.standing.join import Bucket, View
 from coigw_judge.storage.hash_ranges import Numbers
@@ -29,40 +30,32 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str,
 
     Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
-    records by the rubrics that they may still be asked, `waiting_again` by those of a second sample, `waiting_further`
-    by those of further ones (resampling.py), a rubric as often as it is asked, `waiting_full` by those that are
-    asked in full (Plan.in_full). `share`: what is known of these (in_full.told). Into the folder `work` go the numbers
-    of the rows with open asks (OPEN, open-*.parquet) and the facts that they have (known.write_known). Of records with
-    the same texts and genre only the first is to be asked: the others share its facts.
+    records by what they wait for (Waits), `share` what is known of those asked in full (asked_in_full.told). Into the
+    folder `work` go the numbers of the rows with open asks (OPEN, open-*.parquet) and the facts that they have
+    (half_done.write_known). Of records with the same texts and genre only the first is to be asked: the others share
+    its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
-    waiting: Counter[str] = Counter()
-    again: Counter[str] = Counter()
-    further: Counter[str] = Counter()
-    full: Counter[str] = Counter()
+    waiting: Counter[Waits] = Counter()
     for each in found.standings:
-        if each.open and (names := each.card.not_asked()):
-            (full if each.in_full else waiting)["+".join(names)] += each.count
-        if each.others and (names := [need.rubric for need in each.open if need.sample]):
-            further["+".join(names)] += each.count
-        if each.again is not None and each.open_again:
-            again["+".join(each.again.not_asked())] += each.count
-        for rubric, fact in each.card.facts.items():
+        waiting.update(dict.fromkeys(each.reached.waits(), each.count))
+        is_open = bool(each.reached.open)
+        for rubric, fact in each.reached.card.facts.items():
             asks[f"{rubric}.applies"] += each.count
             asks[f"{rubric}.known"] += each.count * (fact is not None)
             asks[f"{rubric}.failed"] += each.count * isinstance(fact, Unscored)
-            asks[f"{rubric}.open"] += each.count * (fact is None and bool(each.open))
-            asks[f"{rubric}.spared"] += each.count * (fact is None and not each.open)
-    needs = np.array([bool(each.open or each.open_again) for each in found.standings], bool)
+            asks[f"{rubric}.open"] += each.count * (fact is None and is_open)
+            asks[f"{rubric}.spared"] += each.count * (fact is None and not is_open)
+    needs = np.array([bool(each.reached.open or each.reached.open_repeat) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
     named = buckets.numbered(found.genres)[wanted]
     one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], named])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    counts = {"waiting": waiting, "waiting_again": again, "waiting_further": further, "waiting_full": full}
-    return {"rows": len(wanted), "asks": asks, **counts, "share": in_full.told(view, bucket, found.standings)}
+    share = asked_in_full.told(view, bucket, found.standings)
+    return {"rows": len(wanted), "asks": asks, "waiting": waiting, "share": share}
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:

@@ -16,7 +16,7 @@ from small import plan, rubric, stable, subject
 
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan
-from coigw_judge.decide.resampling import Resampling, further, merged
+from coigw_judge.decide.resampling import Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.job.fingerprints import resampling
@@ -24,6 +24,7 @@ from coigw_judge.job.job import load_job
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.presets import sampling
 from coigw_judge.prompting.request import request_key, request_keys
+from coigw_judge.prompting.samples import further
 from coigw_judge.replies.outcome import Scored, Unscored
 
 FAILED = Unscored(cause="malformed")

@@ -15,11 +15,12 @@ from small import genre_rubric, plan, rubric, stable, subject, walk
 
 from coigw_judge.decide.ask_order import can_end, fewest_fields, tied
 from coigw_judge.decide.gate import Gate
-from coigw_judge.decide.plan import Plan, Subject, drawn
+from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.estimate.ask_order import suggestion as ordering
 from coigw_judge.estimate.ask_order.cheapest import Lengths, Suggestion, suggest
 from coigw_judge.prompting.rubric import Rubric
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.report import page
@@ -45,13 +46,14 @@ def test_asking_in_full_changes_no_decision_and_asks_what_early_exit_spares(
     final, _ = some.card(who, facts).final(some.gate, complete=True)
     assert final == lean.card(who, fewer).final(some.gate, complete=True)[0]
     assert set(fewer) <= set(facts)
-    if some.in_full(who):
+    if some.asked_in_full(who):
         everything, _ = walk(replace(lean, early_exit=False), who, answers)
         assert set(facts) == set(everything)
-        assert set(some.beyond(who, facts)) == set(asked) - set(spared) - {"later"}
+        assert set(some.beyond_early_exit(who, facts)) == set(asked) - set(spared) - {"later"}
     else:
         assert asked == spared
-    assert some.in_full(who) == (some.early_exit and some.shares(record_digest(who.digests)))
+    in_share = SampleKind.IN_FULL.draws(record_digest(who.digests), share)
+    assert some.asked_in_full(who) == (some.early_exit and in_share)
 
 
 def test_in_full_is_asked_at_once_and_the_second_sample_is_not() -> None:
@@ -65,12 +67,11 @@ def test_in_full_is_asked_at_once_and_the_second_sample_is_not() -> None:
 
 def test_the_shares_are_as_large_as_said_and_do_not_hang_together() -> None:
     digests = [stable(f"记录{n}") for n in range(40_000)]
-    some = plan(A, exhaustive=0.05, repeat=0.1)
-    chosen = [some.shares(each) for each in digests]
-    again = [drawn(each, 12, 0.1) for each in digests]
-    both = sum(a and b for a, b in zip(chosen, again, strict=True))
+    chosen = [SampleKind.IN_FULL.draws(each, 0.05) for each in digests]
+    repeated = [SampleKind.REPEAT.draws(each, 0.1) for each in digests]
+    both = sum(a and b for a, b in zip(chosen, repeated, strict=True))
     assert sum(chosen) == pytest.approx(2000, rel=0.1) and both == pytest.approx(200, rel=0.3)
-    assert all(drawn(each, 8, 0.06) for each, there in zip(digests, chosen, strict=True) if there)
+    assert all(SampleKind.IN_FULL.draws(each, 0.06) for each, there in zip(digests, chosen, strict=True) if there)
 
 
 # The cheapest order

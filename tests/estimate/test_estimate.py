@@ -18,6 +18,7 @@ from small import plan, rubric, subject, walk
 
 from coigw_judge import estimate
 from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.plan import Waits
 from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.estimate import disk as estimate_disk
@@ -36,6 +37,7 @@ from coigw_judge.judges.protocol import Reply
 from coigw_judge.judges.vllm.judge import make_encoder
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.pipeline import passes
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.run import estimates as runs_estimates
@@ -230,8 +232,9 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     all_of_them = replace(several, samples=Resampling(count=2, borderline=3, dropped=True), early_exit=False)
     assert sum(seen.further_samples(all_of_them, ["a", "b"]).values()) > 2 * (1 - alive)
     inquiry: Any = SimpleNamespace(seen=seen, planned=SimpleNamespace(plan=several))
-    for waiting, full in (({"a+b": 9}, {}), ({}, {"a+b": 9}), ({"a+b": 5}, {"a+b": 4})):
-        counts = Counts(asks={}, waiting=waiting, waiting_again={}, waiting_further={"b+b": 1}, waiting_full=full)
+    for first, in_full in ((9, 0), (0, 9), (5, 4)):
+        waiting = {Waits(SampleKind.FIRST, ("a", "b")): first, Waits(SampleKind.IN_FULL, ("a", "b")): in_full}
+        counts = Counts(asks={}, waiting={**waiting, Waits(SampleKind.FURTHER, ("b", "b")): 1})
         assert _further(inquiry, counts) == pytest.approx({"a": 6 * alive, "b": 12 * alive + 2}), "asked in full or not"
 
 
@@ -258,7 +261,7 @@ def test_a_record_that_is_asked_in_full_is_asked_everything_but_then_for_sure():
     seen = walked(
         asked, {"a": scored(9), "b": scored(9)}, {"a": scored(9), "b": scored(1)}, {"a": scored(1)}, {"a": scored(1)}
     )
-    assert seen.chances(asked, ["a", "b", "n"], in_full=True) == pytest.approx([1, 1, 0.25])
+    assert seen.chances(asked, ["a", "b", "n"], SampleKind.IN_FULL) == pytest.approx([1, 1, 0.25])
 
 
 def test_after_a_change_of_order_the_shares_come_from_records_asked_in_full(tmp_path):

@@ -27,8 +27,9 @@ from bucket_rows import (
 )
 from small import Row, genre_rubric, plan, rubric, scan_rows
 
-from coigw_judge.decide.plan import Subject
+from coigw_judge.decide.plan import Subject, Waits
 from coigw_judge.prompting.long_text import HeadTail
+from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import Record, to_record
 from coigw_judge.replies.outcome import Scored
 from coigw_judge.run_folder.verdict_schema import verdict_schema
@@ -282,7 +283,7 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
     assert (counts["exhaustive.rows"], counts["asks.exhaustive"], counts["decision.dropped"]) == (7, 2, 3)
     told = survey_bucket(whole, 0)
     assert told["share"] == {name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")}
-    assert told["waiting"] == {} and told["waiting_full"] == {"answer+pair+later": 1}
+    assert told["waiting"] == {Waits(SampleKind.IN_FULL, ("answer", "pair", "later")): 1}
 
 
 def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

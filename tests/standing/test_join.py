@@ -16,6 +16,7 @@ from coigw_judge.decide.resampling import Resampling
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.long_text import HeadTail
 from coigw_judge.prompting.request import Need
+from coigw_judge.prompting.samples import REPEAT
 from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.select.verdicts import decide_bucket
@@ -149,27 +150,27 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
             record = to_record(given_rows[found.rows["row"][row].as_py()], {})
             subject = Subject(record.digests(), record.genre, record.chars)
             standing = found.standings[found.pattern[at]]
-            names = [need.rubric for need in (*standing.open, *standing.open_again)]
+            reached = some.reached(subject, facts)
             card = some.card(subject, facts)
-            assert deciding(standing.card, use) == deciding(card, use)
-            assert (standing.final, standing.decision) == card.final(some.gate, complete=not standing.open)
-            assert names == [need.rubric for need in (*some.reached(subject, facts).open, *some.second(subject, facts))]
-            assert (standing.again is not None) == some.repeats(subject)
-            assert standing.again is None or deciding(standing.again, use) == deciding(
-                some.card_of(subject, facts, 1), use
-            )
-            assert standing.in_full == some.in_full(subject)
-            assert standing.beyond == (len(some.beyond(subject, facts)) if standing.in_full else 0)
+            assert deciding(standing.reached.card, use) == deciding(card, use)
+            assert (standing.final, standing.decision) == card.final(some.gate, complete=not reached.open)
+            for needs in (lambda it: it.open, lambda it: it.open_repeat, lambda it: it.due):
+                assert [need.rubric for need in needs(standing.reached)] == [need.rubric for need in needs(reached)]
+            repeat = standing.reached.repeat
+            assert (repeat is not None) == some.repeats(subject)
+            assert repeat is None or deciding(repeat, use) == deciding(some.card_of(subject, facts, REPEAT), use)
+            in_full = some.asked_in_full(subject)
+            assert standing.reached.asked_in_full == in_full
+            assert standing.beyond_early_exit == (len(some.beyond_early_exit(subject, facts)) if in_full else 0)
+            assert standing.reached.waits() == reached.waits()
             assert found.genres[at].as_py() == some.genre(subject, facts)
-            due = some.reached(subject, facts).due
-            assert (standing.first is not None) == bool(due)
+            due = reached.due
+            assert bool(standing.others) == bool(due)
             others = [each for asked in standing.others.values() for each in asked]
             assert [plain(facts.get(need.key)) for need in due] == [plain(each) for each in others]
-            assert standing.first is None or deciding(standing.first, use) == deciding(
-                some.card_of(subject, facts), use
-            )
+            assert deciding(standing.reached.first, use) == deciding(some.card_of(subject, facts), use)
             place = (found.rows["split"][row].as_py(), found.rows["position"][row].as_py())
-            wanted[place] = (standing.card.scores(), standing.card.spread, standing.card.samples)
+            wanted[place] = (card.scores(), card.spread, card.samples)
             seen += 1
         assert sum(each.count for each in found.standings) == len(found.judged)
     assert seen == len(records)
@@ -200,9 +201,9 @@ def test_further_samples_are_looked_up_for_those_near_a_threshold_alone(tmp_path
             known[need.key] = Scored(scores={"quality": 9.0 if n % 2 else 7.0})
             writer.append(a_fact(need, subject, known[need.key]))
     writer.flush()
-    (far, near) = sorted(buckets.read(view, 0).standings, key=lambda each: len(each.open))
-    assert (far.count, far.open, far.final, far.first) == (10, (), "kept", None)
-    assert [(need.sample, need.temperature) for need in near.open] == [(2, 0.7), (3, 0.7)]
+    (far, near) = sorted(buckets.read(view, 0).standings, key=lambda each: len(each.reached.open))
+    assert (far.count, far.reached.open, far.final, far.others) == (10, [], "kept", {})
+    assert [(need.sample, need.temperature) for need in near.reached.open] == [(2, 0.7), (3, 0.7)]
     assert (near.count, near.final, near.near) == (10, "pending", True)
     every = buckets.read(view, 0, every_sample=True)
     assert [list(each.others) for each in every.standings] == [["guided"], ["guided"]]
