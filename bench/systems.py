@@ -104,7 +104,7 @@ def raw(job: LoadedJob, ask: Ask) -> Ran:
     """A `vllm.LLM`, warmed up, then everything in one call; what is asked is rendered and encoded inside that call."""
     from vllm import LLM
 
-    from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
+    from coigw_judge.judges.vllm.arguments import engine_arguments, model_dir
 
     rows = [json.loads(line) for line in Path(job.config.input.paths[0]).read_text(encoding="utf-8").splitlines()]
     wanted = [(row, rubric) for row in rows for rubric in job.rubrics]
@@ -145,9 +145,9 @@ def rubric_first(job: LoadedJob, texts: Texts, rubric: Rubric) -> str:
 def _ask_same_prompts(engine: "LLM", job: LoadedJob, wanted: Sequence[tuple[Texts, Rubric]]) -> "list[RequestOutput]":
     from vllm.inputs import TokensPrompt
 
-    from coigw_judge.judges.vllm.judge import make_encoder
+    from coigw_judge.judges.vllm.engine import VllmEngine
 
-    encoder = make_encoder(job.config.judge)
+    encoder = VllmEngine(job.config.judge).encoder()
     prompts: list[Prompt] = [job.templates[rubric.name].render(texts, None) for texts, rubric in wanted]
     outputs: list[RequestOutput] = engine.generate(
         [TokensPrompt(prompt_token_ids=encoder.encode(prompt)) for prompt in prompts],

@@ -27,7 +27,7 @@ from turns import environment
 
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.judges.presets import template_arguments
-from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
+from coigw_judge.judges.vllm.arguments import engine_arguments, model_dir
 
 MODEL = "judge"
 """The name under which the model is served."""

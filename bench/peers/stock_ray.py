@@ -65,7 +65,7 @@ def judge(job: LoadedJob) -> Ran:
     from transformers import AutoTokenizer
 
     from coigw_judge.judges.presets import template_arguments
-    from coigw_judge.judges.vllm.judge import engine_arguments, model_dir
+    from coigw_judge.judges.vllm.arguments import engine_arguments, model_dir
 
     records, folder = rows(job), str(model_dir(job.config.judge)[0])
     asked, template = requests(job, records), template_arguments(job.config.judge)

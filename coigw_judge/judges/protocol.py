@@ -1,10 +1,16 @@
-"""Judge, Reply, Identity: all the package knows of a judge."""
+"""Judge, Reply, Identity, Engine: all the package knows of a judge.
 
+An Engine is what a job's configuration makes of a kind of judge before one is started; a Judge answers requests.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.prompting.request import Ask
+from coigw_judge.prompting.tokens import Encoder
 from coigw_judge.replies.outcome import Cause
 
 Missing = Literal[
@@ -110,5 +116,64 @@ class Identity:
     meaningless: bool = False
 
 
-FORMAT = 2
-"""Counts changes of the request's body; part of the judge's fingerprint."""
+@dataclass(frozen=True)
+class Engine(ABC):
+    """A kind of judge under a job's configuration: all that is asked by `judge.engine`. Only `open` starts anything."""
+
+    config: JudgeConfig
+
+    times_out_itself: ClassVar[bool] = False
+    """Whether its judge gives a request up after `judge.timeout` seconds. Others are watched (hang_watch.py)."""
+    needs_stated_context: ClassVar[bool] = False
+    """Whether only the job can say how long a request may be, so that `long_text: head_tail` needs `judge.context`."""
+    why_no_expected: ClassVar[str] = ""
+    """Why a job may not want expected scores of it; empty where it may."""
+
+    def check(self) -> None:
+        """Refuse what the job's configuration alone shows to be wrong. Raises FixJob."""
+        return
+
+    @abstractmethod
+    def identify(self) -> Identity:
+        """Who would judge; reads small files at the most. Raises FixJudge, FixJob."""
+
+    def declared(self) -> dict[str, Any]:
+        """What the job says of how is asked, for the fingerprint of a judge that is known by nothing else."""
+        config = self.config
+        return {
+            **{"protocol": PROTOCOL, "engine": config.engine, "model": config.model, "revision": config.revision},
+            **{"sampling": config.sampling.model_dump(), "retries": config.retries},
+            "thinking": config.thinking_tokens if config.thinking else 0,
+        }
+
+    def encoder(self) -> Encoder | None:
+        """Tokenizer and template of a judge that is sent token ids; None of one that is sent text. Raises FixJudge."""
+        return None
+
+    @abstractmethod
+    def yardstick(self) -> Yardstick | None:
+        """What to measure requests by; None where the context is not known. Raises FixJudge."""
+
+    @abstractmethod
+    def requests_at_once(self) -> int:
+        """How many requests one replica works on at a time, as far as that can be known before it is started."""
+
+    def cache_block(self) -> int:
+        """Tokens of a block of its prefix cache, for a judge that has an encoder; 0: it keeps nothing."""
+        return 0
+
+    @abstractmethod
+    def gpus_per_replica(self) -> float:
+        """GPUs that Ray must set aside for one replica on this machine's installation. Raises FixJob."""
+
+    def gpus_planned(self) -> float:
+        """GPUs of a replica where the job is to run, which may be elsewhere. Raises FixJob."""
+        return self.gpus_per_replica()
+
+    def processors(self, gpus: float) -> float:
+        """Processors that a replica on so many GPUs can use; infinite where it binds itself to all that it gets."""
+        return 1.0
+
+    @abstractmethod
+    def open(self) -> Judge:
+        """Start a judge. Raises FixJudge, FixJob, JudgeUnavailable."""

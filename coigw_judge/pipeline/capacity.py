@@ -13,14 +13,14 @@ Not known here: what a replica does, whether GPUs are in use by others (Ray then
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 
 import ray
 from ray.autoscaler.sdk import request_resources
 
 from coigw_judge.errors import FixJob
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.gpu_layout import gpus_per_replica, on_cpu, replicas
+from coigw_judge.judges.engines import engine_of
 
 _LOOK_SECONDS = 2.0
 _LEAST = 0.01
@@ -49,7 +49,8 @@ def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
 
     Raises FixJob, with the numbers, where there is not and after judge.wait seconds still is not.
     """
-    gpus, (least, most) = gpus_per_replica(judge), replicas(judge)
+    engine, (least, most) = engine_of(judge), judge.replica_range
+    gpus = engine.gpus_per_replica()
     until = time.monotonic() + judge.wait
     nodes = _nodes()
     asked = False
@@ -67,19 +68,12 @@ def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
             f", after {judge.wait:g} s of waiting" if asked else "; where the cluster grows, judge.wait says how long"
         )
         raise FixJob(f"judge.replicas: {why}{waited}")
-    return share(nodes, gpus, most, _wanted(judge, gpus), binds=judge.engine == "vllm" and on_cpu())
+    return share(nodes, gpus, most, engine.processors(gpus))
 
 
 def _nodes() -> list[Node]:
     found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
-
-
-def _wanted(judge: JudgeConfig, gpus: float) -> float:
-    """Processors that a replica can use: vLLM's processes on GPUs poll, each on a processor of its own."""
-    if judge.engine != "vllm":
-        return 1.0
-    return float("inf") if on_cpu() else 1.0 + ceil(gpus)
 
 
 def holds(node: Node, gpus: float) -> int:
@@ -108,15 +102,20 @@ def no_room(nodes: Sequence[Node], gpus: float, least: int) -> str:
     return f"a replica takes {gpus:g} GPUs of one node, and no node has as many; {have}"
 
 
-def share(nodes: Sequence[Node], gpus: float, most: int, wanted: float, *, binds: bool) -> Share:
-    """What each of at most `most` replicas gets, so that all fit and a processor of each node stays free."""
+def share(nodes: Sequence[Node], gpus: float, most: int, wanted: float) -> Share:
+    """What each of at most `most` replicas gets, so that all fit and a processor of each node stays free.
+
+    `wanted` processors are what one can use (Engine.processors).
+    """
     able = [node for node in nodes if (holds(node, gpus) if gpus else node.cpus)]
     if not able:
         return Share(gpus=gpus, cpus=1.0)  # a cluster that has no processors yet will grow
     spread = ceil(most / len(able))
     crowds = [min(most, holds(node, gpus)) if gpus else spread for node in able]
     each = min(_spare(node.cpus) / crowd for node, crowd in zip(able, crowds, strict=True))
-    return Share(gpus=gpus, cpus=max(_LEAST, int(100 * min(wanted, each)) / 100), per_node=spread if binds else 0)
+    return Share(
+        gpus=gpus, cpus=max(_LEAST, int(100 * min(wanted, each)) / 100), per_node=spread if wanted == inf else 0
+    )
 
 
 def _spare(cpus: float) -> float:

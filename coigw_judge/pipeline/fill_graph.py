@@ -25,9 +25,8 @@ from coigw_judge import errors
 from coigw_judge.errors import FixInput, FixJudge, FixSource
 from coigw_judge.input.splits import group_for_tasks
 from coigw_judge.job.recipe import Recipe
-from coigw_judge.judges.capacity import requests_at_once
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.gpu_layout import replicas
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline.actor import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.pipeline.capacity import Share
 from coigw_judge.pipeline.coordinator import TRIES, Look, Snapshot, open_board
@@ -80,12 +79,7 @@ class FillOrder:
         """Rows per judge task."""
         if self.care == "row":
             return 1
-        return rows_per_block(requests_at_once(self.judge), self.rows / self.replicas[1])
-
-    @property
-    def replicas(self) -> tuple[int, int]:
-        """Engines: the least and the most."""
-        return replicas(self.judge)
+        return rows_per_block(engine_of(self.judge).requests_at_once(), self.rows / self.judge.replica_range[1])
 
 
 def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
@@ -96,7 +90,7 @@ def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
     """
     store = Store(order.store)
     token = store.place_token()
-    board = open_board(order.replicas[1], order.answered)
+    board = open_board(order.judge.replica_range[1], order.answered)
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(board, show, stop), daemon=True)
     watcher.start()
@@ -201,7 +195,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
       Ray Data's own actors and the board, on whichever cluster.
     """
     items = [{"numbers": share} for share in group_for_tasks((n, order.scan.splits[n]) for n in order.splits)]
-    least, most = order.replicas
+    least, most = order.judge.replica_range
     calls = blocks_at_once(order.judge, order.care, order.block_rows)
     waiting = waiting_blocks(calls, order.rows / most / order.block_rows) if order.care == CARES[0] else 0
     context = ray.data.DataContext.get_current()
@@ -244,7 +238,7 @@ def blocks_at_once(judge: JudgeConfig, care: str = CARES[0], block_rows: int = B
     """Blocks that one actor works on: rows for about three times the requests that its engine runs."""
     if care != CARES[0]:
         return 1  # so that an engine's death can be laid to one block, or one record
-    return max(4, -(-3 * requests_at_once(judge) // block_rows))
+    return max(4, -(-3 * engine_of(judge).requests_at_once() // block_rows))
 
 
 def waiting_blocks(calls: int, blocks_each: float) -> int:

@@ -13,7 +13,7 @@ from coigw_judge.input.listing import list_input_files, stray_files
 from coigw_judge.job.fingerprints import plan_for_fill
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import Recipe, make_recipe
-from coigw_judge.judges.engines import encoder_of, open_judge
+from coigw_judge.judges.engines import engine_of, open_judge
 from coigw_judge.judges.protocol import Judge
 from coigw_judge.prompting.rubric import Rubric, builtin, load_rubric
 from coigw_judge.prompting.template import load_template
@@ -72,7 +72,7 @@ def check_job(job: LoadedJob) -> list[str]:
 
 
 def _context_use(job: LoadedJob, recipe: Recipe) -> str:
-    encoder = encoder_of(job.config.judge)
+    encoder = engine_of(job.config.judge).encoder()
     if encoder is None:
         return " (the server renders them)"
     counts = [len(encoder.encode(specimen_ask(recipe, rubric).prompt)) for rubric in job.all_rubrics]

@@ -20,7 +20,7 @@ from coigw_judge.input.listing import list_input_files
 from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import Recipe, make_recipe
-from coigw_judge.judges.gpu_layout import gpus_planned
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline import passes
 from coigw_judge.prompting.template import Prompt
 from coigw_judge.prompting.tokens import Encoder
@@ -72,7 +72,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
         sample=estimate_sample.of_files(files, columns, most, job.config.limit),
         counts=None,
         rates=runs_estimates.rates(job, store, planned),
-        gpus=gpus_planned(job.config.judge),
+        gpus=engine_of(job.config.judge).gpus_planned(),
     )
 
 

@@ -12,7 +12,7 @@ from coigw_judge.estimate.ask_order import suggestion as ordering
 from coigw_judge.estimate.sampled_standing import Counts, Inquiry, may_look_up
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
-from coigw_judge.judges.gpu_layout import gpus_per_replica, gpus_planned
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline import passes
 from coigw_judge.pipeline.cluster import devices
 from coigw_judge.run.state import Stage
@@ -33,7 +33,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
         counts=Counts(found.asks, found.waiting) if found else Counts({}, {}),
         rates=rates(stage.job, stage.store, stage.planned),
-        gpus=gpus_planned(stage.job.config.judge),
+        gpus=engine_of(stage.job.config.judge).gpus_planned(),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
@@ -43,13 +43,13 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
 
 def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
     """What the job says of its judge's speed, and what earlier fills of this judge measured."""
-    measured = estimate_time.recall(store, planned.identity.fingerprint, gpus_planned(job.config.judge))
+    measured = estimate_time.recall(store, planned.identity.fingerprint, engine_of(job.config.judge).gpus_planned())
     return estimate_time.Rates(job.config.estimate, measured)
 
 
 def _keep_rate(stage: Stage) -> None:
-    judge, gpus = stage.planned.identity.fingerprint, gpus_per_replica(stage.job.config.judge)
-    config = stage.job.config.judge
+    judge, config = stage.planned.identity.fingerprint, stage.job.config.judge
+    gpus = engine_of(config).gpus_per_replica()
     took = estimate_time.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
     if took is not None:
         estimate_time.keep(stage.store, took)

@@ -21,8 +21,7 @@ from coigw_judge.input.listing import Split
 from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import make_recipe
-from coigw_judge.judges.engines import encoder_of
-from coigw_judge.judges.presets import preset_for
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.logs import event
 from coigw_judge.pipeline import fill_graph as filling
 from coigw_judge.pipeline import passes
@@ -180,7 +179,7 @@ def _round_begins(attempt: int, count: int, rows_in: int, care: str) -> str:
 
 def verify_prompts(job: LoadedJob, planned: Planned) -> None:
     """Refuse a model whose ids would not say what its own chat template does. Raises FixJudge."""
-    encoder = encoder_of(job.config.judge)
+    encoder = engine_of(job.config.judge).encoder()
     if encoder is None:
         return
     recipe = make_recipe(job, planned.plan, "", "", False)
@@ -267,8 +266,7 @@ def too_many_unscored(manifest: Mapping[str, Any]) -> str:
 def check_paths(job: LoadedJob) -> None:
     """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
     output that cannot be reached."""
-    if job.config.judge.engine == "vllm":
-        preset_for(job.config.judge)
+    engine_of(job.config.judge).check()
     sharing.check_package(job)
     for key, path in (("store", job.store), ("out", job.out)):
         check_reach(path, key)

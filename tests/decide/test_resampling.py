@@ -391,13 +391,15 @@ def test_a_body_that_draws_all_samples_alike_is_refused(write_job: Any, body: di
 def test_how_often_changes_nothing_that_the_first_samples_are_asked(write_job: Any) -> None:
     """Neither the fingerprints nor the configuration under which the store keeps them know of samples."""
     from coigw_judge.job.fingerprints import _configuration, ask_fingerprint
-    from coigw_judge.judges.engines import identify
+    from coigw_judge.judges.engines import engine_of
 
     plain = job(write_job)
     several = load_job(plain.path, ["samples={count: 2, borderline: 4, use: mean, temperature: 0.3}"])
     for one, other in zip(plain.rubrics, several.rubrics, strict=True):
-        who = identify(plain.config.judge)
-        assert ask_fingerprint(plain, one, who) == ask_fingerprint(several, other, identify(several.config.judge))
+        who = engine_of(plain.config.judge).identify()
+        assert ask_fingerprint(plain, one, who) == ask_fingerprint(
+            several, other, engine_of(several.config.judge).identify()
+        )
         assert _configuration(plain, one) == _configuration(several, other)
 
 

@@ -32,9 +32,9 @@ from coigw_judge.fill.filler import Filler
 from coigw_judge.job.job import EstimateConfig, load_job
 from coigw_judge.job.recipe import make_recipe
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.gpu_layout import gpus_planned
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Reply
-from coigw_judge.judges.vllm.judge import make_encoder
+from coigw_judge.judges.vllm.engine import VllmEngine
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.pipeline import passes
 from coigw_judge.prompting.samples import SampleKind
@@ -130,7 +130,7 @@ def test_tokens_are_those_of_the_ids_sent_and_of_an_ideal_cache_over_them(write_
         flusher.cancel()
 
     asyncio.run(fill())
-    encoder = make_encoder(job.config.judge)
+    encoder = VllmEngine(job.config.judge).encoder()
     sent = [encoder.encode(ask.prompt) for ask in recorder.asked]
     hits = ideal(sent, block)
     for each in made.rubrics:
@@ -343,7 +343,7 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
     ],
 )
 def test_a_model_that_spans_gpus_is_planned_so_also_where_there_are_none(write_job, judge, gpus):
-    assert gpus_planned(load_job(write_job([], judge=judge)).config.judge) == gpus
+    assert engine_of(load_job(write_job([], judge=judge)).config.judge).gpus_planned() == gpus
 
 
 def test_a_given_rate_adds_prefill_and_decode():

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 from coigw_judge.errors import FixJob
 from coigw_judge.judges import gpu_layout as layout
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.gpu_layout import Layout, check_shape, gpus_per_replica, layouts, shape_of, why_not
-from coigw_judge.judges.vllm.judge import NEUTRAL_ARGS, engine_arguments
+from coigw_judge.judges.engines import engine_of
+from coigw_judge.judges.gpu_layout import Layout, check_shape, layouts, shape_of, why_not
+from coigw_judge.judges.vllm.arguments import NEUTRAL_ARGS, engine_arguments
+from coigw_judge.judges.vllm.engine import VllmEngine
 
 # Sizes as the models' own config.json have them.
 QWEN3_235B = {
@@ -32,11 +34,6 @@ QWEN3_4B = QWEN3_32B | {
 }  # fmt: skip
 BLOCKS = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3"}}
 FP8 = "Qwen/Qwen3-235B-A22B-FP8"
-
-
-@pytest.fixture
-def gpu_build(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "on_cpu", lambda: False)
 
 
 def config(model: str = FP8, **keys: Any) -> JudgeConfig:
@@ -60,17 +57,18 @@ def config(model: str = FP8, **keys: Any) -> JudgeConfig:
     ],
     ids=str,
 )
-def test_a_replica_is_given_what_its_parallel_sizes_make(gpu_build: None, keys: dict[str, Any], gpus: float) -> None:
-    assert gpus_per_replica(config(**keys)) == gpus
+def test_a_replica_is_given_what_its_parallel_sizes_make(keys: dict[str, Any], gpus: float) -> None:
+    assert VllmEngine(config(**keys), cpu_build=False).gpus_per_replica() == gpus
 
 
-def test_who_needs_no_gpu_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "on_cpu", lambda: True)
-    assert gpus_per_replica(config()) == 0
-    monkeypatch.setattr(layout, "on_cpu", lambda: False)
-    assert gpus_per_replica(JudgeConfig(engine="endpoint", model="m", base_url="http://a/v1")) == 0
-    assert gpus_per_replica(JudgeConfig(engine="a:B")) == 0
-    assert gpus_per_replica(JudgeConfig(engine="a:B", tensor_parallel=4, data_parallel=2)) == 8
+def test_who_needs_no_gpu_is_given_none() -> None:
+    def gpus(**keys: Any) -> float:
+        return engine_of(JudgeConfig(**keys)).gpus_per_replica()
+
+    assert VllmEngine(config(), cpu_build=True).gpus_per_replica() == 0
+    assert gpus(engine="endpoint", model="m", base_url="http://a/v1") == 0
+    assert gpus(engine="a:B") == 0
+    assert gpus(engine="a:B", tensor_parallel=4, data_parallel=2) == 8
 
 
 @pytest.mark.parametrize(
@@ -85,9 +83,9 @@ def test_who_needs_no_gpu_is_given_none(monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=str,
 )
-def test_what_no_actor_can_hold_is_refused(gpu_build: None, keys: dict[str, Any], said: str) -> None:
+def test_what_no_actor_can_hold_is_refused(keys: dict[str, Any], said: str) -> None:
     with pytest.raises(FixJob, match=said):
-        gpus_per_replica(config(**keys))
+        VllmEngine(config(**keys), cpu_build=False).gpus_per_replica()
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from coigw_judge.errors import FixJob
 from coigw_judge.fill.filler import Filler
 from coigw_judge.job.job import load_job
 from coigw_judge.job.recipe import make_recipe
-from coigw_judge.judges.capacity import requests_at_once
 from coigw_judge.judges.config import JudgeConfig
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.judges.vllm import cpu_cores as cores
 from coigw_judge.judges.vllm.ranks import Ranks
@@ -89,17 +89,17 @@ def test_what_never_fits_is_told_with_the_numbers(nodes: list[Node], gpus: float
     ("cpus", "replicas", "each"), [(1, 1, 0.4), (2, 1, 1.0), (2, 2, 0.5), (8, 3, 1.0), (2, 16, 0.06), (1, 64, 0.01)]
 )
 def test_replicas_leave_a_processor_for_the_tasks_that_read(cpus: float, replicas: int, each: float) -> None:
-    found = share([Node(cpus=cpus, gpus=0)], 0, replicas, 1.0, binds=False)
+    found = share([Node(cpus=cpus, gpus=0)], 0, replicas, 1.0)
     assert found == Share(gpus=0, cpus=each)
     assert cpus - replicas * found.cpus >= 0.35
 
 
 def test_processors_follow_what_a_replica_runs() -> None:
     inf = float("inf")
-    assert share([EIGHT, NO_GPU], 4, 2, 5.0, binds=False).cpus == 5.0
-    assert share([Node(cpus=9, gpus=8)], 4, 2, 5.0, binds=False).cpus == 4.0
-    assert share([Node(cpus=16, gpus=0)] * 2, 0, 4, inf, binds=True) == Share(gpus=0, cpus=7.5, per_node=2)
-    assert share([], 0, 4, 1.0, binds=False).cpus == 1.0
+    assert share([EIGHT, NO_GPU], 4, 2, 5.0).cpus == 5.0
+    assert share([Node(cpus=9, gpus=8)], 4, 2, 5.0).cpus == 4.0
+    assert share([Node(cpus=16, gpus=0)] * 2, 0, 4, inf) == Share(gpus=0, cpus=7.5, per_node=2)
+    assert share([], 0, 4, 1.0).cpus == 1.0
 
 
 def test_a_cluster_that_grows_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +168,8 @@ def test_engines_on_one_machine_never_share_a_core(tmp_path: Path) -> None:
 def test_as_many_rows_are_admitted_as_keep_the_engine_busy() -> None:
     one = JudgeConfig(model="Qwen/Qwen3-235B-A22B-FP8")
     two = JudgeConfig(model="Qwen/Qwen3-235B-A22B-FP8", data_parallel=2, expert_parallel=True)
-    assert requests_at_once(two) == 2 * requests_at_once(one)
-    assert blocks_at_once(two) * BLOCK_ROWS >= 3 * requests_at_once(two)
+    assert engine_of(two).requests_at_once() == 2 * engine_of(one).requests_at_once()
+    assert blocks_at_once(two) * BLOCK_ROWS >= 3 * engine_of(two).requests_at_once()
 
 
 def test_small_jobs_are_not_given_out_at_once() -> None:

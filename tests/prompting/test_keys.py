@@ -15,9 +15,9 @@ from coigw_judge.hashing import digest, fingerprint
 from coigw_judge.job.fingerprints import ask_fingerprint
 from coigw_judge.job.job import load_job
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.engines import identify
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Identity
-from coigw_judge.judges.vllm.judge import NEUTRAL_ARGS, engine_arguments
+from coigw_judge.judges.vllm.arguments import NEUTRAL_ARGS, engine_arguments
 from coigw_judge.prompting import long_text as headtail
 from coigw_judge.prompting.long_text import HeadTail
 from coigw_judge.prompting.request import request_key
@@ -220,7 +220,7 @@ def test_guidance_and_place_are_not_in_the_fingerprint(tmp_path: Path) -> None:
 
 
 def endpoint(**keys: Any) -> Identity:
-    return identify(JudgeConfig(**{"engine": "endpoint", "base_url": "http://a/v1", "model": "m", **keys}))
+    return engine_of(JudgeConfig(**{"engine": "endpoint", "base_url": "http://a/v1", "model": "m", **keys})).identify()
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_an_endpoints_identity_is_what_the_job_declares() -> None:
 
 def test_a_judge_of_ones_own_is_known_by_its_class_and_options() -> None:
     prints = [
-        identify(JudgeConfig(engine=engine, options=options)).fingerprint
+        engine_of(JudgeConfig(engine=engine, options=options)).identify().fingerprint
         for engine in ("builtins:dict", "builtins:list")
         for options in ({}, {"a": 1})
     ]
@@ -285,7 +285,7 @@ def test_neutral_arguments_are_those_that_an_answer_does_not_hang_on() -> None:
 def embedded_print() -> Any:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("without vLLM nobody is identified who needs it")
-    return lambda **keys: identify(JudgeConfig(model="embedded", **keys)).fingerprint
+    return lambda **keys: engine_of(JudgeConfig(model="embedded", **keys)).identify().fingerprint
 
 
 @pytest.mark.parametrize(

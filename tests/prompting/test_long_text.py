@@ -13,8 +13,9 @@ from coigw_judge.errors import FixJob, FixJudge
 from coigw_judge.job.fingerprints import head_tail, plan_for_fill, plan_from_store, reserve
 from coigw_judge.job.job import load_job
 from coigw_judge.judges import embedded
-from coigw_judge.judges.engines import yardstick
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Yardstick
+from coigw_judge.judges.vllm.engine import VllmEngine
 from coigw_judge.prompting.long_text import LEAST_ROOM, HeadTail, fit, too_long
 from coigw_judge.prompting.rubric import load_rubric
 from coigw_judge.prompting.template import delimited, load_template, omission
@@ -209,7 +210,7 @@ def job(write_job: Any, **keys: Any) -> Any:
 
 def test_the_room_is_what_the_longest_request_leaves(write_job: Any) -> None:
     loaded = job(write_job)
-    measure = yardstick(loaded.config.judge)
+    measure = engine_of(loaded.config.judge).yardstick()
     assert measure is not None
     policy = head_tail(loaded, measure)
     assert policy is not None and policy.fields == FIELDS
@@ -241,12 +242,12 @@ def test_a_context_that_leaves_no_room_is_said_with_the_rubric(write_job: Any) -
     with pytest.raises(
         FixJob, match=r"head_tail: rubric \w+ and its reply take up to \d+ of the context's 1000 tokens"
     ):
-        head_tail(loaded, yardstick(loaded.config.judge))
+        head_tail(loaded, engine_of(loaded.config.judge).yardstick())
 
 
 def test_without_a_context_a_judge_of_ones_own_gets_all(write_job: Any) -> None:
     loaded = job(write_job, judge={"engine": "scripted_judge:ScriptedJudge"})
-    assert head_tail(loaded, yardstick(loaded.config.judge)) is None
+    assert head_tail(loaded, engine_of(loaded.config.judge).yardstick()) is None
 
 
 def test_select_finds_the_room_again_without_a_tokenizer(write_job: Any, tmp_path: Path) -> None:
@@ -262,10 +263,9 @@ def test_select_finds_the_room_again_without_a_tokenizer(write_job: Any, tmp_pat
 
 
 def test_a_vllm_context_is_the_jobs_else_the_models(write_job: Any) -> None:
-    vllm = pytest.importorskip("coigw_judge.judges.vllm.judge")
     loaded = job(write_job, judge={"model": "embedded", "engine_args": {"max_model_len": 7000}})
-    assert vllm.measure(loaded.config.judge).context == 7000
-    assert vllm.measure(job(write_job, judge={"model": "embedded"}).config.judge).context == 65536
+    assert VllmEngine(loaded.config.judge).yardstick().context == 7000
+    assert VllmEngine(job(write_job, judge={"model": "embedded"}).config.judge).yardstick().context == 65536
     auto = job(write_job, judge={"model": "embedded", "engine_args": {"max_model_len": -1}})
     with pytest.raises(FixJudge, match="max_model_len: say the context as a number"):
-        vllm.measure(auto.config.judge)
+        VllmEngine(auto.config.judge).yardstick()

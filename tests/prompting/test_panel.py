@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from coigw_judge.job.fingerprints import ask_fingerprint
 from coigw_judge.job.job import Job, LoadedJob, load_job
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.engines import identify
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Identity
-from coigw_judge.judges.vllm.judge import make_encoder
+from coigw_judge.judges.vllm.engine import VllmEngine
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.prompting.template import PANEL, describe
 
@@ -99,7 +99,7 @@ def test_an_unknown_layout_is_refused(tmp_path):
 
 def test_a_panel_prefills_less_of_every_record_but_the_first(tmp_path):
     """By the embedded judge's own tokenizer; the second record finds the common system text in the cache."""
-    encoder = make_encoder(JudgeConfig(model="embedded"))
+    encoder = VllmEngine(JudgeConfig(model="embedded")).encoder()
     prefilled = {}
     for layout in ("isolated", "panel"):
         cache, loaded = PrefixCache(32), job(tmp_path, layout)
@@ -111,7 +111,9 @@ def test_a_panel_prefills_less_of_every_record_but_the_first(tmp_path):
 
 
 def test_the_judge_of_a_panel_is_the_same_judge(tmp_path):
-    assert identify(job(tmp_path).config.judge) == identify(job(tmp_path, "isolated").config.judge)
+    assert (
+        engine_of(job(tmp_path).config.judge).identify() == engine_of(job(tmp_path, "isolated").config.judge).identify()
+    )
 
 
 def test_each_longer_request_of_a_panel_extends_a_shorter_one(tmp_path):

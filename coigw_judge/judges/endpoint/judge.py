@@ -26,13 +26,12 @@ import xxhash
 from pydantic import SecretStr
 
 from coigw_judge.errors import FixJudge
-from coigw_judge.judges.capacity import requests_at_once
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.endpoint import chat_form as chat
 from coigw_judge.judges.endpoint import probes
 from coigw_judge.judges.endpoint.chat_form import Chat, Request
 from coigw_judge.judges.endpoint.rate_limits import Bucket, retry_after, used_up
-from coigw_judge.judges.endpoint.servers import EACH, Server, Servers
+from coigw_judge.judges.endpoint.servers import EACH, Server, Servers, requests_worth_having
 from coigw_judge.judges.endpoint.token_id_form import Completion, check_count
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.prompting.request import Ask
@@ -74,7 +73,7 @@ class EndpointJudge:
         self.context = _context(config, found)
         self._form: Chat | Completion = Chat(config) if config.tokenizer is None else Completion(config, self.context)
         each = config.concurrency or EACH
-        self.concurrency = requests_at_once(config)
+        self.concurrency = requests_worth_having(len(config.servers), each)
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=config.connect_timeout),
@@ -258,9 +257,8 @@ def _context(config: JudgeConfig, found: list[probes.Seen]) -> int | None:
 
 def _buckets(config: JudgeConfig) -> dict[str, Bucket]:
     """The declared rate, this replica's part of it."""
-    replicas = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
     rates = {"requests": config.rate.requests_per_minute, "tokens": config.rate.tokens_per_minute}
-    return {kind: Bucket(rate / replicas) for kind, rate in rates.items() if rate is not None}
+    return {kind: Bucket(rate / config.replica_range[1]) for kind, rate in rates.items() if rate is not None}
 
 
 def _hint(config: JudgeConfig) -> str:

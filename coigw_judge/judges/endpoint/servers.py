@@ -3,8 +3,8 @@
 Choice. A record's first request goes where the fewest are out; its further ones go to the same server, whose cache
 has their prefix, unless that one is full or has `slack` more requests out than the least loaded: a prefix saves part
 of one request, an idle server wastes whole ones. Where all are full, a place that becomes free goes to a waiting
-request of a record of that server first; so some more should wait than there are places (`waiting_room`). Only the
-last records are remembered.
+request of a record of that server first; so some more should wait than there are places
+(`requests_worth_having`). Only the last records are remembered.
 Limits. Each server has a window of its own for requests in flight. A 429 (or 503) halves it, once for all requests
 that were out together, every answer widens it by a part of a request, and nothing is sent before Retry-After is over.
 Trouble. A server that cannot be reached, or fails three times with no answer between, is set aside. A task of its
@@ -39,9 +39,9 @@ _REMEMBERED = 20_000
 _log = logging.getLogger(__name__)
 
 
-def waiting_room(servers: int, each: int) -> int:
-    """How many requests should wait beside those that are out, so that a free place finds one of its own records."""
-    return 0 if servers == 1 else max(8, servers * each // 2)
+def requests_worth_having(servers: int, each: int) -> int:
+    """As many as may be out, and some that wait, so that a free place finds one of its server's own records."""
+    return each * servers + (0 if servers == 1 else max(8, servers * each // 2))
 
 
 @dataclass(slots=True, eq=False)

@@ -1,6 +1,8 @@
 """vLLM's engine as a judge: the only room that knows vllm.
 
-judge.py            the engine
+engine.py           what is asked of it before it is started (Engine)
+arguments.py        what it is told by name
+judge.py            the judge: requests and replies
 ranks.py            data parallel ranks
 cpu_cores.py        which processors an engine on CPUs gets
 prefix_cache.py     what an ideal prefix cache would have held

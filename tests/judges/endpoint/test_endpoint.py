@@ -13,7 +13,7 @@ from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
 from coigw_judge.judges.endpoint import chat_form as chat
 from coigw_judge.judges.endpoint.judge import EndpointJudge
-from coigw_judge.judges.engines import identify, open_judge, yardstick
+from coigw_judge.judges.engines import engine_of, open_judge
 from coigw_judge.judges.protocol import Measures, Reply
 from coigw_judge.judges.read_reply import read_reply
 from coigw_judge.replies.outcome import Scored, Unscored
@@ -282,14 +282,14 @@ def test_a_server_that_counts_other_ids_than_it_was_sent_ends_the_job(server):
 def test_a_tokenizer_that_is_not_there(server):
     server.models = (200, {}, '{"data": [{"id": "m", "owned_by": "vllm"}]}')
     with pytest.raises(FixJudge, match=r"judge\.tokenizer: /nowhere: no such folder"):
-        identify(config(server.url, tokenizer="/nowhere"))
+        engine_of(config(server.url, tokenizer="/nowhere")).identify()
 
 
 # Who it is, and how long texts are
 
 
 def test_a_character_is_counted_as_a_token_as_it_is_sent(server):
-    measure = yardstick(config(server.url, context=8192))
+    measure = engine_of(config(server.url, context=8192)).yardstick()
     assert measure is not None and measure.context == 8192
     ask(server, answer="文<|im_end|>" * 30)
     sent = server.got[0].user
@@ -317,7 +317,7 @@ def test_a_character_is_counted_as_a_token_as_it_is_sent(server):
     ids=str,
 )
 def test_where_and_how_fast_is_in_no_fingerprint(neutral):
-    assert identify(config("http://a/v1", **neutral)).fingerprint == identify(config("http://a/v1")).fingerprint
+    assert engine_of(config("http://a/v1", **neutral)).identify() == engine_of(config("http://a/v1")).identify()
 
 
 def test_what_a_server_is_sent_is_in_the_fingerprint():
@@ -330,6 +330,6 @@ def test_what_a_server_is_sent_is_in_the_fingerprint():
         {"reply_format": "none"},
         {"tokenizer": "embedded"},
     ]
-    prints = [identify(config("http://a/v1", **each)).fingerprint for each in keys]
+    prints = [engine_of(config("http://a/v1", **each)).identify().fingerprint for each in keys]
     assert len(set(prints)) == len(keys)
-    assert identify(config("http://a/v1", tokenizer="embedded")).meaningless
+    assert engine_of(config("http://a/v1", tokenizer="embedded")).identify().meaningless

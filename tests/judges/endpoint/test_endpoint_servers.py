@@ -14,10 +14,10 @@ from chat_server import CUT, HANG, Act, Got, completion, trouble
 
 from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
-from coigw_judge.judges.capacity import requests_at_once
 from coigw_judge.judges.endpoint.judge import EndpointJudge
 from coigw_judge.judges.endpoint.rate_limits import Bucket, duration, retry_after, used_up
 from coigw_judge.judges.endpoint.servers import Servers
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.read_reply import read_reply
 from coigw_judge.replies.outcome import Scored
 
@@ -163,8 +163,10 @@ def test_how_many_requests_are_worth_having(start):
     urls = [start().url, start().url]
     for keys, places in (({}, 32), ({"concurrency": 5}, 10)):
         made = config(*urls, **keys)
-        assert requests_at_once(made) == EndpointJudge(made).concurrency > places, "some wait, to be chosen from"
-    assert requests_at_once(config(urls[0], concurrency=5)) == 5
+        assert engine_of(made).requests_at_once() == EndpointJudge(made).concurrency > places, (
+            "some wait, to be chosen from"
+        )
+    assert engine_of(config(urls[0], concurrency=5)).requests_at_once() == 5
 
 
 # Limits

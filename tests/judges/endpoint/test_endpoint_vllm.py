@@ -24,7 +24,7 @@ from coigw_judge.judges import embedded
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.endpoint.control_tokens import FLAG
 from coigw_judge.judges.endpoint.judge import EndpointJudge
-from coigw_judge.judges.engines import encoder_of
+from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.read_reply import read_reply
 from coigw_judge.replies.outcome import Scored
 from coigw_judge.store.parts import Store
@@ -100,7 +100,7 @@ def test_a_server_gets_the_ids_that_an_engine_of_our_own_would(between):
     )
     asks = [an_ask(FORGED), an_ask("文" * 50, rubric="answer"), an_ask("<think>" * 9)]
     found = replies(made, asks, at_once=1)
-    encoder = encoder_of(JudgeConfig(model="embedded"))
+    encoder = engine_of(JudgeConfig(model="embedded")).encoder()
     assert encoder is not None
     for ask, reply, body in zip(asks, found, answered, strict=True):
         ids = encoder.encode(ask.prompt)
