@@ -15,7 +15,7 @@ from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.records.record import FIELDS
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.scan import copies as links
-from coigw_judge.scan.rows import Scan, count_duplicates, file_groups, finish, gather, scan_splits
+from coigw_judge.scan.rows import ROWS_PER_FILE, Scan, count_duplicates, file_groups, finish, gather, scan_splits
 from coigw_judge.scan.screening import Names
 from coigw_judge.screens.config import Screen
 from coigw_judge.storage.hash_ranges import ALL
@@ -80,7 +80,12 @@ def walk(
 
 
 def scan_rows(
-    folder: Path, files: list[list[Row]], limit: int | None = None, columns: Any = None, screen: Screen | None = None
+    folder: Path,
+    files: list[list[Row]],
+    limit: int | None = None,
+    columns: Any = None,
+    screen: Screen | None = None,
+    rows_per_file: int = ROWS_PER_FILE,
 ) -> tuple[Store, Scan]:
     """Scan files of rows, a text standing for a line as it is; every file is one split."""
     store = Store(str(folder / "store"))
@@ -93,7 +98,7 @@ def scan_rows(
     work = store.path("work")
     how = (columns or {}, limit, screen or Screen())
     counts = [scan_splits(store, work, n, [(n, piece)], *how) for n, piece in enumerate(pieces)]
-    groups = file_groups([sum(count["rows"]) for count in counts])
+    groups = file_groups([sum(count["rows"]) for count in counts], rows_per_file)
     found = None
     if how[2].links:
         links.gather(store, work, 0, range(len(pieces)))

@@ -111,36 +111,11 @@ def is_meaningless(path: Path) -> bool:
     return isinstance(config, dict) and config.get(MARK) is True
 
 
-def build(folder: Path | None = None) -> Path:
-    """Build the checkpoint unless it stands already; return its folder (by default one in the cache).
-
-    Several processes may build at once: each writes a folder of its own, the first to rename it wins.
-    Raises FixJudge where the folder cannot be written or holds something else, or a library is missing.
-    """
-    target = cache_dir() / f"embedded-{VERSION}" if folder is None else folder
-    if _is_complete(target):
-        return target
-    draft = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-    try:
-        draft.mkdir(parents=True)
-        _write(draft)
-        draft.rename(target)
-    except OSError as error:
-        if not _is_complete(target):  # else another process was merely faster
-            fix = "remove that folder, or choose another one with COIGW_JUDGE_CACHE"
-            raise FixJudge(f"{target}: the embedded judge cannot be built there ({error}); {fix}") from error
-    except ModuleNotFoundError as error:
-        raise FixJudge(f"the embedded judge needs {error.name}: install coigw-judge[cpu]") from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return target
-
-
 def _is_complete(folder: Path) -> bool:
     return is_meaningless(folder) and all((folder / name).is_file() for name in FILES)
 
 
-def _write(folder: Path) -> None:
+def write_files(folder: Path) -> None:
     """Write every file of the checkpoint into an empty folder."""
     from safetensors.numpy import save
 
@@ -156,6 +131,31 @@ def _write(folder: Path) -> None:
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def build(folder: Path | None = None, write: Callable[[Path], None] = write_files) -> Path:
+    """Build the checkpoint unless it stands already; return its folder (by default one in the cache).
+
+    Several processes may build at once: each writes a folder of its own, the first to rename it wins.
+    `write` fills an empty folder. Raises FixJudge where the folder cannot be written or holds something else, or a library is missing.
+    """
+    target = cache_dir() / f"embedded-{VERSION}" if folder is None else folder
+    if _is_complete(target):
+        return target
+    draft = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    try:
+        draft.mkdir(parents=True)
+        write(draft)
+        draft.rename(target)
+    except OSError as error:
+        if not _is_complete(target):  # else another process was merely faster
+            fix = "remove that folder, or choose another one with COIGW_JUDGE_CACHE"
+            raise FixJudge(f"{target}: the embedded judge cannot be built there ({error}); {fix}") from error
+    except ModuleNotFoundError as error:
+        raise FixJudge(f"the embedded judge needs {error.name}: install coigw-judge[cpu]") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return target
 
 
 # The tokenizer

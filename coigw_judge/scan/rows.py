@@ -237,9 +237,8 @@ def _row(record: Record, looked: Looked, screens: Screens) -> dict[str, Any]:
     }
 
 
-def file_groups(rows: list[int], most: int | None = None) -> list[range]:
-    """Which tasks' rows (numbers) are gathered into one file: neighbours, ROWS_PER_FILE rows (or `most`) in all."""
-    most = ROWS_PER_FILE if most is None else most
+def file_groups(rows: list[int], most: int = ROWS_PER_FILE) -> list[range]:
+    """Which tasks' rows (numbers) are gathered into one file: neighbours, `most` rows in all."""
     groups, start, size = [], 0, 0
     for number, count in enumerate(rows):
         size += count

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -58,9 +59,8 @@ def test_two_builds_give_the_same_bytes_in_under_a_minute(checkpoint: Path, tmp_
     assert sorted(digests(again)) == sorted(embedded.FILES)
 
 
-def test_a_complete_folder_is_returned_at_once(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_write", forbid)
-    assert embedded.build(checkpoint) == checkpoint
+def test_a_complete_folder_is_returned_at_once(checkpoint: Path) -> None:
+    assert embedded.build(checkpoint, forbid) == checkpoint
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_concurrent_builds_leave_one_complete_folder_and_nothing_else(tmp_path: 
     assert sorted(digests(target)) == sorted(embedded.FILES)
 
 
-def test_whoever_comes_second_drops_its_copy(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whoever_comes_second_drops_its_copy(checkpoint: Path, tmp_path: Path) -> None:
     target = tmp_path / "judge"
 
     def write_while_another_is_faster(folder: Path) -> None:
@@ -81,37 +81,32 @@ def test_whoever_comes_second_drops_its_copy(checkpoint: Path, tmp_path: Path, m
         shutil.copytree(checkpoint, target)
         (target / "first").touch()
 
-    monkeypatch.setattr(embedded, "_write", write_while_another_is_faster)
-    assert embedded.build(target) == target
+    assert embedded.build(target, write_while_another_is_faster) == target
     assert list(tmp_path.iterdir()) == [target]
     assert (target / "first").exists()
 
 
-def test_a_folder_that_holds_something_else_is_refused_and_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embedded, "_write", lambda folder: (folder / "config.json").touch())
+def test_a_folder_that_holds_something_else_is_refused_and_kept(tmp_path: Path) -> None:
     target = tmp_path / "judge"
     target.mkdir()
     (target / "notes.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(FixJudge, match=r"judge: the embedded judge cannot be built there .* COIGW_JUDGE_CACHE"):
-        embedded.build(target)
+        embedded.build(target, lambda folder: (folder / "config.json").touch())
     assert [path.name for path in tmp_path.rglob("*")] == ["judge", "notes.txt"]
 
 
-def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "config.json").write_text("{}", encoding="utf-8")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(embedded, "_write", fail)
     with pytest.raises(FixJudge, match="No space left"):
-        embedded.build(tmp_path / "judge")
+        embedded.build(tmp_path / "judge", fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "jieba", None)
     with pytest.raises(FixJudge, match=r"needs jieba: install coigw-judge\[cpu\]"):
         embedded.build(tmp_path / "judge")
 
@@ -129,8 +124,8 @@ def test_cache_dir_follows_the_environment(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_default_folder_names_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COIGW_JUDGE_CACHE", str(tmp_path))
-    monkeypatch.setattr(embedded, "_write", lambda folder: (folder / "config.json").touch())
-    assert embedded.build() == tmp_path / f"embedded-{embedded.VERSION}"
+    built = embedded.build(write=lambda folder: (folder / "config.json").touch())
+    assert built == tmp_path / f"embedded-{embedded.VERSION}" and (built / "config.json").exists()
 
 
 def test_the_checkpoint_says_that_it_is_meaningless(checkpoint: Path) -> None:
@@ -193,7 +188,9 @@ def test_token_counts(text: str, count: int, tokenizer: Any) -> None:
 
 
 def test_each_common_hanzi_is_one_token(tokenizer: Any) -> None:
-    hanzi = embedded._hanzi()
+    """The 3,755 of GB2312's first level."""
+    codes = (bytes((row, cell)) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF))
+    hanzi = [code.decode("gb2312") for code in codes if code <= b"\xd7\xf9"]
     assert (len(hanzi), hanzi[0], hanzi[-1]) == (3755, "啊", "座")
     assert {len(ids) for ids in tokenizer(hanzi).input_ids} == {1}
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,14 +61,13 @@ def test_a_row_is_kept_without_its_texts(tmp_path: Path) -> None:
     assert six["id"] == "7"
 
 
-def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path) -> None:
     for number in range(7):
         lines = [{"id": f"{number}-{n}", "answer": f"第{number % 3}篇{n}"} for n in range(number)]
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines) + "broken\n" * (number == 5)
         (tmp_path / f"{number}.jsonl").write_text(text, encoding="utf-8")
     pieces = split_files(list_input_files([str(tmp_path)], tmp_path))
     store = Store(str(tmp_path / "store"))
-    monkeypatch.setattr(splits, "_OPENING", splits.SPLIT_BYTES // 3)
 
     def scan(digest: str, shares: list[list[int]], limit: int | None = None) -> Scan:
         work = store.path("work", digest)
@@ -79,7 +80,7 @@ def test_small_files_share_a_task_and_nothing_else_changes(tmp_path: Path, monke
         seen = sum(len(count["rows"]) for count in counts)
         return scanning.finish(store, digest, pieces[:seen], counts[::-1], gathered, duplicates)
 
-    shares = group_for_tasks(enumerate(pieces))
+    shares = group_for_tasks(enumerate(pieces), 200_000)  # opening a file counts as 64 KiB of it
     assert 1 < len(shares) < len(pieces) and [n for share in shares for n in share] == list(range(len(pieces)))
     together, apart = scan("together", shares), scan("apart", [[n] for n in range(len(pieces))])
     assert (
@@ -107,9 +108,7 @@ def test_rows_come_back_in_input_order_from_any_number_of_files_and_buckets(
 ) -> None:
     folder = tmp_path_factory.mktemp("duplicates")
     files: list[list[Row]] = [[text if text == "broken" else {"answer": text} for text in file] for file in texts]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "ROWS_PER_FILE", rows_per_file)
-        store, scan = scan_rows(folder, files)
+    store, scan = scan_rows(folder, files, rows_per_file=rows_per_file)
     wanted = [(split, row) for split, file in enumerate(texts) for row, _ in enumerate(file)]
     assert [(row["split"], row["row"]) for row in scanned(store, scan)] == wanted
     parts = [scanning.read_rows(store, scan, span(n, 3)).to_pylist() for n in range(3)]
@@ -132,13 +131,16 @@ def test_duplicates_are_of_the_same_texts_in_the_same_fields(tmp_path: Path) -> 
     )
 
 
-def test_all_sixteen_bytes_of_a_digest_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_sixteen_bytes_of_a_digest_count(tmp_path: Path) -> None:
+    store, scan = scan_rows(tmp_path, [[{"answer": "甲"}, {"answer": "乙"}, {"answer": "甲"}]])
+    path = store.path("scans", scan.digest, "00000.parquet")
+    table = pq.read_table(path)
     for half in (slice(0, 8), slice(8, 16)):
-        made = {"甲": bytearray(b"\x01" * 16), "乙": bytearray(b"\x01" * 16)}
-        made["乙"][half] = b"\x02" * 8
-        by_answer = {to_record({"answer": text}, {}).digests()["answer"]: bytes(key) for text, key in made.items()}
-        monkeypatch.setattr(scanning, "record_digest", lambda digests, keys=by_answer: keys[digests["answer"]])
-        assert scan_rows(tmp_path, [[{"answer": "甲"}, {"answer": "乙"}, {"answer": "甲"}]])[1].duplicates == 1
+        like = bytearray(b"\x01" * 16)
+        like[half] = b"\x02" * 8
+        records = pa.array([b"\x01" * 16, bytes(like), b"\x01" * 16], table["record"].type)
+        pq.write_table(table.set_column(table.column_names.index("record"), "record", records), path)
+        assert scanning.count_duplicates(store, scan.digest, 1, ALL) == 1
 
 
 def test_a_limit_takes_the_first_rows(tmp_path: Path) -> None:
