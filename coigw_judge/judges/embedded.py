@@ -137,7 +137,8 @@ def build(folder: Path | None = None, write: Callable[[Path], None] = write_file
     """Build the checkpoint unless it stands already; return its folder (by default one in the cache).
 
     Several processes may build at once: each writes a folder of its own, the first to rename it wins.
-    `write` fills an empty folder. Raises FixJudge where the folder cannot be written or holds something else, or a library is missing.
+    `write` fills an empty folder. Raises FixJudge where the folder cannot be written or holds something else, or a
+    library is missing.
     """
     target = cache_dir() / f"embedded-{VERSION}" if folder is None else folder
     if _is_complete(target):

@@ -1,12 +1,12 @@
 """Compaction: many parts into few, sorted by home, so that a bucket of records is a few row groups of them.
 
     1  the parts are read in groups, each sorted into one file of a working folder
-    2  span by span these files are merged into parts of about PART_FACTS facts, in <store>/compacted/<id>/
+    2  span by span these files are merged into parts of about Sizes.part_facts facts, in <store>/compacted/<id>/
     3  <store>/compactions/<id>.json names the new parts and those that they replace
 
 Only step 3 counts, and it is one file that is there or not: a crash before it leaves parts that nobody reads, which
 the next compaction takes away. Readers pass over what is replaced; it is deleted a day later. A job may append all
-the while: parts younger than SETTLED_SECONDS are left to its actors, which look for them after a restart. Two
+the while: parts younger than two hours are left to its actors, which look for them after a restart. Two
 compactions at once would leave facts in two places; reading each key once makes that harmless, and the next
 compaction drops the copies. A compacted part is merged again only with as much as its own size or more, so a fact
 is rewritten a few times in its life.
@@ -17,6 +17,7 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,25 @@ SETTLED_SECONDS = 2 * 3600
 GROUP_BYTES = 32 << 20
 """Compressed bytes that are sorted at once: some hundred MB in memory."""
 
-PART_FACTS = 1_000_000
-_FACTS_AT_ONCE = 200_000
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much a compaction takes at a time."""
+
+    group_bytes: int = GROUP_BYTES
+    facts_at_once: int = 200_000
+    """Facts that are merged in memory."""
+    part_facts: int = 1_000_000
+    """Facts of a compacted part: some of `facts_at_once`."""
+    settled_seconds: int = SETTLED_SECONDS
 
 
-def groups(parts: Sequence[Part]) -> list[list[Part]]:
-    """Neighbouring parts of about GROUP_BYTES each."""
+def groups(parts: Sequence[Part], group_bytes: int = GROUP_BYTES) -> list[list[Part]]:
+    """Neighbouring parts of about `group_bytes` each."""
     found: list[list[Part]] = []
-    size = GROUP_BYTES
+    size = group_bytes
     for part in parts:
-        if size >= GROUP_BYTES:
+        if size >= group_bytes:
             found.append([])
             size = 0
         found[-1].append(part)
@@ -64,14 +74,14 @@ def sort_parts(
     return int(table.num_rows)
 
 
-def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
+def compact(store: Store, *, all_parts: bool = False, sizes: Sizes = Sizes()) -> dict[str, Any]:
     """Compact what has settled (`all_parts`: everything; no job may be filling the store then).
 
     Returns counts: `facts`, `parts_before`, `parts_after`, `left` (parts too young), `deleted` (files of a day ago).
     Raises FixStore for a part that is no part.
     """
     deleted = _delete_replaced(store) + _delete_half_written(store)
-    chosen, left = _choose(store.parts(), all_parts)
+    chosen, left = _choose(store.parts(), all_parts, sizes.settled_seconds)
     counts = {"facts": 0, "parts_before": len(chosen), "parts_after": 0, "left": left, "deleted": deleted}
     if not chosen:
         return counts | {"parts_before": 0}
@@ -79,11 +89,11 @@ def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
     work = store.path("work", f"compact-{identity}")
     try:
         sources = []
-        for number, group in enumerate(groups(chosen)):
+        for number, group in enumerate(groups(chosen, sizes.group_bytes)):
             path = f"{work}/{number:05d}.parquet"
             counts["facts"] += sort_parts(store, group, path, SCHEMA.names)
             sources.append(path)
-        made = _merge(store, sources, counts["facts"], identity)
+        made = _merge(store, sources, counts["facts"], identity, sizes)
     finally:
         store.clear(work)
     described = {"replaces": _replaced_by(store, chosen), "parts": made}
@@ -92,9 +102,9 @@ def compact(store: Store, *, all_parts: bool = False) -> dict[str, Any]:
     return counts | {"parts_after": len(made)}
 
 
-def _choose(parts: list[Part], all_parts: bool) -> tuple[list[Part], int]:
+def _choose(parts: list[Part], all_parts: bool, settled_seconds: int) -> tuple[list[Part], int]:
     """The settled loose parts, and compacted ones from the smallest as long as they are no larger than the rest."""
-    settled = moment(SETTLED_SECONDS)
+    settled = moment(settled_seconds)
     loose = [part for part in parts if part.span is None]
     chosen = [part for part in loose if all_parts or part.name < settled]
     gathered = sum(part.size for part in chosen)
@@ -107,10 +117,10 @@ def _choose(parts: list[Part], all_parts: bool) -> tuple[list[Part], int]:
     return chosen, len(loose) - sum(part.span is None for part in chosen)
 
 
-def _merge(store: Store, sources: list[str], facts: int, identity: str) -> list[dict[str, Any]]:
+def _merge(store: Store, sources: list[str], facts: int, identity: str, sizes: Sizes) -> list[dict[str, Any]]:
     """Span by span, from all sources, into parts; returns how a compaction names them."""
-    slices = max(1, -(-facts // _FACTS_AT_ONCE))
-    per_part = max(1, PART_FACTS // _FACTS_AT_ONCE)
+    slices = max(1, -(-facts // sizes.facts_at_once))
+    per_part = max(1, sizes.part_facts // sizes.facts_at_once)
     made: list[dict[str, Any]] = []
     for first in range(0, slices, per_part):
         numbers = range(first, min(first + per_part, slices))

@@ -32,8 +32,9 @@ KEPT_SECONDS = 24 * 3600
 class Writer:
     """Appends facts for one process. Nothing is durable before `flush`; the caller flushes every few seconds."""
 
-    def __init__(self, store: Store, run: str) -> None:
+    def __init__(self, store: Store, run: str, roll_up: int = ROLL_UP) -> None:
         self._store = store
+        self._roll_up_after = roll_up
         self._run = run
         self._name = secrets.token_hex(4)
         self._number = 0
@@ -57,7 +58,7 @@ class Writer:
         self._number += 1
         del self._rows[: len(rows)]
         self._mine.append((number, path, len(rows)))
-        if len(self._mine) >= ROLL_UP:
+        if len(self._mine) >= self._roll_up_after:
             self._roll_up()
         return len(rows)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from small import Row, scan_rows
 
 from coigw_judge.errors import CountsDiffer, FixSource
-from coigw_judge.input import splits
 from coigw_judge.input.listing import list_input_files
 from coigw_judge.input.splits import group_for_tasks, split_files
 from coigw_judge.job.job import Screen, load_job

@@ -1,5 +1,9 @@
 """The facts on disk: what was flushed is there, whole, once, and the earliest scored fact of a key wins."""
 
+import resource
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import fs
 from small import stable
 
 from coigw_judge.errors import FixStore
 from coigw_judge.replies.outcome import Scored, Unscored
-from coigw_judge.storage import paths
 from coigw_judge.storage.hash_ranges import span
 from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, Fact, outcome, outcomes
 from coigw_judge.store.half_done import Known, write_known
@@ -130,41 +135,54 @@ def test_each_flush_is_one_part_and_names_sort_by_time(store: Store) -> None:
     assert len(store.parts()) == 4
     names = [part.name for part in store.parts()]
     assert names == sorted(names)
-    mine = [name for name in names if f"-{one._name}-" in name]
+    writers = Counter(name.split("-")[1] for name in names)
+    assert sorted(writers.values()) == [1, 3]
+    mine = [name for name in names if writers[name.split("-")[1]] == 3]
     assert [name[-14:-8] for name in mine] == ["000000", "000001", "000002"]
     assert all(name >= moment(60) for name in names)
     assert not any(name >= moment(-60) for name in names)
 
 
-def test_facts_stay_with_the_writer_until_they_are_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def no_room(size: int = 2000) -> Iterator[None]:
+    """No file may grow beyond a few bytes: what is written breaks off amid it, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_facts_stay_with_the_writer_until_they_are_written(store: Store) -> None:
     writer = Writer(store, "run")
     writer.append(fact("a"))
-
-    def full(*_: object) -> None:
-        raise OSError("no space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(paths.os, "fsync", full)
-        with pytest.raises(FixStore, match="no space"):
-            writer.flush()
+    with no_room(), pytest.raises(FixStore, match=r"cannot be written \(.*[Ff]ile too large"):
+        writer.flush()
     assert store.parts() == []
     writer.append(fact("b"))
     assert writer.flush() == 2
     assert len(store.read()) == 2
 
 
-def test_what_came_while_a_flush_was_writing_waits_for_the_next(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+class Slow(fs.FSSpecHandler):
+    """A file system, as of objects, on which something else happens while a file is written."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__(LocalFileSystem(auto_mkdir=True))
+        self.meanwhile = meanwhile
+
+    def open_output_stream(self, path: str, metadata: Any) -> Any:
+        self.meanwhile()
+        return super().open_output_stream(path, metadata)
+
+
+def test_what_came_while_a_flush_was_writing_waits_for_the_next(store: Store) -> None:
+    later = [fact("b")]
+    store.filesystem = fs.PyFileSystem(Slow(lambda: writer.append(later.pop()) if later else None))
     writer = Writer(store, "run")
     writer.append(fact("a"))
-    sync = paths.os.fsync
-
-    def slow(descriptor: int) -> None:
-        writer.append(fact("b"))
-        sync(descriptor)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(paths.os, "fsync", slow)
-        assert writer.flush() == 1
+    assert writer.flush() == 1 and not later
     assert list(values(store)) == [stable("a")]
     assert writer.flush() == 1
     assert len(store.read()) == 2
@@ -226,16 +244,11 @@ def test_half_written_and_hidden_files_are_no_parts(store: Store) -> None:
     assert values(store) == {stable("k"): 1}
 
 
-def test_a_torn_write_leaves_no_part(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def die(*_: object) -> None:
-        raise OSError("killed")
-
+def test_a_torn_write_leaves_no_part(store: Store) -> None:
     writer = Writer(store, "run")
     writer.append(fact())
-    with monkeypatch.context() as patch:
-        patch.setattr("coigw_judge.storage.paths.os.fsync", die)
-        with pytest.raises(FixStore, match="killed"):
-            writer.flush()
+    with no_room(), pytest.raises(FixStore, match="make room or mend it"):
+        writer.flush()
     assert list(Path(store.path("parts")).iterdir()) == []
 
 

@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from small import stable
 
 from coigw_judge.cli.main import main
+from coigw_judge.errors import FixStore
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.storage.hash_ranges import span
-from coigw_judge.store import compaction
 from coigw_judge.store import verify as upkeep
-from coigw_judge.store import writer as writing
-from coigw_judge.store.compaction import compact
+from coigw_judge.store.compaction import Sizes, compact
 from coigw_judge.store.fact import SCHEMA, Fact
-from coigw_judge.store.parts import Store
-from coigw_judge.store.writer import Writer
+from coigw_judge.store.parts import Part, Store
+from coigw_judge.store.writer import ROLL_UP, Writer, moment
 
 DAY = 24 * 3600
 
@@ -42,10 +41,10 @@ def fact(name: str, score: float | None = 7.0, rubric: str = "answer", judge: st
     )  # fmt: skip
 
 
-def write(store: Store, facts: list[Fact], per_part: int = 3) -> None:
-    writer = Writer(store, "run")
-    for number, each in enumerate(facts, 1):
-        writer.append(each)
+def write(store: Store, facts: list[Fact], per_part: int = 3, roll_up: int = ROLL_UP) -> None:
+    writer = Writer(store, "run", roll_up)
+    for number, new in enumerate(facts, 1):
+        writer.append(new)
         if number % per_part == 0:
             writer.flush()
     writer.flush()
@@ -60,13 +59,11 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "facts"))
 
 
-def test_compaction_keeps_every_fact_and_leaves_few_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compaction, "_FACTS_AT_ONCE", 20)
-    monkeypatch.setattr(compaction, "PART_FACTS", 60)
-    monkeypatch.setattr(compaction, "GROUP_BYTES", 20_000)
+def test_compaction_keeps_every_fact_and_leaves_few_parts(store: Store) -> None:
+    small = Sizes(group_bytes=20_000, facts_at_once=20, part_facts=60)
     write(store, [fact(f"{n}") for n in range(200)])
     before = everything(store)
-    counts = compact(store, all_parts=True)
+    counts = compact(store, all_parts=True, sizes=small)
     assert (counts["facts"], counts["left"]) == (200, 0)
     assert len(store.parts()) == counts["parts_after"] == 4
     assert everything(store) == before
@@ -75,7 +72,9 @@ def test_compaction_keeps_every_fact_and_leaves_few_parts(store: Store, monkeypa
         assert set(store.read(("key",), wanted=span(n, 7))["key"].to_pylist()) == wanted
     write(store, [fact(f"late {n}") for n in range(5)])
     assert len(everything(store)) == 205
-    assert compact(store, all_parts=True)["facts"] < 205, "large parts are not written again for a few facts"
+    assert compact(store, all_parts=True, sizes=small)["facts"] < 205, (
+        "large parts are not written again for a few facts"
+    )
     assert len(everything(store)) == 205
     assert upkeep.verify(store).sound
 
@@ -84,33 +83,32 @@ def test_young_parts_are_left_to_the_job_that_writes_them(store: Store) -> None:
     write(store, [fact(f"{n}") for n in range(9)])
     counts = compact(store)
     assert (counts["parts_before"], counts["left"]) == (0, 3)
-    assert store.read(since=writing.moment(60)).num_rows == 9
+    assert store.read(since=moment(60)).num_rows == 9
 
 
-def test_a_compaction_that_is_cut_off_changes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compaction_that_is_cut_off_changes_nothing(store: Store) -> None:
     write(store, [fact(f"{n}") for n in range(9)])
     before = everything(store)
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(compaction, "write_atomic", killed)
-        with pytest.raises(KeyboardInterrupt):
-            compact(store, all_parts=True)
+    in_the_way = Path(store.path("compactions"))
+    in_the_way.symlink_to("nowhere")
+    with pytest.raises(FixStore, match=r"compactions/.*: cannot be written"):
+        compact(store, all_parts=True)
     assert everything(store) == before
     assert [each.kind for each in upkeep.verify(store).findings] == ["leftover"]
+    in_the_way.unlink()
     assert compact(store, all_parts=True)["facts"] == 9
     assert everything(store) == before
 
 
-def test_what_is_replaced_is_deleted_a_day_later(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_replaced_is_deleted_a_day_later(store: Store) -> None:
     write(store, [fact(f"{n}") for n in range(9)])
     before = everything(store)
     assert compact(store, all_parts=True)["deleted"] == 0
     assert len(store.loose_files()) == 3
-    now = writing.moment()
-    monkeypatch.setattr(compaction, "moment", lambda ago=0: f"{int(now) + 2 * DAY * 1000 - int(ago * 1000):015d}")
+    (done,) = Path(store.path("compactions")).iterdir()
+    assert compact(store)["deleted"] == 0
+    done.rename(done.with_name(f"{moment(DAY + 60)}-{done.name.partition('-')[2]}"))
     assert compact(store)["deleted"] == 3
     assert store.loose_files() == []
     assert everything(store) == before
@@ -126,25 +124,32 @@ def test_what_a_killed_process_left_half_written_is_deleted_a_day_later(store: S
     assert not left.exists() and fresh.exists()
 
 
-def test_a_reader_whose_parts_are_deleted_lists_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+class Stale(Store):
+    """A store whose first listings are from before."""
+
+    def __init__(self, root: str, *listings: list[Part]) -> None:
+        super().__init__(root)
+        self.listings = list(listings)
+
+    def parts(self) -> list[Part]:
+        return self.listings.pop() if self.listings else super().parts()
+
+
+def test_a_reader_whose_parts_are_deleted_lists_again(store: Store) -> None:
     write(store, [fact(f"{n}") for n in range(9)])
     stale = store.parts()
     compact(store, all_parts=True)
     for part in stale:
         Path(part.path).unlink()
-    listings = [stale]
-    fresh = store.parts
-    monkeypatch.setattr(store, "parts", lambda: listings.pop() if listings else fresh())
-    assert store.read().num_rows == 9
+    reader = Stale(store.root, stale)
+    assert reader.read().num_rows == 9 and not reader.listings
 
 
 def test_two_compactions_at_once_leave_copies_that_nobody_sees(store: Store) -> None:
     write(store, [fact(f"{n}") for n in range(9)])
     before, stale = everything(store), store.parts()
     compact(store, all_parts=True)
-    other = Store(store.root)
-    other.parts = lambda: stale  # type: ignore[method-assign]
-    compact(other, all_parts=True)
+    compact(Stale(store.root, stale), all_parts=True)
     assert everything(store) == before
     assert [each.kind for each in upkeep.verify(store).findings] == ["doubled"]
     write(store, [fact("more")], 1)
@@ -159,30 +164,26 @@ def test_facts_come_in_while_others_are_compacted(store: Store) -> None:
 
     def compacting() -> None:
         while not done.is_set():
-            compact(Store(store.root), all_parts=False)
+            compact(Store(store.root), sizes=Sizes(settled_seconds=-1))
 
     def writing_facts(name: str) -> None:
-        write(Store(store.root), [fact(f"{name} {n}") for n in range(150)], 2)
+        write(Store(store.root), [fact(f"{name} {n}") for n in range(150)], 2, roll_up=8)
 
     compactor = threading.Thread(target=compacting)
     writers = [threading.Thread(target=writing_facts, args=(name,)) for name in "ab"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compaction, "SETTLED_SECONDS", -1)
-        patch.setattr(writing, "ROLL_UP", 8)
-        for thread in (compactor, *writers):
-            thread.start()
-        for thread in writers:
-            thread.join()
-        done.set()
-        compactor.join()
+    for thread in (compactor, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    done.set()
+    compactor.join()
     assert store.read(("key",)).num_rows == 300
     assert upkeep.verify(store).sound
 
 
-def test_a_writer_rolls_its_small_parts_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "ROLL_UP", 4)
-    began = writing.moment()
-    write(store, [fact(f"{n}") for n in range(23)], 2)
+def test_a_writer_rolls_its_small_parts_up(store: Store) -> None:
+    began = moment()
+    write(store, [fact(f"{n}") for n in range(23)], 2, roll_up=4)
     assert len(store.loose_files()) > len(store.parts()) <= 4 + 1
     assert len(everything(store)) == 23
     assert store.read(since=began).num_rows == 23, "what was rolled up is as new as when it was"
@@ -197,9 +198,7 @@ def test_rolled_up_compacted_or_as_they_came_facts_read_the_same(
     facts = [fact(f"{key}", score) for key, score in given_facts]
     plain, rolled = (Store(str(tmp_path_factory.mktemp("facts"))) for _ in range(2))
     write(plain, facts, per_part)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "ROLL_UP", 2)
-        write(rolled, facts, per_part)
+    write(rolled, facts, per_part, roll_up=2)
     columns = ("key", "scores", "cause")
     assert rolled.read(columns).to_pylist() == plain.read(columns).to_pylist()
     compact(rolled, all_parts=True)
