@@ -15,6 +15,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from coigw_judge.hashing import digest
+from coigw_judge.text.unseen import INKLESS
 
 FieldName = Literal["answer", "query", "thought"]
 
@@ -30,11 +31,8 @@ OWN_FIELDS = (
 """Our names for an input's columns (CONTRACT, Records). All but `answer` may be missing."""
 
 
-_VISIBLE = re.compile(
-    r"[^\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
-    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]"
-)
-"""A character that leaves ink: no blank of any width, no control or format character, no filler."""
+_VISIBLE = re.compile(rf"[^\s{INKLESS}\u2800\ufff0-\ufff8\U0001bca0-\U0001bca3\U000e0000-\U000e0fff]")
+"""A character that leaves ink: no blank of any width, Braille's among them, no tag, and nothing that never has any."""
 
 
 @dataclass(frozen=True, slots=True)

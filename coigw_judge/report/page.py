@@ -10,7 +10,6 @@ Not known here: how figures are counted.
 import base64
 import hashlib
 import json
-import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -27,13 +26,14 @@ from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.run_folder.folder import Run, check_group, open_run
 from coigw_judge.storage.paths import open_filesystem, write_atomic
 from coigw_judge.text.units import clock
+from coigw_judge.text.unseen import ACTING, NO_GLYPH, replaced
 
 NAME = "report.html"
 SHOWN_CHARS = 4_000
 """Characters of one field of an example; what is longer says so and names the command that shows all."""
 
 _COLUMNS = {"genre": "genre", "category": "category", "source": "source", "region": "region", "published": "month"}
-_KEEP = "\n\t\u200d"
+_KEPT = "\n\t\u200d"
 """Shown as they are though they are format characters or controls: a joiner makes one sign of several emoji."""
 
 
@@ -132,11 +132,7 @@ def _gate_lines(manifest: Mapping[str, Any]) -> list[figures.Bar]:
 
 def visible(text: object) -> str:
     """A text without characters that would act instead of being read: those are shown as ⟦U+202E⟧."""
-    return "".join(char if _harmless(char) else f"⟦U+{ord(char):04X}⟧" for char in str(text))
-
-
-def _harmless(char: str) -> bool:
-    return char in _KEEP or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
+    return replaced(str(text), lambda char: f"⟦U+{ord(char):04X}⟧", ACTING | NO_GLYPH, kept=_KEPT)
 
 
 def cut(text: str) -> str:

@@ -14,6 +14,7 @@ from coigw_judge.input.splits import column_names, read_split, split_file
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.records.record import FIELDS, Unreadable, to_record
 from coigw_judge.scan.rows import Scan, Troubled, troubled
+from coigw_judge.text.terminal import one_line
 
 
 def excluded_files(job: LoadedJob) -> list[File]:
@@ -73,5 +74,4 @@ def of_first_rows(files: list[File], columns: dict[str, str]) -> list[str]:
 
 
 def _line(file: Troubled) -> str:
-    shown = "".join(char if char.isprintable() else "\ufffd" for char in file.name)
-    return f"{shown}: {file.unreadable:,} of {file.rows:,} rows are unreadable: {file.reason}"
+    return f"{one_line(file.name)}: {file.unreadable:,} of {file.rows:,} rows are unreadable: {file.reason}"

@@ -19,6 +19,7 @@ from coigw_judge.screens.injection.english import ENGLISH
 from coigw_judge.screens.injection.rules import FORGED
 from coigw_judge.screens.injection.sieve import Sieve
 from coigw_judge.screens.injection.undisguised import view_of
+from coigw_judge.text.unseen import ACTING, NO_GLYPH, replaced
 
 FAMILIES = (FORGED, *CHINESE, ENGLISH)
 _SIEVE = Sieve(FAMILIES)
@@ -70,7 +71,7 @@ def _first(text: str) -> tuple[int, int] | None:
 def _for_people(text: str) -> str:
     """On one line, without what cannot be seen, and short."""
     short = text[: 50 * SHOWN_CHARS]
-    seen = "".join(c for c in short.translate(_TAGS_SEEN) if c.isprintable() or c.isspace())
+    seen = replaced(short.translate(_TAGS_SEEN), lambda char: char if char.isspace() else "", ACTING | NO_GLYPH)
     line = " ".join(seen.split())
     return line if len(line) <= SHOWN_CHARS else f"{line[: SHOWN_CHARS - 1]}…"
 

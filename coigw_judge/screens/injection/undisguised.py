@@ -17,6 +17,7 @@ from functools import cache
 import numpy as np
 
 from coigw_judge.text.codepoints import COUNT, LONGEST, Codes, codes_of, marks, text_of
+from coigw_judge.text.unseen import INKLESS
 
 _SIMPLIFIED = str.maketrans(
     "無視給滿評審請為這個從現開發專則規條說語數戲機統係設記遺據應該將須獲們選題讀處論對關閱導絕過總質創準標執聽輸"
@@ -51,11 +52,8 @@ def _folding() -> dict[int, str]:
 
 
 _FOLDED = _folding()
-_INVISIBLE = (
-    r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u0300-\u036f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u1ab0-\u1aff"
-    r"\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20d0-\u20ff\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
-    r"\U000e0001\U000e007f\U000e0100-\U000e01ef"
-)
+_INVISIBLE = rf"{INKLESS}\u0300-\u036f\u1ab0-\u1aff\u20d0-\u20ff"
+"""Marks over other letters too."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});")
 _UNSEEN = re.compile(f"[{_INVISIBLE}]+")
 # Between Chinese characters no writing needs a blank or an ornament.
