@@ -4,20 +4,16 @@ Not known here: how anything was counted.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.run_folder import manifest as manifests
-from coigw_judge.text.terminal import aligned, cells, cut, one_line
+from coigw_judge.text.terminal import WIDTH, aligned, cells, cut, filled, one_line, sentence
+from coigw_judge.text.unseen import ACTING, LINE_BREAKS, replaced
 
-WIDTH = 100
 _MOST_GROUPS = 30
 _MOST_DIFFERENCES = 40
-_UNSEEN = re.compile("[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-_WORDS = re.compile(r"`[^`]*`\S*|\S+")
-"""Words of a sentence; what stands in backticks is to be copied, and is one."""
 _FINDINGS = {
     "nothing judged in both": "No record was judged in both runs, so nothing can be said about flips.",
     "no noise floor": (
@@ -55,7 +51,7 @@ def as_text(report: Mapping[str, Any], ids: int = 10) -> str:
 def as_json(report: Mapping[str, Any]) -> str:
     """The whole report as JSON; what would move a cursor or turn the direction of writing stands there escaped."""
     text = json.dumps(report, ensure_ascii=False, indent=2)
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return replaced(text, lambda char: json.dumps(char)[1:-1], ACTING | LINE_BREAKS)
 
 
 def _head(report: Mapping[str, Any]) -> list[str]:
@@ -64,17 +60,17 @@ def _head(report: Mapping[str, Any]) -> list[str]:
     lines = [f"{name}: {one_line(run['folder'])} ({rows[name.lower()]:,} rows)" for name, run in runs.items()]
     meaningless = [name for name, run in runs.items() if run["meaningless"]]
     if meaningless:
-        lines += _said(f"! {' and '.join(meaningless)}: {manifests.MEANINGLESS}")
+        lines += sentence(f"! {' and '.join(meaningless)}: {manifests.MEANINGLESS}")
     for name, run in runs.items():
         if not run["complete"]:
-            lines += _said(f"! {name} is incomplete: its rows did not add up when it was written")
+            lines += sentence(f"! {name} is incomplete: its rows did not add up when it was written")
     return lines
 
 
 def _differs(report: Mapping[str, Any]) -> list[str]:
     found = report["differs"]
     if not found:
-        return _said(
+        return sentence(
             "Nothing that the manifests record differs: rubrics, judge, gate, rows and job are the same. "
             "(Not recorded there: a rubric's by_genre and, in older runs, prompts.)",
             indent="",
@@ -86,7 +82,9 @@ def _differs(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"  and {more:,} more; --json has all")
     for side in ("a", "b"):
         if report["only_in"][side]:
-            lines += _said(f"scored only in {side.upper()}: {', '.join(one_line(n) for n in report['only_in'][side])}")
+            lines += sentence(
+                f"scored only in {side.upper()}: {', '.join(one_line(n) for n in report['only_in'][side])}"
+            )
     return lines
 
 
@@ -105,15 +103,15 @@ def _join(join: Mapping[str, Any]) -> list[str]:
     if join["texts_known"]:
         lines.append(f"  texts: {join['unchanged']:,} the same, {join['changed']:,} changed")
     else:
-        lines += _said("texts: not known to be the same, because an older run does not say (no column `record`)")
+        lines += sentence("texts: not known to be the same, because an older run does not say (no column `record`)")
     if join["joined_on"] == "row_id":
-        lines += _said("no row of one run has an id, so all rows are joined on row_id")
+        lines += sentence("no row of one run has an id, so all rows are joined on row_id")
     for what, title in (("no_id", "without id"), ("repeated_id", "with an id that stands more than once in its run")):
         if any(join[what].values()):
-            lines += _said(f"{title}: {join[what]['a']:,} rows in A, {join[what]['b']:,} in B; joined on row_id")
+            lines += sentence(f"{title}: {join[what]['a']:,} rows in A, {join[what]['b']:,} in B; joined on row_id")
     for side, decisions in join["only_in"].items():
         if decisions:
-            lines += _said(f"only in {side.upper()}: " + ", ".join(f"{name} {n:,}" for name, n in decisions.items()))
+            lines += sentence(f"only in {side.upper()}: " + ", ".join(f"{name} {n:,}" for name, n in decisions.items()))
     return lines
 
 
@@ -134,10 +132,10 @@ def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
     title = f"Flips of {_records(report, group)}"
     if not found["n"]:
         return [f"{title}: none was judged in both runs"]
-    lines = _said(f"{title}: {found['flips']:,} of {found['n']:,} judged in both, {_share(found)}", indent="")
+    lines = sentence(f"{title}: {found['flips']:,} of {found['n']:,} judged in both, {_share(found)}", indent="")
     if group == "changed":
-        lines += _said("a changed record's flips say nothing about rubrics, judge or gate")
-    lines += _said(
+        lines += sentence("a changed record's flips say nothing about rubrics, judge or gate")
+    lines += sentence(
         f"kept to not kept {found['kept_to_not_kept']:,}, not kept to kept {found['not_kept_to_kept']:,}, "
         f"between review and dropped {found['between_review_and_dropped']:,}"
     )
@@ -145,8 +143,10 @@ def _flips(report: Mapping[str, Any], group: str, ids: int) -> list[str]:
         shown = [cut(row["row_id"] if row["id"] is None else row["id"], 60) for row in kind["ids"][:ids]]
         if shown and kind["flips"] > len(shown):
             shown.append("...")
-        words = [f"{word}," for word in shown[:-1]] + shown[-1:]
-        lines += _filled(f"  {kind['from']} -> {kind['to']}  {kind['flips']:,}" + "  " * bool(words), words)
+        pieces = [f"{kind['from']} -> {kind['to']}  {kind['flips']:,}"]
+        for n, word in enumerate(shown):
+            pieces += [" " if n else "  ", word + "," * (n < len(shown) - 1)]
+        lines += filled(pieces)
     return lines
 
 
@@ -160,9 +160,9 @@ def _noise(report: Mapping[str, Any]) -> list[str]:
         found = report["unchanged"]
         flips = [["A to B", f"{found['flips']:,} of {found['n']:,}", _share(found)]] if found["n"] else []
         lines += _table([*flips, *rows])
-    lines += _said(_FINDINGS[report["finding"]])
+    lines += sentence(_FINDINGS[report["finding"]])
     if report["finding"] == "above" and any(d["key"].startswith("gate.") for d in report["differs"]):
-        lines += _said("The gate differs too; its flips are among them.")
+        lines += sentence("The gate differs too; its flips are among them.")
     return lines + _sizes(report["unchanged"], report["noise"])
 
 
@@ -228,23 +228,6 @@ def _yield(row: Mapping[str, Any]) -> list[str]:
         share = row[side]["yield"]
         found += [f"{row[side]['judged']:,}", f"{row[side]['kept']:,}", "-" if share is None else f"{share:.1%}"]
     return [*found, "-" if row["change"] is None else _signed(100 * row["change"], 1)]
-
-
-def _said(text: str, indent: str = "  ") -> list[str]:
-    """A sentence in lines that fit."""
-    return _filled(indent, _WORDS.findall(text))
-
-
-def _filled(begin: str, words: Sequence[str]) -> list[str]:
-    """Words behind a beginning, broken into lines that fit."""
-    lines, line = [], begin
-    for n, word in enumerate(words):
-        space = "" if line.endswith(" ") or not line else " "
-        if n and cells(line + space + word) > WIDTH:
-            lines.append(line)
-            line, space = "    ", ""
-        line += space + word
-    return [*lines, line]
 
 
 def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

@@ -1,31 +1,36 @@
 """Text for a terminal: how wide it is there, where it may be folded, and columns that stand below each other.
 
 Widths are wcwidth's, by grapheme. Lines are folded as Chinese is set: between any two wide characters, but a line does
-not begin with a closing mark nor end with an opening one, and a word of letters stays whole where it fits.
-Not known here: what the text says.
+not begin with a closing mark nor end with an opening one, and what is written between blanks in letters, digits and
+ASCII marks stays whole where it fits.
 """
 
 import re
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from wcwidth import iter_graphemes, wcswidth
 
+from coigw_judge.text.unseen import ACTING, LINE_BREAKS, replaced
+
+WIDTH = 100
+"""Columns of what is folded for no terminal in particular."""
+
 _CLOSING = frozenset("，。、；：！？…—～·」』）》〉】〕”’,.;:!?)]}%％‰℃々ー")
 _OPENING = frozenset("「『（《〈【〔“‘([{￥$#")
-_WORD = re.compile(r"[A-Za-z0-9_À-ɏͰ-ӿ'-]")
+_WORD = re.compile(r"[!-~À-ɏͰ-ӿ]")
+_QUOTED = re.compile(r"(`[^`]*`\S*)")
 _LONGEST_RUN = 24
 """Marks in a row that are still kept together: a line of dots must not become one word."""
 
 
 def printable(text: str) -> str:
     """A record's text without what would move the cursor, change colours or the direction of writing."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else "\ufffd" for c in text)
+    return replaced(text, lambda _: "\ufffd")
 
 
 def one_line(text: str) -> str:
     """A text that stays on its line."""
-    return re.sub("[\n\t\u2028\u2029]", "\ufffd", printable(text))
+    return replaced(text, lambda _: "\ufffd", ACTING | LINE_BREAKS, kept="")
 
 
 def cells(text: str) -> int:
@@ -45,11 +50,28 @@ def fold(text: str, width: int) -> list[str]:
     return lines
 
 
+def filled(pieces: Iterable[str], width: int = WIDTH, indent: str = "  ") -> list[str]:
+    """Pieces that stay whole where they fit, in lines of at most `width` columns; further lines are indented by two
+    columns more. A blank between pieces is a piece of its own, and left out where a line is folded.
+    """
+    lines = _filled(pieces, width - len(indent) - 2)
+    return [f"{indent}  {line}" if n else indent + line for n, line in enumerate(lines)]
+
+
+def sentence(text: str, width: int = WIDTH, indent: str = "  ") -> list[str]:
+    """A sentence of ours in lines that fit. What stands in backticks is to be copied, and stays whole where it fits."""
+    parts = enumerate(_QUOTED.split(text))
+    return filled((piece for n, part in parts for piece in ([part] if n % 2 else _units(part))), width, indent)
+
+
 def _folded(line: str, width: int) -> list[str]:
-    if line.isascii() and len(line) <= width:
-        return [line]
-    lines, current, used = [], "", 0
-    for unit in _units(line):
+    return [line] if line.isascii() and len(line) <= width else _filled(_units(line), width)
+
+
+def _filled(pieces: Iterable[str], width: int) -> list[str]:
+    lines: list[str] = []
+    current, used = "", 0
+    for unit in pieces:
         size = cells(unit)
         if used + size > width and current:
             if unit == " ":
@@ -78,7 +100,7 @@ def _units(line: str) -> Iterator[str]:
             and (
                 (grapheme in _CLOSING and held[-1] != " ")
                 or held[-1] in _OPENING
-                or (_WORD.match(grapheme) and _WORD.match(held[-1]) and grapheme != " ")
+                or (_WORD.match(grapheme) and _WORD.match(held[-1]))
             )
         )
         if held and not joins:
@@ -119,9 +141,3 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1, indent: str = "  ") ->
             padded.append(cell + space if n < left else space + cell)
         lines.append((indent + "  ".join(padded)).rstrip())
     return lines
-
-
-def sentence(text: str, width: int, indent: str = "  ") -> list[str]:
-    """A sentence of ours in lines that fit, further ones indented."""
-    lines = fold(text, width - len(indent))
-    return [indent + line if not n else f"{indent}  {line}" for n, line in enumerate(lines)]

@@ -13,7 +13,6 @@ from coigw_judge.people.calibration.cheapest_gate import Choice
 from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.text.terminal import columns, one_line, sentence
 
-WIDTH = 100
 WARNING = "! "
 _GROUPS = 20
 
@@ -45,7 +44,7 @@ def summary(found: Mapping[str, Any]) -> str:
 
 def folded(sentences: Sequence[str]) -> list[str]:
     """Sentences in lines that fit."""
-    return [line for text in sentences for line in sentence(one_line(text), WIDTH)]
+    return [line for text in sentences for line in sentence(one_line(text))]
 
 
 def caveats(found: Mapping[str, Any]) -> list[str]:
