@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "coigw_judge"
 
 # From the bottom up: a room imports from those before it. Inside a room there are no cycles.
 ROOMS = (
-    *("errors", "hashing", "logs", "text", "storage", "records"),  # the ground
+    *("errors", "hashing", "logs", "counts", "text", "storage", "records"),  # the ground
     *("input", "prompting", "screens", "replies", "judges", "decide"),  # one record
     *("store", "job"),
     *("run_folder", "diff", "people", "report"),  # readers of a run folder

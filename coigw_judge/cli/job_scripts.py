@@ -60,6 +60,6 @@ def _rescore(options: argparse.Namespace) -> int:
     diff_rows.open_run(before)  # a run that cannot be compared is told before anything is asked
     manifest, folder = cli.whole_run(job, options)
     status = cli.report(manifest, folder)
-    if manifest["rows_in"]:
+    if manifest.rows_in:
         print(f"\n{diff_text.as_text(diff.compare((before, folder), ids=_IDS_SHOWN), _IDS_SHOWN)}")
     return status

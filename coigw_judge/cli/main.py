@@ -19,6 +19,7 @@ from coigw_judge.cli import people as cli_people
 from coigw_judge.errors import CoigwError, CountsDiffer, FixStore
 from coigw_judge.job.job import LoadedJob, load_job
 from coigw_judge.run import summary as manifests
+from coigw_judge.run_folder.manifest import Manifest
 from coigw_judge.storage.paths import check_reach, resolve
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def run(options: argparse.Namespace) -> int:
     return report(*whole_run(load(options), options))
 
 
-def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[dict[str, object], str]:
+def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[Manifest, str]:
     """Scan, fill, select; returns the manifest and the run folder."""
     from coigw_judge.pipeline.cluster import cluster
     from coigw_judge.run import stages as runs
@@ -248,6 +249,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 
 def _scanned(stage: "object") -> str:
+    from coigw_judge.run.manifest import screen_hits
     from coigw_judge.run.state import Stage
     from coigw_judge.run.summary import screen_lines
     from coigw_judge.scan import input_checks as complaints
@@ -260,7 +262,7 @@ def _scanned(stage: "object") -> str:
     screened = f", {scan.screened:,} screened" if scan.screened else ""
     settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
     said = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
-    return "\n".join([said, *screen_lines(scan.screens), *complaints.of_scan(scan)])
+    return "\n".join([said, *screen_lines(screen_hits(scan)), *complaints.of_scan(scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:
@@ -298,13 +300,13 @@ def _select(options: argparse.Namespace) -> int:
     return report(manifest, folder)
 
 
-def report(manifest: dict[str, object], folder: str) -> int:
+def report(manifest: Manifest, folder: str) -> int:
     """Print what a run did, write its page; returns its exit status."""
     from coigw_judge import report as page
     from coigw_judge.run.stages import too_many_unscored
 
     print(manifests.summary(manifest, folder))
-    if manifest["rows_in"]:
+    if manifest.rows_in:
         print(f"report: {page.build(folder)}")
     trouble = too_many_unscored(manifest)
     if trouble:

@@ -64,7 +64,7 @@ def find(run: str, row: str) -> dict[str, Any]:
         "changed": isinstance(texts, Record) and _changed(texts, verdict),
         "titles": {f"{rubric.name}.{item.key}": item.title for rubric in rubrics for item in rubric.items},
         "replies": replies,
-        "judge": opened.manifest["judge"],
+        "judge": asdict(opened.manifest.judge),
     }
 
 
@@ -83,12 +83,12 @@ def _changed(record: Record, verdict: Mapping[str, Any]) -> bool:
     return judged is not None and record_digest(record.digests()).hex() != judged
 
 
-def _replies(manifest: Mapping[str, Any], record: Record) -> list[dict[str, Any]]:
+def _replies(manifest: manifests.Manifest, record: Record) -> list[dict[str, Any]]:
     """What the judge said of these texts under the run's rubrics and judge, one entry per rubric."""
-    pairs = [(rubric, manifest["judge"]["fingerprint"]) for rubric in manifest["rubrics"].values()]
+    pairs = [(rubric, manifest.judge.fingerprint) for rubric in manifest.rubrics.values()]
     digests = record.digests()
     identity = record_digest(digests)
-    table = Store(manifest["store"]).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
+    table = Store(manifest.store).read(_RAW_COLUMNS, fingerprints=pairs, wanted=around(digests["answer"]))
     return [
         {name: row[name] for name in ("rubric", "sample", "raw", "cause", "finish_reason", "attempt", "flags")}
         for row in sorted(table.to_pylist(), key=lambda row: row["sample"])

@@ -4,6 +4,7 @@ Not known here: how rows were joined or counted, what a report looks like on a t
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ from coigw_judge.decide.decisions import DECISIONS, Decided
 from coigw_judge.diff.tally import GROUPS, JUDGED, MILLION, SIDES, Counts
 from coigw_judge.errors import FixStore
 from coigw_judge.run_folder.folder import Kind, Run
+from coigw_judge.run_folder.manifest import Manifest
 
 _WEIGHTY = ("rubrics.", "requests.", "judge.", "gate.", "rows_in", "input.")
 """What is told first of what differs."""
@@ -69,13 +71,13 @@ def build(
 
 
 def _about(run: Run) -> dict[str, Any]:
-    judge = run.manifest.get("judge") or {}
+    manifest = run.manifest
     return {
         "folder": run.folder,
-        "run": run.manifest.get("run"),
-        "judge": judge.get("model"),
-        "meaningless": bool(judge.get("meaningless")),
-        "complete": bool(run.manifest.get("complete", True)),
+        "run": manifest.run,
+        "judge": manifest.judge.model,
+        "meaningless": manifest.judge.meaningless,
+        "complete": manifest.complete,
     }
 
 
@@ -83,7 +85,7 @@ def _items_of_one(run: Run, common: Mapping[str, Kind]) -> list[str]:
     return [name for kind in _KINDS for name in run.items(kind) if name not in common]
 
 
-def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
+def differences(a: Manifest, b: Manifest) -> list[dict[str, Any]]:
     """What two manifests say differently, as dotted keys with both values: rubrics, judge, gate, rows, the rest."""
     told = (_told(a), _told(b))
     keys = [key for key in {**told[0], **told[1]} if told[0].get(key) != told[1].get(key) and _says_more(key, told)]
@@ -100,19 +102,19 @@ def _says_more(key: str, told: tuple[Mapping[str, Any], Mapping[str, Any]]) -> b
     return all(key in t for t in told) and all(told[0].get(name) == told[1].get(name) for name in covered)
 
 
-def _told(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _told(manifest: Manifest) -> dict[str, Any]:
     """A manifest's word on what may decide a verdict, as flat dotted keys."""
-    job = dict(manifest.get("configuration") or {})
+    job = dict(manifest.configuration)
     for known in ("rubrics", "then", "gate", "name", "store", "out", "write"):
         job.pop(known, None)
-    told: dict[str, Any] = {f"rubrics.{name}": value for name, value in (manifest.get("rubrics") or {}).items()}
-    told |= {f"requests.{name}": value for name, value in (manifest.get("requests") or {}).items()}
-    judge = {**(job.pop("judge", None) or {}), **(manifest.get("judge") or {})}
-    told |= _flat("judge", judge) | _flat("gate", manifest.get("gate") or {})
-    told |= {"rows_in": manifest.get("rows_in")} | _flat("input", job.pop("input", None) or {})
+    told: dict[str, Any] = {f"rubrics.{name}": value for name, value in manifest.rubrics.items()}
+    told |= {f"requests.{name}": value for name, value in manifest.requests.items()}
+    judge = {**(job.pop("judge", None) or {}), **asdict(manifest.judge)}
+    told |= _flat("judge", judge) | _flat("gate", manifest.gate)
+    told |= {"rows_in": manifest.rows_in} | _flat("input", job.pop("input", None) or {})
     for key, value in job.items():
         told |= _flat(key, value)
-    return told | {"store": manifest.get("store")} | _flat("versions", manifest.get("versions") or {})
+    return told | {"store": manifest.store} | _flat("versions", manifest.versions)
 
 
 def _flat(key: str, value: object) -> dict[str, Any]:
@@ -203,7 +205,7 @@ def _noise(counts: Counts, side: str, run: Run) -> dict[str, Any] | None:
         if pairs:
             size = counts["noise_score", side, name, "abs"] / MILLION / pairs
             scores.append({"name": name, "n": pairs, "mean_size": size})
-    return {"asked": run.manifest.get("repeat"), **_share(counts["noise", side, "flips"], n), "scores": scores}
+    return {"asked": run.manifest.repeat, **_share(counts["noise", side, "flips"], n), "scores": scores}
 
 
 def _finding(flips: Mapping[str, Any], noise: Mapping[str, Mapping[str, Any] | None]) -> str:

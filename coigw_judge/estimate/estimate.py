@@ -12,6 +12,7 @@ from typing import Any
 from coigw_judge.decide.resampling import Resampling
 from coigw_judge.estimate.disk import Room
 from coigw_judge.prompting.rubric import Reasons
+from coigw_judge.run_folder.manifest import PlannedFigures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,21 +127,20 @@ class Estimate:
         rubrics = [{**asdict(each), "requests": each.requests} for each in self.rubrics]
         return {**asdict(self), "rubrics": rubrics, "totals": totals, "gpu_hours": self.gpu_hours}
 
-    def short(self) -> dict[str, Any]:
+    def short(self) -> PlannedFigures:
         """What a manifest keeps, to be held against what happened."""
-        generated = {each.name: each.replies_from for each in self.rubrics if each.requests}
-        return {
-            "requests": round(self.requests),
-            "requests_at_most": round(self.at_most),
-            "prompt_tokens": _whole(self.total("prompt")),
-            "cached_tokens": _whole(self.total("cached")),
-            "generated_tokens": _whole(self.total("generated")),
-            "seconds": None if self.seconds is None else round(self.seconds[1], 1),
-            "sampled": self.sampled,
-            "whole": self.whole,
-            "replies_from": generated,
-            "rate_from": self.rate_from,
-        }
+        return PlannedFigures(
+            requests=round(self.requests),
+            requests_at_most=round(self.at_most),
+            prompt_tokens=_whole(self.total("prompt")),
+            cached_tokens=_whole(self.total("cached")),
+            generated_tokens=_whole(self.total("generated")),
+            seconds=None if self.seconds is None else round(self.seconds[1], 1),
+            sampled=self.sampled,
+            whole=self.whole,
+            replies_from={each.name: each.replies_from for each in self.rubrics if each.requests},
+            rate_from=self.rate_from,
+        )
 
 
 def _whole(value: float | None) -> int | None:

@@ -21,6 +21,7 @@ from coigw_judge.run_folder import explain as explained
 from coigw_judge.run_folder import rows as picked
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.manifest import Manifest
 from coigw_judge.run_folder.verdicts import batches, scores_of
 
 KINDS: Mapping[str, int] = {
@@ -60,7 +61,7 @@ class Example:
     below: frozenset[str]
 
 
-def choose(run: Run, shape: Shape, manifest: Mapping[str, Any]) -> list[Example]:
+def choose(run: Run, shape: Shape, manifest: Manifest) -> list[Example]:
     """The rows to show, kind by kind; a row is shown once, under the first kind that takes it."""
     columns = ["row_id", "decision", "total", *shape.over, *(["expected"] if shape.expected else [])]
     heaps: dict[str, list[_Pick]] = {kind: [] for kind in KINDS}

@@ -8,10 +8,11 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from coigw_judge.decide.decisions import Decided
 from coigw_judge.report.run_columns import Shape
 from coigw_judge.report.tally import Group, Tally
+from coigw_judge.run_folder.manifest import Manifest
 
 WIDTH, HEIGHT, BASE = 300, 110, 92
 """Of a histogram: its drawing, and where its bars stand."""
@@ -71,20 +72,20 @@ def bars(counts: Sequence[tuple[str, int]], whole: int, notes: Mapping[str, str]
     return [Bar(name, n, n / whole if whole else 0.0, n / most, said.get(name, "")) for name, n in counts]
 
 
-def funnel(manifest: Mapping[str, Any]) -> list[Bar]:
+def funnel(manifest: Manifest) -> list[Bar]:
     """How many rows are left after each thing that can end a row, from rows in to kept."""
-    decisions: Mapping[str, int] = manifest["decisions"]
-    left = rows = manifest["rows_in"]
+    left = rows = manifest.rows_in
     stages = [("rows in", left, "")]
-    for names, title in (
+    ends: tuple[tuple[tuple[Decided, ...], str], ...] = (
         (("unreadable",), "readable"),
         (("duplicate",), "not a duplicate"),
         (("screened",), "through the screens"),
         (("unscored", "pending"), "judged"),
         (("dropped",), "kept or in review"),
         (("review",), "kept"),
-    ):
-        gone = {name: decisions.get(name, 0) for name in names if decisions.get(name, 0)}
+    )
+    for names, title in ends:
+        gone = {name: n for name in names if (n := manifest.decisions.get(name, 0))}
         left -= sum(gone.values())
         stages.append((title, left, ", ".join(f"-{n:,} {name}" for name, n in gone.items())))
     return bars([(title, n) for title, n, _ in stages], rows, {title: note for title, _, note in stages})

@@ -9,7 +9,6 @@ Not known here: how figures are counted.
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -86,8 +85,8 @@ def render(
     script = (folder / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         manifest=run.manifest,
-        manifest_text=json.dumps(run.manifest, ensure_ascii=False, indent=2),
-        meaningless=manifests.MEANINGLESS if run.manifest["judge"]["meaningless"] else "",
+        manifest_text=manifests.as_text(run.manifest),
+        meaningless=manifests.MEANINGLESS if run.manifest.judge.meaningless else "",
         shape=shape,
         tally=counted,
         groups=told,
@@ -114,10 +113,10 @@ def _histograms(shape: Shape, counted: tally.Tally) -> list[figures.Histogram]:
     return [each for each in found if each is not None]
 
 
-def _gate_lines(manifest: Mapping[str, Any]) -> list[figures.Bar]:
+def _gate_lines(manifest: manifests.Manifest) -> list[figures.Bar]:
     """Which half of the gate decided, of the rows that it did not keep."""
-    reasons: Mapping[str, int] = manifest["gate_reasons"]
-    titles = {
+    reasons = manifest.gate_reasons
+    titles: dict[manifests.GateReason, str] = {
         "total": "the sum is too low",
         "total_only": "only the sum is too low",
         "each": "a score is too low",
@@ -126,7 +125,7 @@ def _gate_lines(manifest: Mapping[str, Any]) -> list[figures.Bar]:
         "not_applicable": "a rubric does not apply",
     }
     named = [(titles.get(kind, kind), reasons[kind]) for kind in (*titles, *reasons) if kind in reasons]
-    missed = manifest["decisions"].get("dropped", 0) + manifest["decisions"].get("review", 0)
+    missed = manifest.decisions.get("dropped", 0) + manifest.decisions.get("review", 0)
     return figures.bars(list(dict(named).items()), missed)
 
 

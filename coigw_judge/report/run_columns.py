@@ -32,7 +32,7 @@ class Shape:
 
 def shape_of(run: Run) -> Shape:
     """The shape of a run."""
-    gate = run.manifest["gate"]
+    gate = run.manifest.gate
     over, require = gate_items(run)
     return Shape(
         dimensions=tuple(run.items("score")),

@@ -7,7 +7,6 @@ Not known here: what a diff says.
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from pyarrow import fs
 
@@ -33,15 +32,15 @@ def run_over_same_input(job: LoadedJob) -> str:
             manifest = manifests.read(folder)
         except FixStore:  # interrupted before its manifest was written, or somebody's folder with such a name
             continue
-        if manifest["complete"] and _input_of(manifest) == wanted:
+        if manifest.complete and _input_of(manifest) == wanted:
             return folder
     raise FixStore(
         f"{job.out}: holds no complete run over {', '.join(wanted)}; name one with --against RUN, or run first"
     )
 
 
-def _input_of(manifest: dict[str, Any]) -> list[str]:
-    return _paths(manifest["configuration"]["input"]["paths"], Path(manifest["job_file"]).parent)
+def _input_of(manifest: manifests.Manifest) -> list[str]:
+    return _paths(manifest.configuration["input"]["paths"], Path(manifest.job_file).parent)
 
 
 def _paths(given: list[str], base: Path) -> list[str]:

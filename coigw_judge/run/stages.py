@@ -29,11 +29,12 @@ from coigw_judge.pipeline import shared_paths as sharing
 from coigw_judge.pipeline.capacity import find_room
 from coigw_judge.pipeline.coordinator import Look
 from coigw_judge.pipeline.metrics import Meter
-from coigw_judge.run import manifest as manifests
 from coigw_judge.run.estimates import _keep_rate, _order, inquiry
+from coigw_judge.run.manifest import build
 from coigw_judge.run.progress import FillProgress
 from coigw_judge.run.state import Say, Stage
-from coigw_judge.run_folder import manifest as manifests_manifest
+from coigw_judge.run_folder.manifest import Manifest
+from coigw_judge.run_folder.manifest import write as write_manifest
 from coigw_judge.scan.rows import Scan, check_total
 from coigw_judge.select import folders as written
 from coigw_judge.standing import asked_in_full as in_full
@@ -187,7 +188,7 @@ def verify_prompts(job: LoadedJob, planned: Planned) -> None:
         encoder.verify(specimen_ask(recipe, rubric).prompt)
 
 
-def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[str, Any], str]:
+def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[Manifest, str]:
     """Decide every row, write the run folder; returns the manifest and the folder.
 
     Raises CountsDiffer, after the manifest is written as incomplete, where the rows do not add up.
@@ -201,16 +202,13 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[dict[st
     stage.seconds["select"] = time.monotonic() - started
     decided = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
     trouble = _reconcile(stage, decided, written_rows, filled)
-    manifest = manifests.build(
-        stage.job, stage.planned, stage.scan, counts, stage.tally, stage.seconds, stage.run, complete=not trouble
-    )
+    order = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
+    manifest = build(stage, counts, order, complete=not trouble)
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
-    manifest["exit_code"] = 1 if trouble or too_many_unscored(manifest) else 0
-    manifest |= manifests.planned_and_made(stage.estimate, manifest)
-    manifest["order"] = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
-    manifests_manifest.write(folder, manifest)
+    manifest.exit_code = 1 if trouble or too_many_unscored(manifest) else 0
+    write_manifest(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
-    counts_told = {"decisions": manifest["decisions"], "rows": stage.scan.rows_in, "complete": not trouble}
+    counts_told = {"decisions": manifest.decisions, "rows": stage.scan.rows_in, "complete": not trouble}
     event(_log, logging.INFO, "run_ended", folder=folder, seconds=round(stage.seconds["select"], 3), **counts_told)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
@@ -251,15 +249,15 @@ def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[s
     return ""
 
 
-def too_many_unscored(manifest: Mapping[str, Any]) -> str:
+def too_many_unscored(manifest: Manifest) -> str:
     """A sentence where more of the judged rows are unscored than `max_unscored` allows, else an empty string."""
-    decisions = manifest["decisions"]
-    judged = sum(decisions[name] for name in ("kept", "review", "dropped", "unscored"))
+    decisions = manifest.decisions
+    judged = decisions["kept"] + decisions["review"] + decisions["dropped"] + decisions["unscored"]
     share = decisions["unscored"] / judged if judged else 0.0
-    allowed = manifest["configuration"]["max_unscored"]
+    allowed = manifest.configuration["max_unscored"]
     if share <= allowed:
         return ""
-    causes = ", ".join(f"{name} {n}" for name, n in manifest["failures"].items())
+    causes = ", ".join(f"{name} {n}" for name, n in manifest.failures.items())
     return f"{share:.1%} of the judged rows are unscored and max_unscored is {allowed:.1%} ({causes})"
 
 

@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
+from coigw_judge.run_folder.manifest import PlannedFigures
 from coigw_judge.scan.rows import Scan
 from coigw_judge.standing.join import View
 from coigw_judge.store.parts import Store
@@ -27,7 +27,7 @@ class Stage:
     log_level: str = "info"
     seconds: dict[str, float] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
-    estimate: dict[str, Any] | None = None
+    estimate: PlannedFigures | None = None
     """What was planned before the first ask (estimate.Estimate.short)."""
 
     def view(self) -> View:

@@ -52,7 +52,7 @@ def tests(run: Run, verdict: Mapping[str, Any]) -> list[Test]:
     """Every threshold of the run's gate against a verdict; [] for a row that was settled without the gate."""
     if verdict["decision"] in SETTLED:
         return []
-    gate = run.manifest["gate"]
+    gate = run.manifest.gate
     over, require = verdict_rows.gate_items(run)
     expected = verdict["expected"] if verdict_rows.uses_expected(run) else {}
     found = [_score(name, gate, verdict, expected.get(name)) for name in over]

@@ -1,14 +1,14 @@
 """A run folder, opened: manifest, verdict files, columns."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from coigw_judge.errors import FixJob, FixStore, nearest
-from coigw_judge.run_folder import manifest as manifests
+from coigw_judge.run_folder.manifest import Manifest, read
 from coigw_judge.storage.paths import list_files, open_filesystem
 
 Kind = Literal["score", "check", "choice"]
@@ -19,7 +19,7 @@ class Run:
     """A run folder. `columns` are those of its verdicts; `has_ids` is False where no row of it bears an id."""
 
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
     filesystem: fs.FileSystem
     paths: tuple[str, ...]
     columns: dict[str, pa.DataType]
@@ -33,7 +33,7 @@ class Run:
 
 def open_run(folder: str) -> Run:
     """Look at a run folder. Raises FixStore where it is none, or its verdicts are not what they should be."""
-    manifest = manifests.read(folder)
+    manifest = read(folder)
     filesystem, inner = open_filesystem(folder)
     paths = list_files(filesystem, f"{inner}/verdicts", ".parquet")
     if not paths:

@@ -1,23 +1,22 @@
 """The records behind verdicts, as the input has them now."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from coigw_judge.errors import FixSource
 from coigw_judge.input.listing import Row, list_input_files
 from coigw_judge.input.pick import Place, rows_at
 from coigw_judge.records.record import Record, Unreadable, to_record
-from coigw_judge.run_folder.manifest import configuration
+from coigw_judge.run_folder.manifest import Manifest, configuration
 from coigw_judge.storage.paths import is_uri
 
 
-def records(manifest: Mapping[str, Any], places: Iterable[Place]) -> dict[Place, Record | str]:
-    """The records at some places as the input has them now, or why they cannot be had. `manifest`: of the run."""
+def records(manifest: Manifest, places: Iterable[Place]) -> dict[Place, Record | str]:
+    """The records at some places as the input has them now, or why they cannot be had."""
     job = configuration(manifest)
-    base = Path(manifest["job_file"]).parent
+    base = Path(manifest.job_file).parent
     found: dict[Place, Record | str] = {}
     for name, group in groupby(sorted(places), key=lambda place: place[0]):
         wanted = list(group)

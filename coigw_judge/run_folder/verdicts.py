@@ -74,7 +74,7 @@ def group_of(table: pa.Table, name: str) -> pa.Array:
 
 def uses_expected(run: Run) -> bool:
     """Whether the run's gate decided on expected scores (decide/scorecard.py)."""
-    return bool(run.manifest["gate"].get("use") == "expected")
+    return bool(run.manifest.gate.get("use") == "expected")
 
 
 def scores_of(table: pa.Table, name: str, expected: bool) -> "np.ndarray[Any, np.dtype[np.float64]]":
@@ -88,8 +88,8 @@ def scores_of(table: pa.Table, name: str, expected: bool) -> "np.ndarray[Any, np
 
 def rubrics_of(run: Run) -> tuple[Rubric, ...]:
     """The run's rubrics, as their files stand now. Raises FixRubric where one is gone or broken."""
-    told = run.manifest["configuration"]
-    base = Path(run.manifest["job_file"]).parent
+    told = run.manifest.configuration
+    base = Path(run.manifest.job_file).parent
     return tuple(load_rubric(name, base) for name in (*told["rubrics"], *told["then"]))
 
 
@@ -99,14 +99,14 @@ def known_rubrics(run: Run) -> tuple[tuple[Rubric, ...], str]:
         found = rubrics_of(run)
     except FixRubric as error:
         return (), str(error)
-    edited = [each.name for each in found if run.manifest["rubrics"].get(each.name) != each.fingerprint()]
+    edited = [each.name for each in found if run.manifest.rubrics.get(each.name) != each.fingerprint()]
     return found, f"edited since the run: {', '.join(edited)}" if edited else ""
 
 
 def gate_items(run: Run) -> tuple[list[str], list[str]]:
     """The dimensions and the checks that the run's gate looks at, as `rubric.key`."""
-    gate, told = run.manifest["gate"], run.manifest["configuration"]
-    asked = list(run.manifest["rubrics"])[: len(told["rubrics"])]  # those of `then` come after them
+    gate, told = run.manifest.gate, run.manifest.configuration
+    asked = list(run.manifest.rubrics)[: len(told["rubrics"])]  # those of `then` come after them
     scores = [name for name in run.items("score") if name.partition(".")[0] in asked]
     over = scores if gate["over"] is None else _spelt(gate["over"], scores)
     return over, _spelt(gate["require"], run.items("check"))

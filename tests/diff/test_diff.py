@@ -21,6 +21,7 @@ from coigw_judge.diff import rows as diff_rows
 from coigw_judge.diff import text as diff_text
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.prompting.rubric import builtin
+from coigw_judge.run_folder.manifest import Manifest
 from coigw_judge.storage import hash_ranges as diff_rows_hash_ranges
 from coigw_judge.text.terminal import cells
 
@@ -404,9 +405,14 @@ class TestNoise:
         assert found is not None and 0 <= found[0] <= k / n <= found[1] <= 1
 
 
+def differences(a: Row, b: Row) -> list[dict[str, Any]]:
+    """What two manifests say differently."""
+    return diff_report.differences(Manifest.model_validate(a), Manifest.model_validate(b))
+
+
 class TestWhatDiffers:
     def test_nothing(self):
-        assert diff_report.differences(MANIFEST, {**MANIFEST, "run": "other", "seconds": {"fill": 3}}) == []
+        assert differences(MANIFEST, {**MANIFEST, "run": "other", "seconds": {"fill": 3}}) == []
 
     def test_rubrics_judge_gate_rows_and_the_rest_in_this_order(self):
         b = {
@@ -420,7 +426,7 @@ class TestWhatDiffers:
             "rubrics": {"answer": "a" * 32, "query": "c" * 32, "thought": "d" * 32},
             "requests": {"answer": "1"},
         }
-        found = {d["key"]: (d["a"], d["b"]) for d in diff_report.differences(MANIFEST, b)}
+        found = {d["key"]: (d["a"], d["b"]) for d in differences(MANIFEST, b)}
         assert list(found) == [
             "rubrics.query", "rubrics.thought", "judge.model", "judge.fingerprint", "gate.total", "gate.each",
             "gate.each.answer.quality", "rows_in", "input.paths", "reasons", "store", "versions.vllm",
@@ -429,7 +435,7 @@ class TestWhatDiffers:
 
     def test_a_request_tells_something_only_where_its_rubric_and_judge_do_not(self):
         def keys(a: Row, b: Row) -> list[str]:
-            return [d["key"] for d in diff_report.differences({**MANIFEST, **a}, {**MANIFEST, **b})]
+            return [d["key"] for d in differences({**MANIFEST, **a}, {**MANIFEST, **b})]
 
         a, b = {"requests": {"answer": "1", "query": "1"}}, {"requests": {"answer": "2", "query": "1"}}
         assert keys(a, b) == ["requests.answer"], "its prompt, or how a reply must look"
@@ -739,7 +745,7 @@ def test_what_is_too_long_for_a_page_is_counted(tmp_path):
     a = rows(*["kept"] * 80)
     for n, row in enumerate(a):
         row["genre"] = f"体裁{n}"
-    long = {f"k{n}": n for n in range(60)}
+    long = {f"k{n}": str(n) for n in range(60)}
     folders = (make(tmp_path / "a", a), make(tmp_path / "b", a, versions=long))
     text = diff_text.as_text(diff.compare(folders))
     assert "and 20 more; --json has all" in text and "and 50 smaller groups; --json has all" in text

@@ -33,7 +33,7 @@ from coigw_judge.job.job import EstimateConfig, load_job
 from coigw_judge.job.recipe import make_recipe
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
-from coigw_judge.judges.protocol import Reply
+from coigw_judge.judges.protocol import Identity, Reply
 from coigw_judge.judges.vllm.engine import VllmEngine
 from coigw_judge.judges.vllm.prefix_cache import PrefixCache
 from coigw_judge.pipeline import passes
@@ -42,7 +42,8 @@ from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.run import estimates as runs_estimates
 from coigw_judge.run import stages as runs
-from coigw_judge.run.manifest import planned_and_made
+from coigw_judge.run.manifest import estimate_error
+from coigw_judge.run_folder.manifest import Asks, Manifest, PlannedFigures, Tokens
 from coigw_judge.scan import rows as scanning
 from coigw_judge.store.fact import SCHEMA, Fact
 from coigw_judge.store.half_done import Known
@@ -419,19 +420,33 @@ def test_a_rate_of_zero_is_refused_by_the_job(write_job):
 # Afterwards
 
 
-def a_manifest(**planned: Any) -> dict[str, Any]:
-    made = {
-        "asks": {"made": 110},
-        "tokens": {"prompt": 950, "prompt_cached": 0, "generated": 40},
-        "seconds": {"fill": 30.0},
-    }
-    return made | planned_and_made(planned, made)
+def a_manifest(estimate: PlannedFigures | None) -> Manifest:
+    return Manifest(
+        run="r",
+        judge=Identity("vllm", "m", None, "f" * 32),
+        asks=Asks(made=110),
+        tokens=Tokens(prompt=950, prompt_cached=0, generated=40),
+        seconds={"fill": 30.0},
+        estimate=estimate,
+    )
 
 
 def test_the_error_is_of_what_was_planned_and_only_of_that():
-    found = a_manifest(requests=100, prompt_tokens=1000, cached_tokens=0, generated_tokens=None, seconds=None)
-    assert found["estimate_error"] == {"requests": 0.1, "prompt_tokens": -0.05, "cached_tokens": 0.0}
-    assert planned_and_made(None, found)["estimate_error"] == {}
+    planned = PlannedFigures(
+        requests=100,
+        requests_at_most=100,
+        prompt_tokens=1000,
+        cached_tokens=0,
+        generated_tokens=None,
+        seconds=None,
+        sampled=1,
+        whole=False,
+        replies_from={},
+        rate_from="unknown",
+    )
+    found = estimate_error(a_manifest(planned))
+    assert found == {"requests": 0.1, "prompt_tokens": -0.05, "cached_tokens": 0.0}
+    assert estimate_error(a_manifest(None)) == {}
 
 
 # Disk and text

@@ -119,7 +119,7 @@ def test_the_counts_are_those_of_the_rows(run: Path, verdicts: list[dict[str, An
 
 def test_the_funnel_ends_at_what_was_kept(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
-    steps = figures.funnel(manifest)
+    steps = figures.funnel(opened(run)[0].manifest)
     assert steps[0].count == manifest["rows_in"] and steps[-1].count == manifest["decisions"]["kept"]
     assert [step.count for step in steps] == sorted((step.count for step in steps), reverse=True)
 
@@ -155,7 +155,7 @@ def test_a_row_is_shown_with_its_own_texts(run: Path) -> None:
 
 def test_texts_that_are_gone_are_said_to_be_gone(run: Path) -> None:
     there, shape = opened(run)
-    manifest = there.manifest | {"job_file": "/nowhere/job.yaml"}
+    manifest = there.manifest.model_copy(update={"job_file": "/nowhere/job.yaml"})
     shown = examples.choose(there, shape, manifest)
     assert shown and all(not each.texts and "no such file" in each.missing for each in shown)
 

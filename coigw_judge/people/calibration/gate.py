@@ -88,7 +88,7 @@ def for_recall(
     accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])
     weights = np.ones(len(places)) if view.weights is None else view.weights[places]
     wanted = sorted({*RECALLS, *([] if view.options.recall is None else [view.options.recall])})
-    decisions = view.run.manifest["decisions"]
+    decisions = view.run.manifest.decisions
     return {
         "labelled": len(places),
         "left_out_without_scores": sum(vote is not None for vote in votes) - len(places),
@@ -106,7 +106,7 @@ def _schema(run: Run, rule: regate.Rule) -> pa.Schema:
 
 
 def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]) -> regate.Rule:
-    gate = run.manifest["gate"]
+    gate = run.manifest.gate
     floors = [floor(gate["each"], name) for name in over]
     return regate.Rule(
         over=tuple(over),

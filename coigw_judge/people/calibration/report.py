@@ -50,7 +50,7 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
         raise FixSource(f"the labels are of items that {run.folder} does not score: {wrong}; known: {', '.join(items)}")
     return {
         "run": run.folder,
-        "meaningless": run.manifest["judge"]["meaningless"],
+        "meaningless": run.manifest.judge.meaningless,
         "records": len(view.records),
         "labels": joined.labels,
         "rounds": list(joined.rounds),

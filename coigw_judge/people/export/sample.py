@@ -83,7 +83,7 @@ def sample(run: Run, decisions: Sequence[str], by: Sequence[str], size: int, see
     table = table.filter(pc.less(table["place"], drawn))
     weights = [counts[name] / sizes[name] for name in table["stratum"].to_pylist()]
     table = table.append_column("weight", pa.array(weights, pa.float64()))
-    told = hashlib.sha256(repr((sorted(decisions), list(by), size, seed, run.manifest["run"])).encode()).hexdigest()
+    told = hashlib.sha256(repr((sorted(decisions), list(by), size, seed, run.manifest.run)).encode()).hexdigest()
     strata_told = {name: (n, sizes[name]) for name, n in sorted(counts.items())}
     return Chosen(_finished(run, [table]), strata_told, f"{size}-{told[:8]}")
 

@@ -131,7 +131,7 @@ def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
     """The run's input as it is listed now, and how its columns are called."""
     job = configuration(run.manifest)
     patterns = [pattern if is_uri(pattern) else str(pattern) for pattern in job.input.paths]
-    return list_input_files(patterns, Path(run.manifest["job_file"]).parent, job.input.encoding), job.input.columns
+    return list_input_files(patterns, Path(run.manifest.job_file).parent, job.input.encoding), job.input.columns
 
 
 def _found(run: Run, chosen: Chosen, done: Written, columns: Sequence[str]) -> Iterator[Found]:
@@ -189,7 +189,7 @@ def _about(found: Found, chosen: Chosen, options: Options, run: Run) -> dict[str
     if options.special is not None:
         about["reviewers"] = _reviewers(found.verdict, options.special)
     if not options.blind:
-        about["judge_model"] = run.manifest["judge"]["model"]
+        about["judge_model"] = run.manifest.judge.model
     return about
 
 

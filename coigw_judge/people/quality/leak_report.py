@@ -98,7 +98,7 @@ def _records(run: Run) -> Iterator[tuple[str, Record, str]]:
     """The records of a run's input, as far as the run went, with their annotators."""
     files, columns = files_of(run)
     rows = ((piece, at, row) for file in files for piece in split_file(file) for at, row in read_split(piece))
-    for piece, position, row in islice(rows, run.manifest["configuration"].get("limit")):
+    for piece, position, row in islice(rows, run.manifest.configuration.get("limit")):
         record = to_record(row, columns) if isinstance(row, dict) else row
         if isinstance(row, dict) and isinstance(record, Record):
             who = row.get(columns.get("annotator", "annotator"))
