@@ -6,10 +6,10 @@ Not known here: where facts come from, which request comes next (plan.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
-from coigw_judge.decide.gate import Decision, Gate, Reason, Use
+from coigw_judge.decide.gate import Assessment, Decision, Gate, Use
 from coigw_judge.replies.outcome import Scored, Unscored
 
 Final = Literal["kept", "review", "dropped", "pending", "unscored"]
@@ -71,25 +71,16 @@ class Scorecard:
         return {rubric: fact for rubric, fact in self.facts.items() if isinstance(fact, Unscored)}
 
     def decide(self, gate: Gate) -> Decision:
-        """The gate's decision on what is known.
+        """The gate's decision on what is known."""
+        return self.assess(gate).decision
 
-        What does not apply is left out of `each` and `require`. It cannot be left out of a sum, so a total stays
-        as it is; and a record to which nothing of the gate applies has not passed it.
-        """
-        over = self._over(gate)
-        require = tuple(name for name in gate.require if not self._applies_not(name))
-        missing = self._not_applicable_in(gate)
-        if missing and over == () and not require:
-            return Decision("dropped", (Reason("not_applicable", f"no rubric of the gate applies ({missing})"),))
-        decision = replace(gate, over=over, require=require).decide(self.scores(gate.use), self.checks())
-        if missing and any(reason.kind == "total" for reason in decision.reasons):
-            extra = Reason("not_applicable", f"does not apply: {missing}")
-            return replace(decision, reasons=(*decision.reasons, extra))
-        return decision
+    def assess(self, gate: Gate) -> Assessment:
+        """Every threshold of the gate beside what is known."""
+        return gate.assess(self.scores(gate.use), self.checks(), self.not_applicable)
 
     def near(self, gate: Gate) -> tuple[str, ...]:
         """The dimensions that lie near a threshold of the gate (Gate.near), of those that apply."""
-        return replace(gate, over=self._over(gate)).near(self.scores(gate.use))
+        return gate.near(self.scores(gate.use), self.not_applicable)
 
     def final(self, gate: Gate, complete: bool) -> tuple[Final, Decision]:
         """The decision of the record's row. `complete`: no request is left to ask (plan.next is empty)."""
@@ -110,13 +101,3 @@ class Scorecard:
 
     def _scored(self) -> Sequence[tuple[str, Scored]]:
         return [(rubric, fact) for rubric, fact in self.facts.items() if isinstance(fact, Scored)]
-
-    def _over(self, gate: Gate) -> tuple[str, ...] | None:
-        return None if gate.over is None else tuple(name for name in gate.over if not self._applies_not(name))
-
-    def _applies_not(self, name: str) -> bool:
-        return name.partition(".")[0] in self.not_applicable
-
-    def _not_applicable_in(self, gate: Gate) -> str:
-        named = {name.partition(".")[0] for name in (*(gate.over or ()), *gate.require)}
-        return ", ".join(sorted(named.intersection(self.not_applicable)))
