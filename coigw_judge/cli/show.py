@@ -12,12 +12,13 @@ import pyarrow.dataset as ds
 
 from coigw_judge.errors import FixStore
 from coigw_judge.records.record import Record, record_digest
-from coigw_judge.run_folder import explain as explained
+from coigw_judge.run_folder import explain
 from coigw_judge.run_folder import folder as diff_rows
 from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.run_folder import rows as picked
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.hash_ranges import around
 from coigw_judge.store.parts import Store
 from coigw_judge.text.terminal import columns, fold, one_line, printable, sentence
@@ -57,8 +58,8 @@ def find(run: str, row: str) -> dict[str, Any]:
     rubrics, _ = verdict_rows.known_rubrics(opened)
     return {
         "verdict": verdict,
-        "screens": [asdict(hit) for hit in explained.hits(opened, verdict)],
-        "gate": [asdict(test) for test in explained.tests(opened, verdict)],
+        "screens": [asdict(hit) for hit in explain.screen_hits(opened, verdict)],
+        "gate": [asdict(one) for one in explain.thresholds(gate_of(opened), verdict)],
         "texts": dict(texts.texts) if isinstance(texts, Record) else {},
         "missing": "" if isinstance(texts, Record) else texts,
         "changed": isinstance(texts, Record) and _changed(texts, verdict),

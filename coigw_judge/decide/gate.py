@@ -1,7 +1,7 @@
 """The gate: from scores and checks to a decision. Pure, so that moving a threshold asks the judge nothing.
 
 `Gate.assess` is the one reading of a gate: for every threshold the value, the least, and what came of it. The decision
-follows from it, and so do explanations of a verdict, sweeps, and gates fitted to labels (fitting.py, for many records).
+follows from it, and so do explanations of a verdict, sweeps, and gates chosen by labels (columns.py: many at once).
 
 The paper's gate (section 2.2) is `Gate(total=50, each=8)` over six dimensions of 0-10: the sum is at least 50
 and each is at least 8. Thresholds are compared with unrounded sums.
@@ -69,10 +69,15 @@ class Assessment(NamedTuple):
     @property
     def at_best(self) -> AtBest:
         """The best decision that the record can still get, whatever comes of what is not known."""
-        met = {self.total.met, *(item.met for item in self.scores), *(item.met for item in self.checks)}
-        if "fails" in met or self.total.met == "does not apply":
+        met = {self.total.met, *[one.met for one in self.scores]}
+        if "fails" in met or self.lost:
             return "dropped"
         return "review" if "review" in met else "kept"
+
+    @property
+    def lost(self) -> bool:
+        """Whether a check failed, or nothing of the gate applies: then no thresholds of scores let the record pass."""
+        return self.total.met == "does not apply" or any(check.met == "fails" for check in self.checks)
 
     @property
     def unknown(self) -> list[str]:
@@ -165,6 +170,11 @@ class Gate:
     def floor(self, name: str) -> float | None:
         """The threshold that a dimension must reach by itself, if it has one."""
         return self.each.get(name) if isinstance(self.each, Mapping) else self.each
+
+    @property
+    def floors(self) -> dict[str, float]:
+        """The threshold of every dimension of `over` that has one."""
+        return {name: least for name in self.over or () if (least := self.floor(name)) is not None}
 
     def _score(self, name: str, value: float | None, not_applicable: Collection[str]) -> Comparison:
         least = self.floor(name)

@@ -15,11 +15,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coigw_judge.decide.ask_order import fewest_fields
 from coigw_judge.decide.decisions import Decided
-from coigw_judge.decide.gate import Gate, Use
+from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.resampling import Middle
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.input.encoding import UTF_8, checked
+from coigw_judge.job.gate import GateConfig, bound_gate
 from coigw_judge.judges.config import LISTED, JudgeConfig, Number, Strict
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.prompting.rubric import Reasons, Rubric, explain, load_rubric
@@ -63,24 +64,6 @@ class Input(Strict):
                     f"{name} is none of our fields{hint}; write ours: theirs, ours being {', '.join(OWN_FIELDS)}"
                 )
         return value
-
-
-class Review(Strict):
-    """How far below the gate a record still goes to people."""
-
-    total: Number = Field(default=0, ge=0)
-    each: Number = Field(default=0, ge=0)
-
-
-class GateConfig(Strict):
-    """Thresholds and checks."""
-
-    over: list[str] | None = Field(default=None, description="rubrics or rubric.dimension; default: all dimensions")
-    total: Number | None = Field(default=None, description="the least sum over these dimensions")
-    each: Number | dict[str, Number] | None = Field(default=None, description="the least of each, or per dimension")
-    require: list[str] = Field(default=[], description="checks that must be true: a rubric's all, or rubric.check")
-    review: Review = Review()
-    use: Use = Field(default="sampled", description="sampled scores, or expected ones (docs/expected.md)")
 
 
 class EarlyExit(Strict):
@@ -313,7 +296,7 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise FixJob(f"{path}: rubrics, then: {twice[0]} is named twice")
-    gate = _bind_gate(config.gate, rubrics, path, config.samples.most > 1)
+    gate = bound_gate(config.gate, rubrics, path, config.samples.most > 1)
     if config.order == "fewest_fields":
         rubrics = fewest_fields(rubrics, gate, config.floor)
     return LoadedJob(
@@ -327,50 +310,6 @@ def _bind(config: Job, path: Path, relative: tuple[str, ...]) -> LoadedJob:
         out=resolve(config.out, path.parent),
         relative=relative,
     )
-
-
-def _bind_gate(gate: GateConfig, rubrics: tuple[Rubric, ...], path: Path, many: bool) -> Gate:
-    """Spell out the rubrics that `over` and `require` name, and make sure that the gate can be passed. `many`: it is
-    to decide on several samples."""
-    dimensions = {f"{r.name}.{d.key}": r.scale.max for r in rubrics for d in r.dimensions}
-    checks = [f"{r.name}.{c.key}" for r in rubrics for c in r.checks]
-    over = list(dimensions) if gate.over is None else _spell_out(gate.over, list(dimensions), "gate.over", path)
-    require = _spell_out(gate.require, checks, "gate.require", path)
-    tops = {name: dimensions[name] for name in over}
-    if not over and (gate.total is not None or (gate.each is not None and not require)):
-        raise FixJob(f"{path}: gate: total and each need dimensions, and the job's rubrics have none; use require")
-    each = gate.each
-    if isinstance(each, dict):  # what names a dimension goes before what names its whole rubric
-        spelt = {name: _spell_out([name], over, "gate.each", path) for name in each}
-        each = {one: each.get(one, each[name]) for name, ones in spelt.items() for one in ones}
-    bound = Gate(
-        total=gate.total,
-        each=each,
-        over=tuple(over),
-        require=tuple(require),
-        review_total=gate.review.total,
-        review_each=gate.review.each,
-        tops=tops,
-        use=gate.use,
-    )
-    if many and not over:
-        raise FixJob(f"{path}: samples: only scores come to a median or mean, and the job's rubrics have no dimension")
-    best = bound.decide(dict(tops), dict.fromkeys(require, True))
-    if best.decision != "kept":
-        raise FixJob(f"{path}: gate: no record can pass it: with the highest scores, {best.reasons[0].text}; lower it")
-    return bound
-
-
-def _spell_out(names: list[str], known: list[str], key: str, path: Path) -> list[str]:
-    found: list[str] = []
-    for name in names:
-        matches = [k for k in known if k == name or k.startswith(f"{name}.")]
-        if not matches:
-            rubrics = {k.partition(".")[0] for k in known}
-            hint, all_known = nearest(name, [*known, *rubrics]), ", ".join(known) or "none"
-            raise FixJob(f"{path}: {key}: {name} is not asked by this job{hint}; known: {all_known}")
-        found += [match for match in matches if match not in found]
-    return found
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

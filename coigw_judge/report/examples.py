@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from coigw_judge.report.run_columns import Shape
-from coigw_judge.run_folder import explain as explained
+from coigw_judge.run_folder import explain
 from coigw_judge.run_folder import rows as picked
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
@@ -63,7 +63,7 @@ class Example:
 
 def choose(run: Run, shape: Shape, manifest: Manifest) -> list[Example]:
     """The rows to show, kind by kind; a row is shown once, under the first kind that takes it."""
-    columns = ["row_id", "decision", "total", *shape.over, *(["expected"] if shape.expected else [])]
+    columns = ["row_id", "decision", "total", *shape.gate.floors, *(["expected"] if shape.uses_expected else [])]
     heaps: dict[str, list[_Pick]] = {kind: [] for kind in KINDS}
     for batch in batches(run, columns):
         _pick(heaps, batch, shape)
@@ -85,7 +85,9 @@ def choose(run: Run, shape: Shape, manifest: Manifest) -> list[Example]:
                 missing=found if isinstance(found, str) else "",
                 lacks=-worth if kind == "near miss" else None,
                 below=frozenset(
-                    test.item for test in explained.tests(run, verdicts[row_id]) if test.met in ("review", "fails")
+                    one.item
+                    for one in explain.thresholds(shape.gate, verdicts[row_id])
+                    if one.met in ("review", "fails")
                 ),
             )
         )
@@ -109,10 +111,10 @@ def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape) -> None:
 def _shortfall(batch: pa.Table, shape: Shape) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """By how many points in all a row misses the thresholds; NaN where a score of the gate is not known."""
     lacks = np.zeros(batch.num_rows)
-    if shape.total is not None:
-        lacks += np.maximum(0, shape.total - batch["total"].cast(pa.float64()).to_numpy())
-    for name, least in shape.each.items():
-        lacks += np.maximum(0, least - scores_of(batch, name, shape.expected))
+    if shape.gate.total is not None:
+        lacks += np.maximum(0, shape.gate.total - batch["total"].cast(pa.float64()).to_numpy())
+    for name, least in shape.gate.floors.items():
+        lacks += np.maximum(0, least - scores_of(batch, name, shape.uses_expected))
     return lacks
 
 

@@ -194,5 +194,7 @@ def spread(title: str, groups: Mapping[str, Group]) -> Spread | None:
 def checks(tally: Tally, shape: Shape) -> list[tuple[str, int, int, bool]]:
     """Per check that was answered: its name, yes, no, and whether the gate requires it."""
     return [
-        (name, counts[True], counts[False], name in shape.require) for name, counts in tally.checks.items() if counts
+        (name, counts[True], counts[False], name in shape.gate.require)
+        for name, counts in tally.checks.items()
+        if counts
     ]

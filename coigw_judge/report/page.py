@@ -98,7 +98,7 @@ def render(
         fewest=diversity.FEWEST,
         **people,
         histograms=_histograms(shape, counted),
-        total=figures.histogram("sum", counted.totals, shape.total),
+        total=figures.histogram("sum", counted.totals, shape.gate.total),
         style=(folder / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -109,7 +109,7 @@ def render(
 
 
 def _histograms(shape: Shape, counted: tally.Tally) -> list[figures.Histogram]:
-    found = (figures.histogram(name, counted.scores[name], shape.each.get(name)) for name in shape.dimensions)
+    found = (figures.histogram(name, counted.scores[name], shape.gate.floors.get(name)) for name in shape.dimensions)
     return [each for each in found if each is not None]
 
 

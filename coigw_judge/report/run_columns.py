@@ -1,47 +1,26 @@
-"""What a run's manifest says about the shape of its report: which scores there are, and the thresholds drawn in them.
+"""The shape of a run's report: which scores and checks there are, and the gate whose thresholds are drawn in them."""
 
-Not known here: the rows.
-"""
-
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coigw_judge.run_folder.explain import floor
+from coigw_judge.decide.gate import Gate
 from coigw_judge.run_folder.folder import Run
-from coigw_judge.run_folder.verdicts import gate_items, uses_expected
+from coigw_judge.run_folder.gate import gate_of
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The dimensions (`rubric.dimension`) of a run, and its gate spelt out over them.
-
-    `over`: those that count for the gate; `each`: the least of each, where there is one; `require`: checks; `expected`:
-    whether it decided on expected scores.
-    """
+    """The dimensions (`rubric.dimension`) and checks of a run, and its gate."""
 
     dimensions: tuple[str, ...]
     checks: tuple[str, ...]
-    over: tuple[str, ...]
-    each: Mapping[str, float]
-    require: tuple[str, ...]
-    total: float | None
-    review_total: float
-    review_each: float
-    expected: bool
+    gate: Gate
+
+    @property
+    def uses_expected(self) -> bool:
+        """Whether the gate decided on expected scores."""
+        return self.gate.use == "expected"
 
 
 def shape_of(run: Run) -> Shape:
     """The shape of a run."""
-    gate = run.manifest.gate
-    over, require = gate_items(run)
-    return Shape(
-        dimensions=tuple(run.items("score")),
-        checks=tuple(run.items("check")),
-        over=tuple(over),
-        each={name: least for name in over if (least := floor(gate["each"], name)) is not None},
-        require=tuple(require),
-        total=gate["total"],
-        review_total=gate["review"]["total"],
-        review_each=gate["review"]["each"],
-        expected=uses_expected(run),
-    )
+    return Shape(tuple(run.items("score")), tuple(run.items("check")), gate_of(run))

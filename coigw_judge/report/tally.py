@@ -95,10 +95,10 @@ def count(run: Run, shape: Shape, columns: Mapping[str, str]) -> Tally:
         lengths={name: Group() for name in length_names()},
     )
     measured = [name for name in (*MEASURES, "category") if name in run.columns]
-    measured += ["expected"] if shape.expected else []
+    measured += ["expected"] if shape.uses_expected else []
     wanted = ["decision", "total", "chars", *shape.dimensions, *shape.checks, *columns, *measured]
     for batch in batches(run, list(dict.fromkeys(wanted))):
-        _count(found, batch, columns, shape.expected)
+        _count(found, batch, columns, shape.uses_expected)
     return found
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from coigw_judge.decide.decisions import DECISIONS
@@ -80,6 +81,7 @@ def build(stage: Stage, counts: Counter[str], order: dict[str, Any] | None, *, c
         rubrics={rubric.name: rubric.fingerprint() for rubric in job.all_rubrics},
         requests=dict(planned.plan.fingerprints),
         gate=job.config.gate.model_dump(mode="json"),
+        bound_gate=asdict(job.gate),
         configuration=job.config.model_dump(mode="json"),
         versions=_versions(),
         complete=complete,

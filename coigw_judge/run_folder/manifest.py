@@ -182,6 +182,8 @@ class Manifest(_Part):
     """By rubric the fingerprint of all that decides an answer but the record."""
     gate: dict[str, Any] = {}
     """As the job states it."""
+    bound_gate: dict[str, Any] | None = None
+    """The gate bound to the run's rubrics (run_folder/gate.py); None in older runs."""
     configuration: dict[str, Any] = {}
     """The job's, defaults filled in; see `configuration`."""
     versions: dict[str, str] = {}

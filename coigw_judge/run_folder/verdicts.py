@@ -72,11 +72,6 @@ def group_of(table: pa.Table, name: str) -> pa.Array:
     return pc.fill_null(column.cast(pa.string()), "-")
 
 
-def uses_expected(run: Run) -> bool:
-    """Whether the run's gate decided on expected scores (decide/scorecard.py)."""
-    return bool(run.manifest.gate.get("use") == "expected")
-
-
 def scores_of(table: pa.Table, name: str, expected: bool) -> "np.ndarray[Any, np.dtype[np.float64]]":
     """The scores of a dimension that a gate looks at, NaN where there is none; `expected`: on column `expected`, where
     a sampled score stands in for one that is null."""
@@ -101,19 +96,3 @@ def known_rubrics(run: Run) -> tuple[tuple[Rubric, ...], str]:
         return (), str(error)
     edited = [each.name for each in found if run.manifest.rubrics.get(each.name) != each.fingerprint()]
     return found, f"edited since the run: {', '.join(edited)}" if edited else ""
-
-
-def gate_items(run: Run) -> tuple[list[str], list[str]]:
-    """The dimensions and the checks that the run's gate looks at, as `rubric.key`."""
-    gate, told = run.manifest.gate, run.manifest.configuration
-    asked = list(run.manifest.rubrics)[: len(told["rubrics"])]  # those of `then` come after them
-    scores = [name for name in run.items("score") if name.partition(".")[0] in asked]
-    over = scores if gate["over"] is None else _spelt(gate["over"], scores)
-    return over, _spelt(gate["require"], run.items("check"))
-
-
-def _spelt(names: Iterable[str], known: Sequence[str]) -> list[str]:
-    found: list[str] = []
-    for name in names:
-        found += [each for each in known if (each == name or each.startswith(f"{name}.")) and each not in found]
-    return found

@@ -24,7 +24,7 @@ from coigw_judge.fill.expected import check_gives_expected, with_expected
 from coigw_judge.job.fingerprints import ask_fingerprint
 from coigw_judge.job.job import load_job
 from coigw_judge.judges.protocol import Identity, Reply
-from coigw_judge.people.calibration import cheapest_gate as regate
+from coigw_judge.people.calibration import cheapest_gate
 from coigw_judge.replies.outcome import Scored
 from coigw_judge.select import sweep
 
@@ -163,10 +163,9 @@ def test_calibration_counts_rows_by_expected_scores() -> None:
             ),
         }
     )
-    more = {"total": None, "floors": (None, None), "tops": (10.0, 10.0), "review_total": 0, "review_each": 0}
-    rule = regate.Rule(over=("two.x", "two.y"), require=(), expected=True, **more)
-    assert set(rule.columns) <= set(table.column_names)
-    stands = regate.standing(table, rule)
+    swept = Gate(over=("two.x", "two.y"), tops={"two.x": 10, "two.y": 10}, use="expected")
+    assert set(cheapest_gate.columns_of(swept)) <= set(table.column_names)
+    stands = cheapest_gate.reach(table, swept)
     assert stands.known.tolist() == [True, True, True, True, False]
     assert stands.total.tolist() == [16.09, 15.0, 18.0, 17.0, 17.99] and stands.least.tolist() == [
         7.99,
@@ -176,7 +175,7 @@ def test_calibration_counts_rows_by_expected_scores() -> None:
         7.99,
     ]
     for total, each in ((16.09, 7.99), (16.1, 5.0), (15.0, 7.0), (15.0, 7.01)):
-        gate = Gate(total=total, each=each, over=rule.over, use="expected")
+        gate = Gate(total=total, each=each, over=swept.over, use="expected")
         cards = [Scorecard({"two": two(row[0], row[1], row[2], row[3])}) for row in rows[:4]]
         kept = [card.decide(gate).decision == "kept" for card in cards]
         assert ((stands.total >= total) & (stands.least >= each))[:4].tolist() == kept

@@ -11,7 +11,7 @@ from scipy import stats
 
 from coigw_judge.cli import people as cli_people
 from coigw_judge.cli.main import main
-from coigw_judge.people.calibration import cheapest_gate as regate
+from coigw_judge.people.calibration import cheapest_gate
 from coigw_judge.people.calibration import report as calibrate
 from coigw_judge.people.calibration.agreement import Bootstrap
 from coigw_judge.people.calibration.labelled_records import Options
@@ -184,7 +184,7 @@ def test_the_gate_for_a_recall_is_the_cheapest_there_is(tmp_path, wanted):
 
 
 def test_a_gate_is_swept_as_the_gate_itself_decides(tmp_path):
-    """Missing scores, checks, rubrics that do not apply: a standing passes thresholds where Gate.decide keeps the row."""
+    """Missing scores, checks, rubrics that do not apply: what a row can reach passes thresholds where Gate.decide keeps the row."""
     import pyarrow as pa
     from labelled_run import SCHEMA
 
@@ -193,7 +193,7 @@ def test_a_gate_is_swept_as_the_gate_itself_decides(tmp_path):
     from coigw_judge.replies.outcome import Scored
 
     random = np.random.default_rng(9)
-    rule = regate.Rule(tuple(OVER), ("removal.facts",), 50, (8.0,) * 6, (10.0,) * 6, 0, 0)
+    swept = Gate(total=50, each=8, over=tuple(OVER), require=("removal.facts",), tops=dict.fromkeys(OVER, 10))
     rows, cards = [], []
     for n in range(200):
         row = scored(*SCORES[n % 90], decision="dropped", skipped=[], asked=[], not_applicable=[])
@@ -212,8 +212,8 @@ def test_a_gate_is_swept_as_the_gate_itself_decides(tmp_path):
                 facts[rubric] = Scored(scores=scores)
         facts["removal"] = Scored(checks={} if row["removal.facts"] is None else {"facts": row["removal.facts"]})
         cards.append(Scorecard(facts, tuple(row["not_applicable"])))
-    schema = pa.schema([SCHEMA.field(name) for name in dict.fromkeys(rule.columns)])
-    found = regate.standing(pa.Table.from_pylist(rows, schema=schema), rule)
+    schema = pa.schema([SCHEMA.field(name) for name in cheapest_gate.columns_of(swept)])
+    found = cheapest_gate.reach(pa.Table.from_pylist(rows, schema=schema), swept)
     for total, each in ((50, 8), (40, 6), (0, 0), (44, 7)):
         gate = Gate(total=total, each=each, over=tuple(OVER), require=("removal.facts",), tops=dict.fromkeys(OVER, 10))
         passes = (found.total >= total) & (found.least >= each)

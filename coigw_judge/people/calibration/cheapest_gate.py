@@ -10,15 +10,16 @@ Not known here: labels of items other than the decision; what a new gate would s
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.people.calibration.agreement import Bootstrap, Floats, resamples
+from coigw_judge.decide.columns import Bools, Columns, Floats, at_best
+from coigw_judge.decide.gate import Gate, rubric_of
+from coigw_judge.people.calibration.agreement import Bootstrap, resamples
 from coigw_judge.run_folder.verdicts import scores_of
 
 _JUDGED = ("kept", "review", "dropped", "pending", "unscored")
@@ -28,82 +29,63 @@ MOST_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """What a gate looks at. `floors`: per dimension, None without one; `tops`: the highest score of each."""
-
-    over: tuple[str, ...]
-    require: tuple[str, ...]
-    total: float | None
-    floors: tuple[float | None, ...]
-    tops: tuple[float, ...]
-    review_total: float
-    review_each: float
-    expected: bool = False
-    """Whether the gate uses expected scores; a sampled one stands in where there is none."""
-
-    @property
-    def by_dimension(self) -> bool:
-        """Whether floors differ, so that they are moved together and not set."""
-        return len(set(self.floors)) > 1
-
-    @property
-    def columns(self) -> list[str]:
-        """What of a verdict is needed."""
-        return ["decision", "not_applicable", *self.over, *self.require, *(["expected"] if self.expected else [])]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Rows as a sweep sees them: the sum and the lowest score (or margin over its floor), at best where unknown."""
+class Reach:
+    """What rows can come to, while what is not known is at its best."""
 
     total: Floats
+    """The sum over the gate's dimensions."""
     least: Floats
-    known: np.ndarray[Any, np.dtype[np.bool_]]
+    """The lowest score, or where floors differ the lowest margin over its floor."""
+    known: Bools
+    """Whether all that the gate looks at is known."""
 
 
-def standing(table: pa.Table, rule: Rule) -> Standing:
-    """Where the rows of a table stand; one whose check failed, or that was never judged, stands below every gate."""
-    own = [scores_of(table, name, rule.expected) for name in rule.over]
-    scores = np.stack(own, axis=1) if own else np.zeros((len(table), 0))
-    applies = ~_not_applicable(table, [name.partition(".")[0] for name in rule.over])
-    unknown = np.isnan(scores) & applies
-    best = np.where(unknown, np.array(rule.tops, np.float64), np.nan_to_num(scores))
-    total = _comparable(np.where(applies, best, 0).sum(axis=1), rule)
-    margins = best - np.array([_base(rule, floor) for floor in rule.floors], np.float64)
-    counts = applies & np.array([floor is not None or not rule.by_dimension for floor in rule.floors], bool)
-    least = _comparable(np.where(counts, margins, math.inf).min(axis=1, initial=math.inf), rule)
-    out, unsure = _outside(table, rule)
-    out |= ~applies.any(axis=1)  # the gate says: dropped, as none of its rubrics applies
-    total[out], least[out] = -math.inf, -math.inf
-    return Standing(total, least, ~(unknown.any(axis=1) | unsure) | out)
+def columns_of(gate: Gate) -> list[str]:
+    """What of a verdict `reach` needs."""
+    expected = ["expected"] if gate.use == "expected" else []
+    return list(dict.fromkeys(["decision", "not_applicable", *(gate.over or ()), *gate.require, *expected]))
 
 
-def _base(rule: Rule, floor: float | None) -> float:
-    return (floor or 0.0) if rule.by_dimension else 0.0
+def reach(table: pa.Table, gate: Gate) -> Reach:
+    """What the rows of a table can come to; one whose check failed, or that was never judged, is below every gate."""
+    best = at_best(gate, _columns(table, gate))
+    floors = [gate.floor(name) for name in gate.over or ()]
+    moved = moves_floors(gate)
+    counted = [at for at, floor in enumerate(floors) if floor is not None or not moved]
+    margins = best.scores - [(floor or 0.0) if moved else 0.0 for floor in floors]
+    total = _comparable(np.nansum(best.scores, axis=1), gate)
+    least = _comparable(np.fmin.reduce(margins[:, counted], axis=1, initial=math.inf), gate)
+    judged = pc.is_in(table["decision"], value_set=pa.array(_JUDGED)).combine_chunks().to_numpy(zero_copy_only=False)
+    lost = best.lost | ~judged
+    total[lost], least[lost] = -math.inf, -math.inf
+    return Reach(total, least, best.known | lost)
 
 
-def _comparable(values: Floats, rule: Rule) -> Floats:
+def moves_floors(gate: Gate) -> bool:
+    """Whether the floors of a gate differ, so that they are moved together and not set."""
+    return len({gate.floor(name) for name in gate.over or ()}) > 1
+
+
+def _comparable(values: Floats, gate: Gate) -> Floats:
     """Values that float errors do not tell apart. Expected ones in full hundredths: else as many as there are rows."""
-    return np.asarray(np.floor(values * 100 + 1e-7) / 100 if rule.expected else np.round(values, 9))
+    expected = gate.use == "expected"
+    return np.asarray(np.floor(values * 100 + 1e-7) / 100 if expected else np.round(values, 9))
 
 
-def _not_applicable(table: pa.Table, rubrics: Sequence[str]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _columns(table: pa.Table, gate: Gate) -> Columns:
+    over = gate.over or ()
+    scores = {name: scores_of(table, name, gate.use == "expected") for name in over}
+    checks = {
+        name: pc.fill_null(table[name].combine_chunks().cast(pa.float64()), math.nan).to_numpy(zero_copy_only=False)
+        for name in gate.require
+    }
     joined = pc.binary_join(table["not_applicable"].combine_chunks(), ",").fill_null("").dictionary_encode()
-    lines = [set(text.split(",")) for text in joined.dictionary.to_pylist()]
-    masks = np.array([[rubric in line for rubric in rubrics] for line in lines], bool).reshape(len(lines), len(rubrics))
-    return np.asarray(masks[joined.indices.to_numpy()])
-
-
-def _outside(table: pa.Table, rule: Rule) -> tuple[Any, Any]:
-    """Which rows can pass no gate of the sweep, and which rows hang on a check that is not known."""
-    out = ~pc.is_in(table["decision"], value_set=pa.array(_JUDGED)).combine_chunks().to_numpy(zero_copy_only=False)
-    unsure = np.zeros(len(table), bool)
-    applies_not = _not_applicable(table, [name.partition(".")[0] for name in rule.require])
-    for at, name in enumerate(rule.require):
-        column = table[name].combine_chunks()
-        out |= pc.fill_null(pc.invert(column), False).to_numpy(zero_copy_only=False)
-        unsure |= pc.is_null(column).to_numpy(zero_copy_only=False) & ~applies_not[:, at]
-    return out, unsure
+    lines, line_of = [text.split(",") for text in joined.dictionary.to_pylist()], joined.indices.to_numpy()
+    not_applicable = {
+        rubric: np.array([rubric in line for line in lines], bool)[line_of]
+        for rubric in {rubric_of(item) for item in (*over, *gate.require)}
+    }
+    return Columns(len(table), scores, checks, not_applicable)
 
 
 class Costs:
@@ -114,7 +96,7 @@ class Costs:
         self._unsure: dict[tuple[float, float], int] = {}
         self.rows = 0
 
-    def add(self, rows: Standing) -> None:
+    def add(self, rows: Reach) -> None:
         """Count rows."""
         self.rows += len(rows.total)
         for known, counted in ((True, self._sure), (False, self._unsure)):
@@ -165,11 +147,11 @@ class Choice:
 
 
 def choose(
-    labelled: Standing,
-    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    labelled: Reach,
+    accepted: Bools,
     weights: Floats,
     costs: Costs,
-    rule: Rule,
+    gate: Gate,
     wanted: Iterable[float],
     how: Bootstrap,
 ) -> list[Choice]:
@@ -188,12 +170,10 @@ def choose(
     grid = recalls(np.ones(len(weights)))
     chosen = {want: at for want in wanted if (at := _cheapest(grid, sure, want)) is not None}
     elsewhere = _elsewhere(recalls, sure, chosen, len(weights), how)
-    return [_told(rule, totals, leasts, at, grid, elsewhere[want], sure, unsure, want) for want, at in chosen.items()]
+    return [_choice(gate, totals, leasts, at, grid, elsewhere[want], sure, unsure, want) for want, at in chosen.items()]
 
 
-def frontier(
-    labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]], weights: Floats, costs: Costs
-) -> list[tuple[int, float]]:
+def frontier(labelled: Reach, accepted: Bools, weights: Floats, costs: Costs) -> list[tuple[int, float]]:
     """What recall costs, for a plot: (rows to look at, recall on the labels) of gates that no other gate beats in both.
 
     By rising cost, at most MOST_STEPS of them, the first and the last always among them.
@@ -213,7 +193,7 @@ def frontier(
     return [steps[at] for at in kept.tolist()]
 
 
-def _thresholds(labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Floats, Floats]:
+def _thresholds(labelled: Reach, accepted: Bools) -> tuple[Floats, Floats]:
     """The least sums and the least scores that are worth a try."""
     reachable = accepted & np.isfinite(labelled.total)
     return np.unique(np.append(labelled.total[reachable], -1e300)), np.unique(
@@ -222,8 +202,8 @@ def _thresholds(labelled: Standing, accepted: np.ndarray[Any, np.dtype[np.bool_]
 
 
 def _recalls(
-    labelled: Standing,
-    accepted: np.ndarray[Any, np.dtype[np.bool_]],
+    labelled: Reach,
+    accepted: Bools,
     weights: Floats,
     totals: Floats,
     leasts: Floats,
@@ -259,8 +239,8 @@ def _elsewhere(
     return {want: float(np.mean(each)) if each else None for want, each in found.items()}
 
 
-def _told(
-    rule: Rule,
+def _choice(
+    gate: Gate,
     totals: Floats,
     leasts: Floats,
     at: tuple[int, int],
@@ -271,12 +251,12 @@ def _told(
     wanted: float,
 ) -> Choice:
     total, least = float(totals[at[0]]), float(leasts[at[1]])
-    each = None if least < -1e299 or not math.isfinite(least) else least + rule.review_each
+    each = None if least < -1e299 or not math.isfinite(least) else least + gate.review_each
     return Choice(
         wanted=wanted,
-        total=None if total < -1e299 else total + rule.review_total,
-        each=None if rule.by_dimension else each,
-        each_shift=each if rule.by_dimension else None,
+        total=None if total < -1e299 else total + gate.review_total,
+        each=None if moves_floors(gate) else each,
+        each_shift=each if moves_floors(gate) else None,
         recall=float(recall[at]),
         recall_elsewhere=elsewhere,
         cost=int(sure[at]),

@@ -1,7 +1,4 @@
-"""The gate against people's accept, and the gate that would send on a wanted share of what they accept.
-
-Not known here: how a sweep works (regate.py), other items than the decision.
-"""
+"""The gate against people's accept, and the gate that would send on a wanted share of what they accept."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,13 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from coigw_judge.people.calibration import agreement
-from coigw_judge.people.calibration import cheapest_gate as regate
+from coigw_judge.people.calibration import agreement, cheapest_gate
 from coigw_judge.people.calibration.labelled_records import View
 from coigw_judge.people.labels.read import OVERALL
 from coigw_judge.run_folder import verdicts as verdict_rows
-from coigw_judge.run_folder.explain import floor
-from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.gate import gate_of
 
 DECIDED = ("kept", "review", "dropped")
 RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
@@ -65,56 +60,33 @@ def _hits(
     return found | agreement.hits(passed, accepted, view.weights_of(places), view.options.how)
 
 
-def for_recall(
-    view: View, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]
-) -> dict[str, Any] | None:
-    """The choices of regate.py, with what they rest on; None where no labelled record has all scores.
-
-    `tops`: the highest score of each rubric, 10 where it is not known.
-    """
-    if not over:
+def for_recall(view: View) -> dict[str, Any] | None:
+    """The choices of cheapest_gate.py, with what they rest on; None where no labelled record has all scores."""
+    run, gate = view.run, gate_of(view.run)
+    if not gate.over:
         return None
-    rule = _rule(view.run, over, require, tops)
-    table = pa.Table.from_pylist([record.verdict for record in view.records], schema=_schema(view.run, rule))
-    stands = regate.standing(table, rule)
+    schema = pa.schema([(name, run.columns[name]) for name in cheapest_gate.columns_of(gate)])
+    table = pa.Table.from_pylist([record.verdict for record in view.records], schema=schema)
+    reach = cheapest_gate.reach(table, gate)
     votes = [record.accepted(OVERALL, view.options.accept_at) for record in view.records]
-    places = np.array([n for n, vote in enumerate(votes) if vote is not None and stands.known[n]], np.int64)
+    places = np.array([n for n, vote in enumerate(votes) if vote is not None and reach.known[n]], np.int64)
     if not len(places):
         return None
-    costs = regate.Costs()
-    for piece in verdict_rows.batches(view.run, rule.columns):
-        costs.add(regate.standing(piece, rule))
-    labelled = regate.Standing(stands.total[places], stands.least[places], stands.known[places])
+    costs = cheapest_gate.Costs()
+    for batch in verdict_rows.batches(run, schema.names):
+        costs.add(cheapest_gate.reach(batch, gate))
+    labelled = cheapest_gate.Reach(reach.total[places], reach.least[places], reach.known[places])
     accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])
     weights = np.ones(len(places)) if view.weights is None else view.weights[places]
     wanted = sorted({*RECALLS, *([] if view.options.recall is None else [view.options.recall])})
-    decisions = view.run.manifest.decisions
+    decisions = run.manifest.decisions
     return {
         "labelled": len(places),
         "left_out_without_scores": sum(vote is not None for vote in votes) - len(places),
         "rows": costs.rows,
-        "review": {"total": rule.review_total, "each": rule.review_each},
+        "review": {"total": gate.review_total, "each": gate.review_each},
         "now": decisions["kept"] + decisions["review"],
         "wanted": view.options.recall,
-        "choices": regate.choose(labelled, accepted, weights, costs, rule, wanted, view.options.how),
-        "frontier": regate.frontier(labelled, accepted, weights, costs),
+        "choices": cheapest_gate.choose(labelled, accepted, weights, costs, gate, wanted, view.options.how),
+        "frontier": cheapest_gate.frontier(labelled, accepted, weights, costs),
     }
-
-
-def _schema(run: Run, rule: regate.Rule) -> pa.Schema:
-    return pa.schema([(name, run.columns[name]) for name in dict.fromkeys(rule.columns)])
-
-
-def _rule(run: Run, over: Sequence[str], require: Sequence[str], tops: Mapping[str, float]) -> regate.Rule:
-    gate = run.manifest.gate
-    floors = [floor(gate["each"], name) for name in over]
-    return regate.Rule(
-        over=tuple(over),
-        require=tuple(require),
-        total=gate["total"],
-        floors=tuple(floors),
-        tops=tuple(tops.get(name.partition(".")[0], 10.0) for name in over),
-        review_total=gate["review"]["total"],
-        review_each=gate["review"]["each"],
-        expected=verdict_rows.uses_expected(run),
-    )

@@ -26,6 +26,7 @@ from coigw_judge.people.labels.join import Joined, Record, join, unknown_items
 from coigw_judge.people.labels.read import OVERALL, VERDICTS, Labels
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.paths import open_filesystem, write_atomic
 
 
@@ -33,9 +34,8 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
     verdict_rows.check_column(run, options.by, "--by")
     items = [*run.items("score"), *run.items("check")]
-    over, require = verdict_rows.gate_items(run)
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
-    columns += ["expected"] if verdict_rows.uses_expected(run) else []
+    columns += ["expected"] if gate_of(run).use == "expected" else []
     joined = join(run, labels, columns, options.round)
     view, unweighted = _weighed(run, joined, options)
     rubrics, rubrics_note = verdict_rows.known_rubrics(run)
@@ -65,7 +65,7 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
         "rubrics": rubrics_note,
         "items": {item: {"range": ranges.get(item), **_item(view, item, scales.get(item))} for item in labelled_items},
         "gate": calibrate_gate.against_people(view),
-        "regate": calibrate_gate.for_recall(view, over, require, {r.name: r.scale.max for r in rubrics}),
+        "regate": calibrate_gate.for_recall(view),
     }
 
 

@@ -26,6 +26,7 @@ from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.records.record import Record, Unreadable, record_digest, to_record
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.run_folder.manifest import configuration
 from coigw_judge.storage.jsonl import json_line
 from coigw_judge.storage.paths import is_uri, open_atomic, open_filesystem
@@ -77,8 +78,7 @@ class Found:
 def write(run: Run, chosen: Chosen, options: Options) -> Written:
     """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
     rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
-    tops = {rubric.name: rubric.scale.max for rubric in rubrics}
-    best = sum(tops.get(name.partition(".")[0], 0.0) for name in verdict_rows.gate_items(run)[0])
+    best = sum(gate_of(run).tops.values())
     done = Written()
 
     def as_text(found: Found) -> bytes:
