@@ -67,11 +67,11 @@ def count(view: View, bucket: int) -> dict[str, int]:
     """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
     counts: Counter[str] = Counter()
     for each in buckets.read(view, bucket, every_sample=True).standings:
-        counts[told(each.reached.first, view.plan.gate, each.others)] += each.count
+        counts[pattern_of(each.reached.first, view.plan.gate, each.others)] += each.count
     return dict(counts)
 
 
-def told(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
+def pattern_of(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
     """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
     return _as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
 
@@ -82,14 +82,13 @@ def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
     Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
     holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
     """
-    scores = card.scores(gate.use)
-    known = [name for name in gate.over or () if name in scores]
+    known = {one.item: one.value for one in card.assess(gate).scores if one.value is not None}
     if not known or isinstance(gate.each, Mapping):
-        return _with_scores(card, scores)
-    least = _hundredths(min(scores[name] for name in known))
-    alike = dict.fromkeys(known, least)
-    alike[known[-1]] = _hundredths(math.fsum(scores[name] for name in known)) - least * (len(known) - 1) + _SLACK
-    return _with_scores(card, alike)
+        return _with_scores(card, card.scores(gate.use))
+    least = _hundredths(min(known.values()))
+    *names, last = known
+    total = _hundredths(math.fsum(known.values()))
+    return _with_scores(card, dict.fromkeys(names, least) | {last: total - least * len(names) + _SLACK})
 
 
 def _hundredths(value: float) -> float:
@@ -137,19 +136,16 @@ def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -
     check failed; that also tells whether a threshold is near. `by_dimension`: thresholds differ, so every card stays,
     as does one with further samples.
     """
-    found: dict[Any, tuple[_Card, int]] = {}
-    for number, (known_of, rows) in enumerate(cards):
-        card = known_of.first
-        scores, checks = card.scores(), card.checks()
-        over = gate.over if gate.over is not None else tuple(scores)
-        known = not card.not_applicable and all(name in scores for name in over)
-        known = known and all(name in checks for name in gate.require)
-        key: Any = number
-        if known and over and not by_dimension and not any(any(others) for others in known_of.others.values()):
-            chosen = [scores[name] for name in over]
-            key = (math.fsum(chosen), min(chosen), all(checks[name] for name in gate.require))
-        found[key] = (known_of, rows + (found[key][1] if key in found else 0))
-    return list(found.values())
+    alike: dict[tuple[float | None, ...], tuple[_Card, int]] = {}
+    for number, (card, rows) in enumerate(cards):
+        found = card.first.assess(gate)
+        known = all(one.value is not None for one in (*found.scores, *found.checks))
+        several = any(any(others) for others in card.others.values())
+        key: tuple[float | None, ...] = (number,)
+        if known and found.scores and not by_dimension and not several:
+            key = (found.total.value, min(one.best for one in found.scores), found.lost)
+        alike[key] = (card, rows + (alike[key][1] if key in alike else 0))
+    return list(alike.values())
 
 
 def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:
@@ -161,16 +157,12 @@ def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Y
     kept = possible = review = 0
     for known, rows in cards:
         card, complete = _with_others(known, gate, samples)
-        decision = card.decide(gate)
-        if not complete:
+        found = card.assess(gate)
+        if not complete or (found.unknown and found.at_best == "kept" and not card.failed()):
             possible += rows
-        elif decision.decision == "kept":
-            kept += rows
-        elif decision.decision == "review":
-            review += rows
-        elif decision.decision == "pending" and not card.failed():
-            # In the review band already: it cannot be kept any more, whatever the rest says.
-            possible += rows * all(reason.kind == "unknown" for reason in decision.reasons)
+        elif not found.unknown:
+            kept += rows * (found.at_best == "kept")
+            review += rows * (found.at_best == "review")
     each = gate.each if isinstance(gate.each, (int, float)) else None
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 

@@ -135,7 +135,7 @@ fact = st.tuples(number, number, st.none() | number).map(lambda s: two(round(s[0
 @given(st.lists(st.tuples(st.none() | fact, st.none() | number.map(lambda v: one(round(v), v))), max_size=12))
 def test_a_sweep_keeps_what_the_gate_keeps(cards: list[Any]) -> None:
     found = [Scorecard({"two": first, "one": second}) for first, second in cards]
-    counted = [{text: 1} for text in (sweep.told(card, EXPECTED) for card in found)]
+    counted = [{text: 1} for text in (sweep.pattern_of(card, EXPECTED) for card in found)]
     for yielded in sweep.yields(EXPECTED, {"total": (15.0, 20.0, 25.5), "each": (4.0, 6.0, 8.5)}, counted):
         gate = replace(EXPECTED, total=yielded.total, each=yielded.each)
         decisions = [card.decide(gate).decision for card in found]
