@@ -24,11 +24,11 @@ from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.rubric import REASON_CHARS, Reasons
 from coigw_judge.prompting.samples import FIRST, SampleKind
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.standing.asked_in_full import InFull
 from coigw_judge.storage import hash_ranges as spans
-from coigw_judge.store.fact import DECIDING_COLUMNS, outcome
+from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.parts import Part, Store
 
 FACTS_READ = 60_000
@@ -141,7 +141,7 @@ def look(
     by_record: dict[bytes, dict[str, Scored | Unscored]] = {}
     for row in rows:
         if row["sample"] == FIRST:
-            by_record.setdefault(row["record"], {})[row["rubric"]] = outcome(row)
+            by_record.setdefault(row["record"], {})[row["rubric"]] = from_values(row)
     spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)
     if share is None or not share.records:

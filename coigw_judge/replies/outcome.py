@@ -1,9 +1,9 @@
-"""Scored | Unscored(cause)."""
+"""Scored | Unscored(cause), and both as plain values: columns of a fact, JSON of what is counted."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 MISSING_EXPECTED = "expected_"
 
@@ -46,6 +46,30 @@ class Unscored:
     raw: str = ""
     detail: str = ""
     flags: tuple[str, ...] = ()
+
+
+MAPPED = ("scores", "reasons", "checks", "choices", "notes", "expected")
+"""What a Scored says, by item of its rubric."""
+
+_SCORED, _UNSCORED = (*MAPPED, "raw", "flags"), ("cause", "detail", "raw", "flags")
+
+
+def to_values(outcome: Scored | Unscored, names: Collection[str] | None = None) -> dict[str, Any]:
+    """An outcome as plain values by the names of its fields. `names`: only these of them."""
+    own = _SCORED if isinstance(outcome, Scored) else _UNSCORED
+    return {name: _plain(getattr(outcome, name)) for name in own if names is None or name in names}
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, tuple) else value
+
+
+def from_values(values: Mapping[str, Any]) -> Scored | Unscored:
+    """What `to_values` gave, also as Arrow gives it back; fields that are missing or null are empty."""
+    raw, flags = values.get("raw") or "", tuple(values.get("flags") or ())
+    if values.get("cause") is not None:
+        return Unscored(cause=values["cause"], raw=raw, detail=values.get("detail") or "", flags=flags)
+    return Scored(**{name: dict(values.get(name) or ()) for name in MAPPED}, raw=raw, flags=flags)
 
 
 THINKING_ENDS = re.compile(r"</think(?:ing)?>", re.IGNORECASE)

@@ -14,13 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.resampling import Others, Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values
 from coigw_judge.standing import join as buckets
 from coigw_judge.standing.join import View
 
@@ -28,6 +27,9 @@ Grid = Mapping[str, tuple[float, ...]]
 """Values of `total` and `each` to try."""
 
 _RANGE = re.compile(r"(total|each)=(-?\d+(?:\.\d+)?)(?::(-?\d+(?:\.\d+)?))?(?::(\d+(?:\.\d+)?))?")
+_LOOKED_AT = ("scores", "checks", "cause")
+"""What gates see of a fact."""
+
 _MOST_GATES = 10_000
 _SLACK = 1e-9
 """Less than a difference between scores can be, more than sums of floats are off by."""
@@ -176,27 +178,17 @@ def _with_others(known: _Card, gate: Gate, samples: Resampling) -> tuple[Scoreca
 
 
 def _as_json(card: Scorecard, others: Others | None = None) -> str:
-    facts = {rubric: _told(fact) for rubric, fact in card.facts.items() if fact is not None}
+    facts = {rubric: to_values(fact, _LOOKED_AT) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
-    further = {name: [each and _told(each) for each in asked] for name, asked in (others or {}).items()}
+    further = {name: [each and to_values(each, _LOOKED_AT) for each in asked] for name, asked in (others or {}).items()}
     return json.dumps([facts, unasked, card.not_applicable, further], ensure_ascii=False, sort_keys=True)
-
-
-def _told(fact: Scored | Unscored) -> dict[str, Any]:
-    if isinstance(fact, Unscored):
-        return {"failed": fact.cause}
-    return {"scores": dict(fact.scores), "checks": dict(fact.checks)}
 
 
 def _from_json(text: str) -> _Card:
     facts, unasked, not_applicable, further = json.loads(text)
-    known: dict[str, Scored | Unscored | None] = {rubric: _fact(told) for rubric, told in facts.items()}
-    others = {rubric: [each and _fact(each) for each in asked] for rubric, asked in further.items()}
+    known: dict[str, Scored | Unscored | None] = {rubric: from_values(told) for rubric, told in facts.items()}
+    others = {rubric: [each and from_values(each) for each in asked] for rubric, asked in further.items()}
     return _Card(Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable)), others)
-
-
-def _fact(told: Mapping[str, Any]) -> Scored | Unscored:
-    return Unscored(cause=told["failed"]) if "failed" in told else Scored(**told)
 
 
 def as_text(found: list[Yield], rows_in: int) -> str:

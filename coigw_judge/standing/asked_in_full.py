@@ -9,14 +9,15 @@ Not known here: what is suggested from it (estimate/ask_order/cheapest.py).
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from coigw_judge.decide.ask_order import can_end
 from coigw_judge.decide.gate import Use
 from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.samples import SampleKind
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values
 from coigw_judge.standing.join import Standing, View
 
 MOST = 20_000
@@ -55,17 +56,17 @@ def as_json(plan: Plan, card: Scorecard) -> str:
     if any(fact is None for fact in asked.values()):
         return LACKING if any(fact is not None for fact in asked.values()) else ""
     ending = {rubric.name for rubric in plan.rubrics if can_end(rubric, plan.gate, plan.floor)}
-    facts = {name: _told(fact, plan.gate.use) if name in ending else {} for name, fact in asked.items()}
+    facts = {name: _values(fact, plan.gate.use) if name in ending else {} for name, fact in asked.items()}
     lacking = [rubric.name for rubric in plan.rubrics if rubric.name in card.not_applicable]
     return json.dumps([facts, lacking], ensure_ascii=False, sort_keys=True)
 
 
-def _told(fact: Scored | Unscored | None, use: Use) -> dict[str, object]:
-    """A fact's values, its scores those that the gate uses: `read` gives them back as sampled ones, which stand in."""
+def _values(fact: Scored | Unscored | None, use: Use) -> dict[str, Any]:
+    """What may end a record: the scores that the gate uses, as sampled ones, and checks; failures are all alike."""
     if not isinstance(fact, Scored):
-        return {"failed": True}
+        return {"cause": "malformed"}
     expected = {} if use == "sampled" else {key: value for key, value in fact.expected.items() if value is not None}
-    return {"scores": {**fact.scores, **expected}, "checks": dict(fact.checks)}
+    return to_values(replace(fact, scores={**fact.scores, **expected}), ("scores", "checks"))
 
 
 def read(counts: Mapping[str, int]) -> InFull:
@@ -74,12 +75,9 @@ def read(counts: Mapping[str, int]) -> InFull:
     for name, count in counts.items():
         if name != LACKING:
             facts, lacking = json.loads(name)
-            cards.append((Scorecard({rubric: _read(fact) for rubric, fact in facts.items()}, tuple(lacking)), count))
+            by_rubric = {rubric: from_values(fact) for rubric, fact in facts.items()}
+            cards.append((Scorecard(by_rubric, tuple(lacking)), count))
     return InFull(tuple(cards), counts.get(LACKING, 0))
-
-
-def _read(fact: Mapping[str, object]) -> Scored | Unscored:
-    return Unscored(cause="malformed") if "failed" in fact else Scored(**fact)  # type: ignore[arg-type]
 
 
 def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> InFull:

@@ -25,11 +25,11 @@ from coigw_judge.prompting.request import Need, request_keys
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.prompting.samples import FIRST, REPEAT, Sample, SampleKind, further
 from coigw_judge.records.record import FIELDS
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.scan.rows import Scan, read_rows
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.storage.hash_ranges import Numbers, Span
-from coigw_judge.store.fact import DECIDING_COLUMNS, outcome
+from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.key_index import KeyIndex
 from coigw_judge.store.parts import Part, Store
 
@@ -287,7 +287,7 @@ class _Join:
             facts = self._facts.take(pa.array(places[rows[known]])).to_pylist()
             for at, key, fact in zip(known.tolist(), keys, facts, strict=True):
                 assert fact["key"] == key.tobytes(), "a look-up found another key"
-                found[at][fact["key"]] = outcome(fact)
+                found[at][fact["key"]] = from_values(fact)
         return found
 
     def _codes(self, rubric: str, at: Numbers) -> Numbers:

@@ -3,7 +3,6 @@
 Not known here: where facts are kept, which requests a record needs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import MAPPED, Scored, Unscored, from_values, to_values
 from coigw_judge.storage import hash_ranges as spans
 
 _TEXTS = pa.map_(pa.string(), pa.string())
@@ -57,8 +56,6 @@ OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "ca
 DECIDING_COLUMNS = ("key", "rubric", "scores", "checks", "choices", "expected", "cause", "detail")
 """What a decision rests on: no reasons, no notes."""
 
-_MAPS = ("scores", "reasons", "checks", "choices", "notes")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -82,15 +79,9 @@ class Fact:
     def row(self, run: str, created_at: datetime) -> dict[str, Any]:
         """The fact as a row of SCHEMA."""
         row: dict[str, Any] = {name: getattr(self, name, None) for name in SCHEMA.names}
-        outcome = self.outcome
-        for name in _MAPS:
-            row[name] = dict(getattr(outcome, name, {}))
-        row |= {"raw": _storable(outcome.raw), "flags": list(outcome.flags)}
-        row["expected"] = dict(getattr(outcome, "expected", {})) or None
-        row |= {"run": run, "created_at": created_at}
-        if isinstance(outcome, Unscored):
-            row |= {"cause": outcome.cause, "detail": _storable(outcome.detail)}
-        return row
+        row |= {**{name: {} for name in MAPPED}, **to_values(self.outcome), "run": run, "created_at": created_at}
+        row |= {name: _storable(row[name]) for name in ("raw", "detail") if row[name] is not None}
+        return {**row, "expected": row["expected"] or None}
 
 
 def _storable(text: str) -> str:
@@ -98,18 +89,9 @@ def _storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def outcome(row: Mapping[str, Any]) -> Scored | Unscored:
-    """A fact's row as an outcome; columns that it lacks count as empty."""
-    raw, flags = row.get("raw") or "", tuple(row.get("flags") or ())
-    if row["cause"] is not None:
-        return Unscored(cause=row["cause"], raw=raw, detail=row.get("detail") or "", flags=flags)
-    expected = dict(row.get("expected") or {})
-    return Scored(**{name: dict(row.get(name) or {}) for name in _MAPS}, expected=expected, raw=raw, flags=flags)
-
-
 def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:
     """All facts of a table by key."""
-    return {row["key"]: outcome(row) for row in table.to_pylist()}
+    return {row["key"]: from_values(row) for row in table.to_pylist()}
 
 
 LATER = ("flags",)

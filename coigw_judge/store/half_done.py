@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.storage.paths import open_atomic
-from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, outcome, outcomes
+from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, outcomes
 from coigw_judge.store.key_index import ABSENT, KeyIndex
 
 _SCHEMA = pa.schema(
@@ -62,7 +62,7 @@ class Known:
         high, low = spans.halves(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
         for key, at in zip(keys, index.find(high, low).tolist(), strict=True):
             if at != ABSENT and not isinstance(found.get(key), Scored):
-                found[key] = outcome(facts.slice(at, 1).to_pylist()[0])
+                found[key] = from_values(facts.slice(at, 1).to_pylist()[0])
         return found
 
     def _bucket(self, bucket: int) -> tuple[KeyIndex, pa.Table] | None:

@@ -19,9 +19,9 @@ from pyarrow import fs
 from small import stable
 
 from coigw_judge.errors import FixStore
-from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.storage.hash_ranges import span
-from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, Fact, outcome, outcomes
+from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, Fact, outcomes
 from coigw_judge.store.half_done import Known, write_known
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer, moment
@@ -104,7 +104,7 @@ def test_a_fact_comes_back_as_it_was(store: Store) -> None:
     assert writer.flush() == 2
     assert outcomes(store.read()) == {stable("a"): FULL, stable("b"): Unscored(cause="truncated", flags=FAILED.flags)}
     (row,) = (row for row in store.read(SCHEMA.names).to_pylist() if row["key"] == stable("b"))
-    assert outcome(row) == FAILED
+    assert from_values(row) == FAILED
     assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (30, 20, 10)
     assert (row["attempt"], row["seconds"], row["run"], row["finish_reason"]) == (1, 0.5, "run1", "length")
     assert abs(row["created_at"] - datetime.now(UTC)) < timedelta(minutes=1)
