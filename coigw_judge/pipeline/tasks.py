@@ -1,6 +1,6 @@
 """Plain functions run over a cluster, one Ray Data task per item."""
 
-import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -14,21 +14,21 @@ from coigw_judge.errors import CoigwError, FixStore
 def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:
     """Run `task` over items as a Ray Data graph, one task per item; a single one runs here, without Ray.
 
-    Items and results are JSON values; results come in any order. A CoigwError of a task is raised here, and an OSError
-    as FixStore.
+    Items and results are pickled; results come in any order. A CoigwError of a task is raised here, and an OSError as
+    FixStore.
     """
 
-    def guarded(row: dict[str, Any]) -> dict[str, str]:
+    def guarded(row: dict[str, bytes]) -> dict[str, bytes | str]:
         # An exception would be one errored block among many; as a value it keeps its type and message.
         try:
-            return {"done": json.dumps(task(json.loads(row["item"]))), "error": "", "message": ""}
+            return {"done": pickle.dumps(task(pickle.loads(row["item"]))), "error": "", "message": ""}
         except CoigwError as error:
-            return {"done": "", "error": type(error).__name__, "message": str(error)}
+            return {"done": b"", "error": type(error).__name__, "message": str(error)}
         except OSError as error:  # a disk, a network, the rights to an object
             said = f"{' '.join(str(error).split())}; run again once it can be read and written"
-            return {"done": "", "error": FixStore.__name__, "message": said}
+            return {"done": b"", "error": FixStore.__name__, "message": said}
 
-    rows = [{"item": json.dumps(item)} for item in items]
+    rows = [{"item": pickle.dumps(item)} for item in items]
     found = []
     if len(items) <= 1:
         done: Any = map(guarded, rows)
@@ -37,7 +37,7 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
     for row in done:
         if row["error"]:
             raise getattr(errors, row["error"])(row["message"])
-        found.append(json.loads(row["done"]))
+        found.append(pickle.loads(row["done"]))
     if len(found) != len(items):
         raise FixStore(f"{len(items) - len(found)} of {len(items)} tasks failed; Ray's log says why: {_log_folder()}")
     return found
