@@ -221,7 +221,7 @@ class Chaos:
 
     def _victims(self, kind: str) -> list[psutil.Process]:
         processes = self._nodes.processes() if self._nodes else living(self.driver.process)
-        return _actors(processes) if kind == "actor" else _engines(processes)
+        return _actors(processes) if kind == "actor" else engines(processes)
 
     def _still_running(self) -> None:
         status = self.driver.ended()
@@ -243,7 +243,7 @@ def _actors(processes: list[psutil.Process]) -> list[psutil.Process]:
     return named(processes, "JudgeActor")
 
 
-def _engines(processes: list[psutil.Process]) -> list[psutil.Process]:
+def engines(processes: list[psutil.Process]) -> list[psutil.Process]:
     """What stands for the engine: the scripted judge's child, or vLLM's processes, which Python's multiprocessing spawns.
 
     Their title `VLLM::EngineCore` is no sure sign: setproctitle silently gives up where the first variable of a process's

@@ -1,6 +1,7 @@
 """What runs with the scripted judge leave behind: rows in, requests made, manifest and verdicts."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,11 @@ def made(job: Path, folder: Path, *options: str) -> Counter[str]:
     before = len(asks(folder))
     assert main(["run", str(job), *options]) == 0
     return Counter(line.split()[0] for line in asks(folder)[before:])
+
+
+def cut_up(run: str | Path, copy: Path, rows: int) -> Path:
+    """A copy of a run folder, its verdicts in row groups of so many rows: they are read group by group."""
+    shutil.copytree(run, copy)
+    for path in (copy / "verdicts").glob("*.parquet"):
+        pq.write_table(pq.read_table(path), path, row_group_size=rows)
+    return copy

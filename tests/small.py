@@ -33,12 +33,13 @@ def rubric(
     dimensions: Iterable[str] = (),
     checks: Iterable[str] = (),
     notes: Iterable[str] = (),
+    anchors: Mapping[int, str] = ANCHORS,
     **more: Any,
 ) -> Rubric:
     """A rubric that gives what is named; one note where nothing is."""
     nothing = not (dimensions or checks or notes or more.get("choices"))
     raw: dict[str, Any] = {"name": name, "title": name, "reads": tuple(reads), "prompt": name}
-    raw["dimensions"] = [{"key": k, "title": k, "criteria": {"看": "什么"}, "anchors": ANCHORS} for k in dimensions]
+    raw["dimensions"] = [{"key": k, "title": k, "criteria": {"看": "什么"}, "anchors": anchors} for k in dimensions]
     raw["checks"] = [{"key": key, "title": key, "question": "是否如此？"} for key in checks]
     raw["notes"] = [{"key": key, "title": key, "question": "怎样？"} for key in (notes or ("n",) * nothing)]
     return Rubric.model_validate({**raw, **more})

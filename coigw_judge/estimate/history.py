@@ -215,7 +215,7 @@ def _bytes_each(store: Store, parts: Sequence[Part]) -> float | None:
 def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for facts in by_record.values():
-        _walk(plan, facts, counts)
+        count_walk(plan, facts, counts)
     return counts
 
 
@@ -223,12 +223,12 @@ def _walk_share(plan: Plan, share: InFull) -> Counter[str]:
     counts: Counter[str] = Counter()
     for card, records in share.cards:
         of_card: Counter[str] = Counter()
-        _walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, of_card)
+        count_walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, of_card)
         counts.update({name: n * records for name, n in of_card.items()})
     return counts
 
 
-def _walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[str]) -> None:
+def count_walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[str]) -> None:
     """Ask a record's rubrics again, in the job's order, as far as its facts go."""
     order = [rubric.name for rubric in plan.rubrics]
     known = [name in facts for name in order]

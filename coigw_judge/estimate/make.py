@@ -132,7 +132,7 @@ def _rubrics(
     names = tuple(rubric.name for rubric in job.all_rubrics)
     expected = _expected(inquiry, counts, SampleKind.FIRST, SampleKind.IN_FULL)
     again = _expected(inquiry, counts, SampleKind.REPEAT)
-    further = _further(inquiry, counts)
+    further = further_asks(inquiry, counts)
     more = again + further
     sums, means = None, None
     if encoder is not None and measure is not None:
@@ -195,7 +195,7 @@ def _expected(inquiry: Inquiry, counts: Counts, *kinds: SampleKind) -> Counter[s
     return found
 
 
-def _further(inquiry: Inquiry, counts: Counts) -> Counter[str]:
+def further_asks(inquiry: Inquiry, counts: Counts) -> Counter[str]:
     """How many further samples of each rubric are likely asked: those that are open now, and those that come of first
     samples that are."""
     found: Counter[str] = Counter()

@@ -17,7 +17,7 @@ _UNKNOWN = "?"
 
 def as_text(made: Estimate) -> str:
     """The whole plan."""
-    lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *_bytes(made)]
+    lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *disk_lines(made)]
     order = list(ordering.lines(made.order))
     lines += ["", *order] if order else []
     return "\n".join(lines)
@@ -223,7 +223,7 @@ def _on_rate(made: Estimate) -> str:
     )
 
 
-def _bytes(made: Estimate) -> Iterator[str]:
+def disk_lines(made: Estimate) -> Iterator[str]:
     need = made.bytes
     from_facts = "as facts in the store take" if made.fact_bytes_from == "facts" else "ASSUMED: texts at their limits"
     yield (

@@ -51,7 +51,7 @@ def plan_for_fill(job: LoadedJob, store: Store) -> Planned:
     for rubric in job.all_rubrics:
         kept = {"ask": asks[rubric.name], "identity": asdict(identity)}
         kept |= {} if policy is None else {"head_tail": asdict(policy)}
-        store.write_asks(_configuration(job, rubric), kept)
+        store.write_asks(configuration_digest(job, rubric), kept)
     return _planned(job, asks, identity, policy)
 
 
@@ -61,7 +61,7 @@ def plan_from_store(job: LoadedJob, store: Store) -> Planned:
     identity: Identity | None = None
     policy: HeadTail | None = None
     for rubric in job.all_rubrics:
-        kept = store.read_asks(_configuration(job, rubric))
+        kept = store.read_asks(configuration_digest(job, rubric))
         asks[rubric.name] = NEVER_ASKED if kept is None else kept["ask"]
         if kept is not None:
             identity = Identity(**kept["identity"])
@@ -138,7 +138,7 @@ def resampling(job: LoadedJob) -> Resampling:
     )
 
 
-def _configuration(job: LoadedJob, rubric: Rubric) -> str:
+def configuration_digest(job: LoadedJob, rubric: Rubric) -> str:
     """A digest of what the job says about asking a rubric, where it may matter to the answer."""
     judge: dict[str, Any] = job.config.judge.model_dump(mode="json")
     for neutral in (

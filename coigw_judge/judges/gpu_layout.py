@@ -27,8 +27,9 @@ from coigw_judge.errors import FixJob
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.presets import tensor_parallel
 
-_PIPELINE = "pipeline_parallel_size"
-_CONTEXT = "prefill_context_parallel_size"
+PIPELINE = "pipeline_parallel_size"
+CONTEXT = "prefill_context_parallel_size"
+"""Engine arguments that are sizes too, and that a job gives by no key of its own."""
 
 ELSEWHERE = (
     *("nnodes", "node_rank", "master_addr", "master_port", "data_parallel_rank", "data_parallel_start_rank"),
@@ -114,8 +115,8 @@ def layout_of(config: JudgeConfig) -> Layout:
         tensor=_size(arguments, "tensor_parallel_size", tensor_parallel(config)),
         data=_size(arguments, "data_parallel_size", config.data_parallel or 1),
         experts=bool(arguments.get("enable_expert_parallel", config.expert_parallel)),
-        pipeline=_size(arguments, _PIPELINE, 1),
-        context=_size(arguments, _CONTEXT, 1),
+        pipeline=_size(arguments, PIPELINE, 1),
+        context=_size(arguments, CONTEXT, 1),
     )
 
 
@@ -204,7 +205,7 @@ def _troubles(shape: Shape, layout: Layout, uneven_experts: bool) -> Iterator[st
     if shape.kv_heads and max(shape.kv_heads, tensor) % min(shape.kv_heads, tensor):
         yield f"its {shape.kv_heads} key-value heads can neither be dealt over nor repeated on {tensor} GPUs"
     if shape.layers and layout.pipeline > shape.layers:
-        yield f"its {shape.layers} layers are fewer than {_PIPELINE}: {layout.pipeline}"
+        yield f"its {shape.layers} layers are fewer than {PIPELINE}: {layout.pipeline}"
     if layout.experts and not shape.experts:
         yield "it has no experts, so expert_parallel must go"
     if shape.experts and tensor > shape.experts:

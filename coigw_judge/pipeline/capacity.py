@@ -22,7 +22,6 @@ from coigw_judge.errors import FixJob
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 
-_LOOK_SECONDS = 2.0
 _LEAST = 0.01
 """Of a processor: what Ray can deal out well."""
 
@@ -44,7 +43,22 @@ class Share:
     per_node: int = 0
 
 
-def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
+def alive_nodes() -> list[Node]:
+    """The nodes of the cluster that Ray is connected to."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """How a cluster is looked at, and asked to grow."""
+
+    nodes: Callable[[], list[Node]] = alive_nodes
+    request: Callable[[list[dict[str, float]]], None] = lambda bundles: request_resources(bundles=bundles)
+    look_seconds: float = 2.0
+
+
+def find_room(judge: JudgeConfig, say: Callable[[str], None], cluster: Cluster = Cluster()) -> Share:
     """What each replica gets on this cluster, once there is room for the least number of them.
 
     Raises FixJob, with the numbers, where there is not and after judge.wait seconds still is not.
@@ -52,28 +66,23 @@ def find_room(judge: JudgeConfig, say: Callable[[str], None]) -> Share:
     engine, (least, most) = engine_of(judge), judge.replica_range
     gpus = engine.gpus_per_replica()
     until = time.monotonic() + judge.wait
-    nodes = _nodes()
+    nodes = cluster.nodes()
     asked = False
     while (why := no_room(nodes, gpus, least)) and time.monotonic() < until:
         if not asked:
             say(f"waiting up to {judge.wait:g} s for the cluster to grow: {why}")
-            request_resources(bundles=[{"GPU": ceil(gpus), "CPU": 1}] * least)
+            cluster.request([{"GPU": ceil(gpus), "CPU": 1}] * least)
             asked = True
-        time.sleep(min(_LOOK_SECONDS, max(0.0, until - time.monotonic())))
-        nodes = _nodes()
+        time.sleep(min(cluster.look_seconds, max(0.0, until - time.monotonic())))
+        nodes = cluster.nodes()
     if asked:
-        request_resources(bundles=[])
+        cluster.request([])
     if why:
         waited = (
             f", after {judge.wait:g} s of waiting" if asked else "; where the cluster grows, judge.wait says how long"
         )
         raise FixJob(f"judge.replicas: {why}{waited}")
     return share(nodes, gpus, most, engine.processors(gpus))
-
-
-def _nodes() -> list[Node]:
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(each.get("CPU", 0.0), each.get("GPU", 0.0)) for each in found]
 
 
 def holds(node: Node, gpus: float) -> int:

@@ -129,7 +129,7 @@ def _beside(blocks: Any) -> "Future[None]":
 
     def run() -> None:
         try:
-            with _looking_less_often():
+            with looking_less_often():
                 for row in blocks.iter_rows():
                     if row["error"]:
                         raise getattr(errors, row["error"])(row["message"])
@@ -143,7 +143,7 @@ def _beside(blocks: Any) -> "Future[None]":
 
 
 @contextmanager
-def _looking_less_often() -> Iterator[None]:
+def looking_less_often() -> Iterator[None]:
     """Have Ray Data look at all its tasks twice a second, not ten times, and as often, not a hundred times, for a block
     to hand out.
 

@@ -61,12 +61,12 @@ class Example:
     below: frozenset[str]
 
 
-def choose(run: Run, shape: Shape, manifest: Manifest) -> list[Example]:
-    """The rows to show, kind by kind; a row is shown once, under the first kind that takes it."""
+def choose(run: Run, shape: Shape, manifest: Manifest, most: Mapping[str, int] = KINDS) -> list[Example]:
+    """The rows to show, kind by kind, `most` of each; a row is shown once, under the first kind that takes it."""
     columns = ["row_id", "decision", "total", *shape.gate.floors, *(["expected"] if shape.uses_expected else [])]
-    heaps: dict[str, list[_Pick]] = {kind: [] for kind in KINDS}
+    heaps: dict[str, list[_Pick]] = {kind: [] for kind in most}
     for batch in batches(run, columns):
-        _pick(heaps, batch, shape)
+        _pick(heaps, batch, shape, most)
     kinds: dict[str, tuple[str, float]] = {}
     for kind, heap in heaps.items():
         for pick in sorted(heap, reverse=True):
@@ -94,18 +94,18 @@ def choose(run: Run, shape: Shape, manifest: Manifest) -> list[Example]:
     return shown
 
 
-def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape) -> None:
+def _pick(heaps: dict[str, list[_Pick]], batch: pa.Table, shape: Shape, most: Mapping[str, int]) -> None:
     decision, ids = batch["decision"], batch["row_id"]
     short = _shortfall(batch, shape)
     missed = pc.is_in(decision, value_set=pa.array(["dropped", "review"])).to_numpy(zero_copy_only=False)
     near = np.flatnonzero(missed & np.isfinite(short) & (short > 0))
-    _push(heaps["near miss"], KINDS["near miss"], near, -short, ids)
+    _push(heaps["near miss"], most["near miss"], near, -short, ids)
     kept = np.flatnonzero(pc.equal(decision, "kept").to_numpy(zero_copy_only=False))
-    _push(heaps["clear pass"], KINDS["clear pass"], kept, np.nan_to_num(batch["total"].to_numpy().astype(float)), ids)
-    for kind in KINDS:
+    _push(heaps["clear pass"], most["clear pass"], kept, np.nan_to_num(batch["total"].to_numpy().astype(float)), ids)
+    for kind in most:
         if kind not in ("near miss", "clear pass"):
             rows = np.flatnonzero(pc.equal(decision, kind).to_numpy(zero_copy_only=False))
-            _push(heaps[kind], KINDS[kind], rows, np.zeros(batch.num_rows), ids)
+            _push(heaps[kind], most[kind], rows, np.zeros(batch.num_rows), ids)
 
 
 def _shortfall(batch: pa.Table, shape: Shape) -> "np.ndarray[Any, np.dtype[np.float64]]":

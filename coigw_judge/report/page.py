@@ -36,8 +36,9 @@ _KEPT = "\n\t\u200d"
 """Shown as they are though they are format characters or controls: a joiner makes one sign of several emoji."""
 
 
-def build(folder: str, by: Sequence[str] = ()) -> str:
-    """Write a run's report.html; returns its path. `by`: further columns of the verdicts to group by.
+def build(folder: str, by: Sequence[str] = (), most_rows: Mapping[str, int] = examples.KINDS) -> str:
+    """Write a run's report.html; returns its path. `by`: further columns of the verdicts to group by;
+    `most_rows`: how many rows of each kind are shown.
 
     Raises FixStore where the folder is no run or a file of `calibrate` in it is broken, FixJob where its verdicts have
     no such column.
@@ -49,7 +50,7 @@ def build(folder: str, by: Sequence[str] = ()) -> str:
     shape = shape_of(run)
     columns = {name: title for name, title in _COLUMNS.items() if name in run.columns} | {n: n for n in by}
     counted = tally.count(run, shape, columns)
-    shown = examples.choose(run, shape, run.manifest)
+    shown = examples.choose(run, shape, run.manifest, most_rows)
     page = render(run, shape, counted, shown, people)
     filesystem, inner = open_filesystem(folder)
     write_atomic(filesystem, f"{inner}/{NAME}", page.encode())
@@ -68,10 +69,8 @@ def _people(run: Run) -> dict[str, Any]:
     }
 
 
-def render(
-    run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Example], people: Mapping[str, Any]
-) -> str:
-    """The page as text. `people`: what the section on judge and people is made of."""
+def templates() -> Environment:
+    """The page's templates, which escape whatever they are given, and their filters."""
     environment = Environment(
         loader=PackageLoader("coigw_judge.report"),
         autoescape=select_autoescape(default=True),
@@ -80,10 +79,18 @@ def render(
         lstrip_blocks=True,
     )
     environment.filters |= {"visible": visible, "cut": cut, "n": _n, "pct": _percent, "clock": clock, "g": _g}
+    return environment
+
+
+def render(
+    run: Run, shape: Shape, counted: tally.Tally, shown: list[examples.Example], people: Mapping[str, Any]
+) -> str:
+    """The page as text. `people`: what the section on judge and people is made of."""
     folder = files("coigw_judge.report") / "templates"
     told = {title: groups for title, groups in counted.groups.items() if groups.keys() - {tally.NONE}}
     script = (folder / "page.js").read_text(encoding="utf-8")
-    return environment.get_template("page.html").render(
+    page = templates().get_template("page.html")
+    return page.render(
         manifest=run.manifest,
         manifest_text=manifests.as_text(run.manifest),
         meaningless=manifests.MEANINGLESS if run.manifest.judge.meaningless else "",

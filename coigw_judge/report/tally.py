@@ -1,7 +1,7 @@
 """One pass over a run's verdicts: counts from which every figure of the report is drawn.
 
 Read batch by batch, only the columns that are counted; what is kept is bounded by the values that occur (scores on a
-scale, months, genres), never by the rows. A column of which more values occur than MOST_GROUPS loses its rarest ones
+scale, months, genres), never by the rows. A column of which more values occur than `most_groups` loses its rarest ones
 into `folded`, and the report says so.
 Not known here: HTML, texts.
 """
@@ -86,8 +86,11 @@ class Tally:
     diversity: Diversity = field(default_factory=Diversity)
 
 
-def count(run: Run, shape: Shape, columns: Mapping[str, str]) -> Tally:
-    """Count a run. `columns`: verdict columns to group by -> what the report calls them (`month` cuts a date)."""
+def count(run: Run, shape: Shape, columns: Mapping[str, str], most_groups: int = MOST_GROUPS) -> Tally:
+    """Count a run. `columns`: verdict columns to group by -> what the report calls them (`month` cuts a date).
+
+    Of a column of many more values only the `most_groups` most frequent are counted apart.
+    """
     found = Tally(
         scores={name: Counter() for name in shape.dimensions},
         checks={name: Counter() for name in shape.checks},
@@ -99,6 +102,8 @@ def count(run: Run, shape: Shape, columns: Mapping[str, str]) -> Tally:
     wanted = ["decision", "total", "chars", *shape.dimensions, *shape.checks, *columns, *measured]
     for batch in batches(run, list(dict.fromkeys(wanted))):
         _count(found, batch, columns, shape.uses_expected)
+        for title in columns.values():
+            _fold(found, title, most_groups)
     return found
 
 
@@ -119,7 +124,6 @@ def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str], expected: 
     for column, title in columns.items():
         keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
         _count_groups(found.groups[title], batch, keys.fill_null(NONE))
-        _fold(found, title)
     with_length = batch.filter(pc.is_valid(batch["chars"]))
     bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
     names = pa.array(length_names()).take(pa.array(bins))
@@ -151,11 +155,11 @@ def _month(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_slice_codeunits(column.cast(pa.string()), 0, 7)
 
 
-def _fold(found: Tally, title: str) -> None:
+def _fold(found: Tally, title: str, most: int) -> None:
     """Keep what is told apart bounded: the rarest values go together once there are too many."""
     groups = found.groups[title]
-    if len(groups) <= 2 * MOST_GROUPS:
+    if len(groups) <= 2 * most:
         return
     rest = found.folded.setdefault(title, Group())
-    for key in sorted(groups, key=lambda key: -groups[key].rows)[MOST_GROUPS:]:
+    for key in sorted(groups, key=lambda key: -groups[key].rows)[most:]:
         rest.merge(groups.pop(key))

@@ -106,7 +106,7 @@ def _rounds(stage: Stage, say: Say) -> None:
             verify_prompts(job, stage.planned)
             share = find_room(job.config.judge, say)
             stage.estimate = estimate.make(inquiry(stage, found, estimate.RUN_SAMPLE)).short()
-        care = _next_care(care, before, found.rows)
+        care = next_care(care, before, found.rows)
         before = found.rows
         event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
@@ -160,7 +160,7 @@ def _filled(tally: Mapping[str, float]) -> dict[str, Any]:
     return {**asks, "retried": tally.get("asks.retried", 0), "causes": dict(under(tally, "asks.failed")), **tokens}
 
 
-def _next_care(care: str, before: int, left: int) -> str:
+def next_care(care: str, before: int, left: int) -> str:
     """More care where a round did not halve what there was: something in it kills engines. One block at a time only
     parts its neighbours from it, so row by row comes next in any case."""
     if not before or (care != "block" and 2 * left <= before):

@@ -18,7 +18,7 @@ from coigw_judge.text.codepoints import Pairs
 LONGEST = 80
 """Characters of the longest line that counts."""
 
-_BESIDE: dict[str, re.Pattern[str] | None] = {
+PHRASES: dict[str, re.Pattern[str] | None] = {
     phrase: re.compile(pattern) if pattern else None
     for phrase, pattern in yaml.safe_load(
         (Path(__file__).parents[1] / "data" / "boilerplate.yaml").read_text(encoding="utf-8")
@@ -29,23 +29,23 @@ _BESIDE: dict[str, re.Pattern[str] | None] = {
 
 def _stems() -> dict[str, tuple[str, ...]]:
     """Two characters that several phrases share, so that most texts are told from a few look-ups."""
-    left, stems = set(_BESIDE), {}
+    left, stems = set(PHRASES), {}
     while left:
         pairs = Counter(pair for phrase in left for pair in {phrase[n : n + 2] for n in range(len(phrase) - 1)})
         stem = max(sorted(pairs), key=lambda pair: pairs[pair])
-        stems[stem] = tuple(phrase for phrase in _BESIDE if phrase in left and stem in phrase)
+        stems[stem] = tuple(phrase for phrase in PHRASES if phrase in left and stem in phrase)
         left -= set(stems[stem])
     return stems
 
 
 _STEMS = _stems()
 # A line that is little else than a way to reach someone: a number, an address, with a word before it at the most.
-_CONTACT = re.compile(
+CONTACT = re.compile(
     r"^\W{0,3}(?:[\u4e00-\u9fff]{0,6}(?:电话|手机|热线|QQ|qq|邮箱|网址|官网|E-?mail)\s{0,2}[:：]?\s{0,2})"
     r"[\w.+@:/\- ]{5,60}\W{0,3}$"
 )
-_CONTACT_WORDS = ("电话", "手机", "热线", "QQ", "qq", "邮箱", "网址", "官网", "mail")
-_PAIRS = Pairs([*_STEMS, *(word[:2] for word in _CONTACT_WORDS)])
+CONTACT_WORDS = ("电话", "手机", "热线", "QQ", "qq", "邮箱", "网址", "官网", "mail")
+_PAIRS = Pairs([*_STEMS, *(word[:2] for word in CONTACT_WORDS)])
 
 
 def boilerplate(text: str, found: Characters) -> tuple[int, int, str]:
@@ -53,7 +53,7 @@ def boilerplate(text: str, found: Characters) -> tuple[int, int, str]:
     places = _PAIRS.places(found.codes)
     stems = {text[place : place + 2] for place in places}
     phrases = [phrase for stem in stems for phrase in _STEMS.get(stem, ()) if phrase in text]
-    contact = any(text.startswith(_CONTACT_WORDS, place) for place in places)
+    contact = any(text.startswith(CONTACT_WORDS, place) for place in places)
     if not phrases and not contact:
         return 0, 0, ""
     lines = [bare for line in text.splitlines() if (bare := line.strip())]
@@ -64,7 +64,7 @@ def boilerplate(text: str, found: Characters) -> tuple[int, int, str]:
 def _counts(line: str, phrases: list[str], contact: bool) -> bool:
     for phrase in phrases:
         if phrase in line:
-            beside = _BESIDE[phrase]
+            beside = PHRASES[phrase]
             if beside is None or beside.search(line):
                 return True
-    return contact and _CONTACT.match(line) is not None
+    return contact and CONTACT.match(line) is not None

@@ -15,7 +15,7 @@ from coigw_judge.text.codepoints import Codes, text_of
 RUN = 10
 """Characters of a run, blanks aside: longer than set phrases and names, shorter than a sentence."""
 
-_MULTIPLIER = 0x9E3779B97F4A7C15
+MULTIPLIER = 0x9E3779B97F4A7C15
 
 
 def repeated(text: str, found: Characters) -> tuple[float, str]:
@@ -45,20 +45,20 @@ def _repeated_runs(found: Characters) -> tuple[float, str]:
     windows = len(codes) - RUN + 1
     if windows < 2:
         return 0.0, ""
-    hashes = _hashes(codes.astype(np.uint64), RUN)
+    hashes = run_hashes(codes.astype(np.uint64), RUN)
     ordered = np.sort(hashes)
     again = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
     return again / windows, "" if not again else _example(hashes, ordered, codes)
 
 
-def _hashes(codes: Codes, run: int) -> Codes:
+def run_hashes(codes: Codes, run: int) -> Codes:
     """Polynomials over all runs of so many codes, each of two of half the length; arithmetic modulo 2**64 is meant."""
     if run == 1:
         return codes
     half = run // 2
-    parts = _hashes(codes, half)
-    hashes: Codes = parts[:-half] * np.uint64(pow(_MULTIPLIER, half, 2**64)) + parts[half:]
-    return hashes[:-1] * np.uint64(_MULTIPLIER) + codes[run - 1 :] if run % 2 else hashes
+    parts = run_hashes(codes, half)
+    hashes: Codes = parts[:-half] * np.uint64(pow(MULTIPLIER, half, 2**64)) + parts[half:]
+    return hashes[:-1] * np.uint64(MULTIPLIER) + codes[run - 1 :] if run % 2 else hashes
 
 
 def _example(hashes: Codes, ordered: Codes, codes: Codes) -> str:

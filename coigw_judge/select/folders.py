@@ -26,7 +26,7 @@ from coigw_judge.text.unseen import encodable
 
 Format = Literal["parquet", "jsonl"]
 _ROWS_PER_PART = 20_000
-_CHARS_PER_PART = 128 << 20
+CHARS_PER_PART = 128 << 20
 _MAPS: dict[str, tuple[Any, pa.DataType]] = {
     "judge_reasons": (str, pa.string()),
     "notes": (str, pa.string()),
@@ -42,11 +42,20 @@ def decisions_to_write(write: Iterable[str]) -> list[str]:
 
 
 def write_group(
-    group: int, pieces: list[Split], rows: list[int], folder: str, decisions: list[str], form: Format
+    group: int,
+    pieces: list[Split],
+    rows: list[int],
+    folder: str,
+    decisions: list[str],
+    form: Format,
+    chars_per_part: int = CHARS_PER_PART,
 ) -> dict[str, int]:
-    """Write what was decided on a group of splits, of which `rows` were scanned each; returns rows by decision."""
+    """Write what was decided on a group of splits, of which `rows` were scanned each; returns rows by decision.
+
+    A file ends once it holds `chars_per_part` characters.
+    """
     verdicts = _verdicts(folder, _wanted(pieces, rows, decisions))
-    parts = {decision: _Part(folder, decision, group, form) for decision in decisions}
+    parts = {decision: _Part(folder, decision, group, form, chars_per_part) for decision in decisions}
     counts: Counter[str] = Counter()
     for piece, count in zip(pieces, rows, strict=True):
         for number, (position, row) in enumerate(read_split(piece)):
@@ -86,11 +95,12 @@ def _verdicts(folder: str, wanted: list[tuple[str, str, Any]]) -> dict[tuple[str
 class _Part:
     """One decision's rows of a group, written in files of bounded size."""
 
-    def __init__(self, folder: str, decision: str, group: int, form: Format) -> None:
+    def __init__(self, folder: str, decision: str, group: int, form: Format, most_chars: int) -> None:
         self._filesystem, inner = open_filesystem(folder)
         self._stem = f"{inner}/{decision}/part-{group:05d}"
         self._folder = f"{inner}/{decision}"
         self._form = form
+        self._most_chars = most_chars
         self._rows: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._chars = 0
         self._files = 0
@@ -98,7 +108,7 @@ class _Part:
     def add(self, original: dict[str, Any], verdict: dict[str, Any]) -> None:
         self._rows.append((original, verdict))
         self._chars += sum(len(value) for value in original.values() if isinstance(value, (str, bytes)))
-        if len(self._rows) >= _ROWS_PER_PART or self._chars >= _CHARS_PER_PART:
+        if len(self._rows) >= _ROWS_PER_PART or self._chars >= self._most_chars:
             self.close()
 
     def close(self) -> None:

@@ -390,7 +390,7 @@ def test_a_body_that_draws_all_samples_alike_is_refused(write_job: Any, body: di
 
 def test_how_often_changes_nothing_that_the_first_samples_are_asked(write_job: Any) -> None:
     """Neither the fingerprints nor the configuration under which the store keeps them know of samples."""
-    from coigw_judge.job.fingerprints import _configuration, ask_fingerprint
+    from coigw_judge.job.fingerprints import ask_fingerprint, configuration_digest
     from coigw_judge.judges.engines import engine_of
 
     plain = job(write_job)
@@ -400,7 +400,7 @@ def test_how_often_changes_nothing_that_the_first_samples_are_asked(write_job: A
         assert ask_fingerprint(plain, one, who) == ask_fingerprint(
             several, other, engine_of(several.config.judge).identify()
         )
-        assert _configuration(plain, one) == _configuration(several, other)
+        assert configuration_digest(plain, one) == configuration_digest(several, other)
 
 
 def test_a_further_sample_is_drawn_at_its_own_temperature() -> None:

@@ -9,7 +9,6 @@ from itertools import permutations
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plans import A, B, C, oracles, plans, subjects
 from small import genre_rubric, plan, rubric, stable, subject, walk
 
@@ -356,8 +355,7 @@ def test_the_report_says_it_too(why: str) -> None:
     made, _ = said(plan(*(FREE[n] for n in order), gate=GATE), found, alike(NAMES))
     assert made is not None and made.why == why
     manifest = {"order": ordering.as_json(made), "exhaustive": {"share": 0.01, "rows": made.records}}
-    environment = Environment(loader=PackageLoader("coigw_judge.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"visible": page.visible, "n": page._n, "pct": page._percent}
+    environment = page.templates()
     shown = environment.from_string("{% from 'order.html' import asking_order %}{{ asking_order(m) }}").render(
         m=manifest
     )

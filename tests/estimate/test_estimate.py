@@ -26,7 +26,7 @@ from coigw_judge.estimate import history as estimate_facts
 from coigw_judge.estimate import speed as estimate_time
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate.history import Seen
-from coigw_judge.estimate.make import _further
+from coigw_judge.estimate.make import further_asks
 from coigw_judge.estimate.sampled_standing import Counts
 from coigw_judge.fill.filler import Filler
 from coigw_judge.job.job import EstimateConfig, load_job
@@ -73,9 +73,8 @@ def test_the_cache_holds_whole_blocks_of_what_was_sent_before(sent, block):
     assert [cache.ask(ids) for ids in sent] == ideal(sent, block)
 
 
-def test_a_cache_forgets_what_was_not_used_for_long(monkeypatch):
-    monkeypatch.setattr("coigw_judge.judges.vllm.prefix_cache._GENERATION", 50)
-    cache, used = PrefixCache(1), [1] * 20
+def test_a_cache_forgets_what_was_not_used_for_long():
+    cache, used = PrefixCache(1, generation=50), [1] * 20
     for n in range(40):
         assert cache.ask([*used, 100 + n, 1]) == (20 if n else 0), "what is used all the time stays"
         cache.ask([1000 + 50 * n + i for i in range(30)])
@@ -173,7 +172,7 @@ def scored(value: float) -> Scored:
 def walked(plan_: Any, *records: dict[str, Any]) -> Seen:
     counts: Counter[str] = Counter()
     for facts in records:
-        estimate_facts._walk(plan_, facts, counts)
+        estimate_facts.count_walk(plan_, facts, counts)
     return Seen(
         reached={n: counts[f"reached.{n}"] for n in "abc"},
         ended={n: counts[f"ended.{n}"] for n in "abc"},
@@ -236,7 +235,9 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     for first, in_full in ((9, 0), (0, 9), (5, 4)):
         waiting = {Waits(SampleKind.FIRST, ("a", "b")): first, Waits(SampleKind.IN_FULL, ("a", "b")): in_full}
         counts = Counts(asks={}, waiting={**waiting, Waits(SampleKind.FURTHER, ("b", "b")): 1})
-        assert _further(inquiry, counts) == pytest.approx({"a": 6 * alive, "b": 12 * alive + 2}), "asked in full or not"
+        assert further_asks(inquiry, counts) == pytest.approx({"a": 6 * alive, "b": 12 * alive + 2}), (
+            "asked in full or not"
+        )
 
 
 def test_where_no_facts_are_nothing_is_assumed_to_be_saved():
@@ -460,7 +461,7 @@ def test_a_disk_that_is_too_small_is_said(tmp_path):
         rooms=(room,),
         fact_bytes_from="facts",
     )
-    text = "\n".join(estimate_text._bytes(made))
+    text = "\n".join(estimate_text.disk_lines(made))
     assert "! DOES NOT FIT" in text and "make room" in text and str(tmp_path) in text
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from full_disk import no_room
 
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan
@@ -161,23 +162,14 @@ def test_a_judge_that_counts_tokens_is_asked_for_them(recipe, tmp_path):
         asyncio.run(self_test(wrong, judge))
 
 
-def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_block_and_keeps_the_facts(recipe, tmp_path):
     store = Store(str(tmp_path / "facts"))
-    flush, full = Writer.flush, [True]
-
-    def failing(writer: Writer) -> int:
-        if full[0]:
-            raise FixStore("facts: cannot be written (No space left on device)")
-        return flush(writer)
-
-    monkeypatch.setattr(Writer, "flush", failing)
 
     async def fill() -> None:
         filler = Filler(recipe, FakeJudge(good), Writer(store, "run"), NOTHING, flush_seconds=0.1)
         flusher = asyncio.create_task(filler.flush_forever())
-        with pytest.raises(FixStore, match="No space left on device"):
+        with no_room(), pytest.raises(FixStore, match="make room or mend it"):
             await asyncio.wait_for(filler.block(records(2)), 5)
-        full[0] = False
         await filler.flush()
         flusher.cancel()
 

@@ -120,7 +120,7 @@ def test_vllm_has_all_arguments_that_are_named_here() -> None:
     arg_utils = pytest.importorskip("vllm.engine.arg_utils")
     known = set(arg_utils.AsyncEngineArgs.__dataclass_fields__)
     named = Layout(tensor=2, data=2, experts=True).arguments().keys() | set(layout.ELSEWHERE)
-    assert named | {layout._PIPELINE, layout._CONTEXT, "moe_backend"} <= known
+    assert named | {layout.PIPELINE, layout.CONTEXT, "moe_backend"} <= known
 
 
 # What a model can be cut into
@@ -185,7 +185,10 @@ def test_what_a_refusal_advises_is_not_refused(described: dict[str, Any]) -> Non
             if not why_not(shape, wanted):
                 continue
             refused += 1
-            said = layout._advice(shape, wanted)
+            keys = {"tensor_parallel": wanted.tensor, "data_parallel": wanted.data, "expert_parallel": wanted.experts}
+            with pytest.raises(FixJob) as refusal:
+                check_shape(config(**keys), described)
+            said = str(refusal.value)
             advised = [other for other in layouts(gpus, bool(shape.experts)) if f"`{other}`" in said]
             assert advised and not any(why_not(shape, other) for other in advised), (wanted, said)
     assert refused

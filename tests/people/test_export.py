@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 from labelled_run import decided, make_run, scored, triplets, write_labels
+from run_output import cut_up
 
 from coigw_judge.cli.main import main
 from coigw_judge.input.listing import list_input_files
@@ -116,12 +117,10 @@ def test_a_sample_is_drawn_evenly_over_strata_and_weighs_what_it_stands_for(run,
     assert sorted(other) != sorted(again)
 
 
-def test_a_sample_does_not_hang_on_how_verdicts_are_cut(run, monkeypatch):
-    opened = diff_rows.open_run(run)
-    whole = chosen.sample(opened, chosen.READABLE, ["decision", "genre"], 40, 3)
-    monkeypatch.setattr(chosen, "_PRUNE_AT", 10)
-    monkeypatch.setattr("coigw_judge.run_folder.verdicts._ROWS_PER_BATCH", 7)
-    piecewise = chosen.sample(opened, chosen.READABLE, ["decision", "genre"], 40, 3)
+def test_a_sample_does_not_hang_on_how_verdicts_are_cut(run, tmp_path):
+    whole = chosen.sample(diff_rows.open_run(run), chosen.READABLE, ["decision", "genre"], 40, 3)
+    cut = diff_rows.open_run(str(cut_up(run, tmp_path / "cut", 7)))
+    piecewise = chosen.sample(cut, chosen.READABLE, ["decision", "genre"], 40, 3, prune_at=10)
     assert piecewise.rows.sort_by("row_id").equals(whole.rows.sort_by("row_id")) and piecewise.strata == whole.strata
 
 

@@ -26,8 +26,7 @@ from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.judges.vllm import cpu_cores as cores
 from coigw_judge.judges.vllm.ranks import Ranks
-from coigw_judge.pipeline import capacity as room
-from coigw_judge.pipeline.capacity import Node, Share, find_room, holds, no_room, share
+from coigw_judge.pipeline.capacity import Cluster, Node, Share, find_room, holds, no_room, share
 from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, blocks_at_once, rows_per_block, waiting_blocks
 from coigw_judge.prompting.request import Ask
 from coigw_judge.records.record import Record
@@ -102,26 +101,23 @@ def test_processors_follow_what_a_replica_runs() -> None:
     assert share([], 0, 4, 1.0).cpus == 1.0
 
 
-def test_a_cluster_that_grows_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_grows_is_waited_for() -> None:
     asked: list[Any] = []
     seen = iter([[NO_GPU], [NO_GPU], [NO_GPU, EIGHT]])
-    monkeypatch.setattr(room, "_nodes", lambda: next(seen))
-    monkeypatch.setattr(room, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr(room, "request_resources", lambda bundles: asked.append(bundles))
+    growing = Cluster(lambda: next(seen), asked.append, look_seconds=0.01)
     said: list[str] = []
     judge = JudgeConfig(engine="a:B", gpus_per_replica=4, replicas=(2, 9), wait=60)
-    assert find_room(judge, said.append).gpus == 4
+    assert find_room(judge, said.append, growing).gpus == 4
     assert asked == [[{"GPU": 4, "CPU": 1}] * 2, []] and len(said) == 1 and "no node has as many" in said[0]
 
 
-def test_waiting_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "_nodes", lambda: [EIGHT])
-    monkeypatch.setattr(room, "request_resources", lambda bundles: None)
+def test_waiting_ends() -> None:
+    fixed = Cluster(lambda: [EIGHT], lambda bundles: None)
     judge = JudgeConfig(engine="a:B", gpus_per_replica=4, replicas=3, wait=0.05)
     with pytest.raises(FixJob, match=r"3 of 4 GPUs each do not fit.*which hold 2, after 0\.05 s of waiting"):
-        find_room(judge, lambda text: None)
+        find_room(judge, lambda text: None, fixed)
     with pytest.raises(FixJob, match=r"where the cluster grows, judge\.wait says how long"):
-        find_room(judge.model_copy(update={"wait": 0}), lambda text: None)
+        find_room(judge.model_copy(update={"wait": 0}), lambda text: None, fixed)
 
 
 # Cores

@@ -65,7 +65,7 @@ def test_an_engine_is_found_whatever_it_calls_itself():
     actor = psutil.Popen([sys.executable, "-c", code, "JudgeActor"], start_new_session=True)
     try:
         wait_for(lambda: len(living(actor)) == 3, "it runs, and Python's own resource tracker beside it", 60)
-        (engine,) = chaos._engines([actor])
+        (engine,) = chaos.engines([actor])
         assert "VLLM" not in " ".join(engine.cmdline())
     finally:
         kill_all(living(actor))

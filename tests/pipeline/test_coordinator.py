@@ -4,7 +4,7 @@ import pytest
 
 from coigw_judge.pipeline.coordinator import TRIES, Board, Report
 from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, CARES
-from coigw_judge.run.stages import _next_care
+from coigw_judge.run.stages import next_care
 
 
 def die(board: Board, times: int, actor: str = "a") -> None:
@@ -104,4 +104,4 @@ def test_a_look_tells_who_lives_and_who_died_and_what_is_in_hand():
     ],
 )
 def test_more_care_where_a_round_did_not_help(care, before, left, wanted):
-    assert _next_care(care, before, left) == wanted and wanted in CARES
+    assert next_care(care, before, left) == wanted and wanted in CARES

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import ray
 
-from coigw_judge.pipeline.fill_graph import _looking_less_often
+from coigw_judge.pipeline.fill_graph import looking_less_often
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 _SECONDS = 3.0
@@ -29,7 +29,7 @@ def test_a_driver_that_waits_for_blocks_looks_seldom():
 
     dataset = ray.data.range(1, override_num_blocks=1).map(slow)
     as_ray_does = _wakings(dataset)
-    with _looking_less_often():
+    with looking_less_often():
         assert _wakings(dataset) < as_ray_does / 3
     assert _wakings(dataset) > as_ray_does / 2, "outside a fill Ray Data looks as it did"
 

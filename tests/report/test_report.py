@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from run_output import cut_up
 
 from coigw_judge import report
 from coigw_judge.cli.main import main
@@ -17,7 +18,6 @@ from coigw_judge.report import examples, figures, tally
 from coigw_judge.report.page import SHOWN_CHARS, visible
 from coigw_judge.report.run_columns import shape_of
 from coigw_judge.report.tally import Group
-from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import open_run
 
 NAUGHTY = (
@@ -197,11 +197,9 @@ def test_every_column_may_group(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert report.build(str(run)).endswith("report.html")
 
 
-def test_many_values_of_a_column_are_bounded(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
-    monkeypatch.setattr(tally, "MOST_GROUPS", 10)
-    monkeypatch.setattr(verdict_rows, "_ROWS_PER_BATCH", 50)
-    there, shape = opened(run)
-    counted = tally.count(there, shape, {"id": "id"})
+def test_many_values_of_a_column_are_bounded(run: Path, tmp_path: Path) -> None:
+    there, shape = opened(cut_up(run, tmp_path / "cut", 50))
+    counted = tally.count(there, shape, {"id": "id"}, most_groups=10)
     assert len(counted.groups["id"]) <= 20
     whole = sum(group.rows for group in counted.groups["id"].values()) + counted.folded["id"].rows
     assert whole == counted.decisions.total()

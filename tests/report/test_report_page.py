@@ -13,6 +13,7 @@ from test_report_people import HOSTILE, judged, labels
 
 from coigw_judge.cli.main import main
 from coigw_judge.report import examples
+from coigw_judge.report.page import build
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -42,10 +43,9 @@ def url(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> str:
         "out": "runs",
     }
     (folder / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(examples, "KINDS", dict.fromkeys(examples.KINDS, 200))  # every row is shown
-        assert main(["run", str(folder / "job.yaml")]) == 0
-    return next((folder / "runs").glob("*/report.html")).as_uri()
+    assert main(["run", str(folder / "job.yaml")]) == 0
+    (run,) = (folder / "runs").iterdir()
+    return Path(build(str(run), most_rows=dict.fromkeys(examples.KINDS, 200))).as_uri()  # every row is shown
 
 
 def naughty() -> list[dict[str, Any]]:

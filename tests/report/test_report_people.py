@@ -4,6 +4,7 @@ hostile names are text."""
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -279,11 +280,15 @@ def test_a_file_of_an_older_version_is_read_and_a_broken_one_is_named(
         assert said in error and f"coigw-judge calibrate {run} --labels FILE" in error and "Traceback" not in error
 
 
-def test_long_tables_are_cut_and_say_so(monkeypatch: pytest.MonkeyPatch, run: str) -> None:
-    monkeypatch.setattr(tables, "MOST_LINES", 2)
-    assert main(["report", run]) == 0
-    text = section(Path(run, "report.html").read_text(encoding="utf-8"), "people")
-    assert "and 1 more; the JSON file in the run folder has all" in text
+def test_long_tables_are_cut_and_say_so(tmp_path: Path, run: str, told: dict[str, Any]) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    crowd = [told["annotators"][0] | {"annotator": f"a{n}"} for n in range(tables.MOST_LINES + 3)]
+    (copy / "calibration.json").write_text(json.dumps(told | {"annotators": crowd}), encoding="utf-8")
+    assert main(["report", str(copy)]) == 0
+    text = section((copy / "report.html").read_text(encoding="utf-8"), "people")
+    assert "and 3 more; the JSON file in the run folder has all" in text
+    words = text.split()
+    assert f"a{tables.MOST_LINES - 1}" in words and f"a{tables.MOST_LINES}" not in words
 
 
 def test_diversity_stands_side_by_side_without_a_better_direction(run: str, page: str) -> None:

@@ -167,11 +167,11 @@ def test_boilerplate_is_a_share_of_lines_and_long_lines_are_stories() -> None:
 
 def naive_boilerplate(text: str) -> tuple[int, int]:
     held = [line for line in map(str.strip, text.splitlines()) if line]
-    beside = {phrase: pattern for phrase, pattern in lines._BESIDE.items() if phrase in text}
-    contact = any(word in text for word in lines._CONTACT_WORDS)
+    beside = {phrase: pattern for phrase, pattern in lines.PHRASES.items() if phrase in text}
+    contact = any(word in text for word in lines.CONTACT_WORDS)
     hits = [
         any(phrase in line and (not pattern or pattern.search(line)) for phrase, pattern in beside.items())
-        or bool(contact and lines._CONTACT.match(line))
+        or bool(contact and lines.CONTACT.match(line))
         for line in held
         if len(line) <= lines.LONGEST
     ]
@@ -180,7 +180,7 @@ def naive_boilerplate(text: str) -> tuple[int, int]:
 
 @given(
     st.lists(
-        st.sampled_from([*lines._BESIDE, *lines._CONTACT_WORDS, "\n", "，", ": 12345678", "他说", "领取", "链接"])
+        st.sampled_from([*lines.PHRASES, *lines.CONTACT_WORDS, "\n", "，", ": 12345678", "他说", "领取", "链接"])
         | st.text(max_size=2),
         max_size=30,
     ).map("".join)
@@ -197,9 +197,9 @@ def test_a_runs_hash_is_one_polynomial_however_it_is_put_together(codes: list[in
     for start in range(len(codes) - run + 1):
         value = 0
         for code in codes[start : start + run]:
-            value = (value * repetition._MULTIPLIER + code) % 2**64
+            value = (value * repetition.MULTIPLIER + code) % 2**64
         wanted.append(value)
-    assert repetition._hashes(np.array(codes, np.uint64), run).tolist() == wanted
+    assert repetition.run_hashes(np.array(codes, np.uint64), run).tolist() == wanted
 
 
 def test_repetition_is_the_share_that_stood_before() -> None:

@@ -11,7 +11,7 @@ import pytest
 from coigw_judge.input.listing import list_input_files
 from coigw_judge.input.splits import split_file
 from coigw_judge.job.job import load_job
-from coigw_judge.select.folders import decisions_to_write, unify, write_group
+from coigw_judge.select.folders import CHARS_PER_PART, decisions_to_write, unify, write_group
 
 ROOT = Path(__file__).parents[2]
 ROWS = [
@@ -105,7 +105,7 @@ HOSTILE: list[dict[str, Any]] = [
 ]
 
 
-def decide_all(folder: Path, files: list[list[dict[str, Any]]], form: Any) -> str:
+def decide_all(folder: Path, files: list[list[dict[str, Any]]], form: Any, chars_per_part: int = CHARS_PER_PART) -> str:
     """Write files of rows, each its own group, all kept; returns the run's folder."""
     run = folder / "run"
     (run / "verdicts").mkdir(parents=True)
@@ -123,7 +123,8 @@ def decide_all(folder: Path, files: list[list[dict[str, Any]]], form: Any) -> st
     columns += [("total", pa.float64()), ("reasons", pa.list_(pa.string())), ("judge_reasons", texts), ("notes", texts)]
     pq.write_table(pa.Table.from_pylist(decided, schema=pa.schema(columns)), run / "verdicts" / "part-00000.parquet")
     for group, (piece, rows) in enumerate(zip(pieces, files, strict=True)):
-        assert write_group(group, piece, [len(rows)], str(run), ["kept"], form) == {"kept": len(rows)}
+        counts = write_group(group, piece, [len(rows)], str(run), ["kept"], form, chars_per_part)
+        assert counts == {"kept": len(rows)}
     return str(run)
 
 
@@ -182,7 +183,6 @@ def test_rows_without_any_column_are_written(tmp_path):
     assert pq.read_table(f"{run}/kept").num_rows == 2
 
 
-def test_long_texts_make_short_parts(tmp_path, monkeypatch):
-    monkeypatch.setattr("coigw_judge.select.folders._CHARS_PER_PART", 1000)
-    run = decide_all(tmp_path, [[{"answer": "长" * 600}] * 5], "parquet")
+def test_long_texts_make_short_parts(tmp_path):
+    run = decide_all(tmp_path, [[{"answer": "长" * 600}] * 5], "parquet", chars_per_part=1000)
     assert len(list(Path(run, "kept").iterdir())) == 3

@@ -1,9 +1,7 @@
 """The facts on disk: what was flushed is there, whole, once, and the earliest scored fact of a key wins."""
 
-import resource
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from full_disk import no_room
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
@@ -141,17 +140,6 @@ def test_each_flush_is_one_part_and_names_sort_by_time(store: Store) -> None:
     assert [name[-14:-8] for name in mine] == ["000000", "000001", "000002"]
     assert all(name >= moment(60) for name in names)
     assert not any(name >= moment(-60) for name in names)
-
-
-@contextmanager
-def no_room(size: int = 2000) -> Iterator[None]:
-    """No file may grow beyond a few bytes: what is written breaks off amid it, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_facts_stay_with_the_writer_until_they_are_written(store: Store) -> None:

@@ -12,15 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 import xxhash
 
-_GENERATION = 400_000
-"""Blocks after which the cache forgets what was not used for as long."""
-
 
 class PrefixCache:
-    """An ideal prefix cache of bounded size; `block` tokens a block."""
+    """An ideal prefix cache of bounded size; `block` tokens a block.
 
-    def __init__(self, block: int) -> None:
+    After a `generation` of blocks it forgets what was not used for as long.
+    """
+
+    def __init__(self, block: int, generation: int = 400_000) -> None:
         self._block = block
+        self._generation = generation
         self._new: set[int] = set()
         self._old: set[int] = set()
 
@@ -34,6 +35,6 @@ class PrefixCache:
             unbroken = unbroken and (digest in self._new or digest in self._old)
             cached += unbroken
             self._new.add(digest)
-        if len(self._new) > _GENERATION:
+        if len(self._new) > self._generation:
             self._old, self._new = self._new, set()
         return min(cached, max(0, len(ids) - 1) // self._block) * self._block

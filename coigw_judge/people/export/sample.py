@@ -28,7 +28,8 @@ from coigw_judge.storage.paths import open_atomic
 READABLE = tuple(name for name in DECISIONS if name not in ("unreadable", "duplicate"))
 """Decisions that a sample is drawn from: an unreadable row has no text, a duplicate stands in another row already."""
 _HASHES = 1 << 62
-_PRUNE_AT = 200_000
+PRUNE_AT = 200_000
+"""Rows that are held before those of them that can no longer be taken are let go."""
 _COLUMNS = ("row_id", "decision", "total", "file", "position")
 
 
@@ -54,13 +55,15 @@ def best_of(run: Run, decisions: Sequence[str], column: str, most: int) -> Chose
     held: list[pa.Table] = []
     for table in verdict_rows.batches(run, _columns(column), _decided(decisions)):
         held.append(table.append_column("stratum", verdict_rows.group_of(table, column)))
-        if sum(each.num_rows for each in held) > _PRUNE_AT:
+        if sum(each.num_rows for each in held) > PRUNE_AT:
             held = [_first(pa.concat_tables(held), most, "total", "descending").drop_columns(["place"])]
     table = _first(pa.concat_tables(held), most, "total", "descending") if held else None
     return Chosen(_finished(run, [] if table is None else [table]), {})
 
 
-def sample(run: Run, decisions: Sequence[str], by: Sequence[str], size: int, seed: int) -> Chosen:
+def sample(
+    run: Run, decisions: Sequence[str], by: Sequence[str], size: int, seed: int, prune_at: int = PRUNE_AT
+) -> Chosen:
     """Draw `size` rows, evenly over the strata that the columns `by` make. Raises FixJob where strata are more."""
     for column in by:
         verdict_rows.check_column(run, column, "--stratify")
@@ -73,7 +76,7 @@ def sample(run: Run, decisions: Sequence[str], by: Sequence[str], size: int, see
         held.append(table.append_column("stratum", strata).append_column("hash", hashes))
         for value in pc.value_counts(strata).to_pylist():
             counts[value["values"]] += value["counts"]
-        if sum(each.num_rows for each in held) > _PRUNE_AT:
+        if sum(each.num_rows for each in held) > prune_at:
             held = [_first(pa.concat_tables(held), size, "hash", "ascending").drop_columns(["place"])]
     sizes = allotted(counts, size)
     if not held:

@@ -150,7 +150,7 @@ def test_the_key_is_in_nothing_that_a_run_writes(write_job, tmp_path, start, mon
     job = write_job(triplets(2), judge=judge(server, api_key_env="TEST_JUDGE_KEY"))
     assert main(["check", str(job)]) == 2
     assert main(["check", str(write_job(triplets(2), judge=judge(start(), api_key_env="TEST_JUDGE_KEY")))]) == 0
-    monkeypatch.setattr(server, "act", lambda got: completion(text="sk-0123456789abcdefSECRET", reason="stop"))
+    server.act = lambda got: completion(text="sk-0123456789abcdefSECRET", reason="stop")
     assert main(["fill", str(job)]) == 2
     said = "".join(capsys.readouterr())
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]

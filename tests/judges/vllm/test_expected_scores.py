@@ -219,17 +219,12 @@ def test_a_character_of_several_tokens_shifts_nothing():
 
 
 def on_scale(scale: dict[str, float], *pieces: Any, toy: Toy | None = None) -> Any:
-    one = rubric("r", dimensions=("quality",), scale=scale).model_copy()
+    one = rubric("r", dimensions=("quality",), anchors={4: "好", 2: "平"}, scale=scale)
     found = (toy or Toy()).expected(['{"quality":', *pieces, "}"], one.reply_schema("none"))
     return found.missing.get("quality", found.values["quality"])
 
 
-@pytest.fixture
-def any_anchor(monkeypatch):
-    monkeypatch.setattr("small.ANCHORS", {4: "好", 2: "平"})
-
-
-def test_scales_of_other_numbers(any_anchor):
+def test_scales_of_other_numbers():
     assert on_scale({"min": 1, "max": 5}, ("4", {"4": 0.5, "5": 0.5})) == 4.5
     assert on_scale({"min": 0, "max": 10, "step": 2}, ("4", {"4": 0.5, "1": 0.5})) == 7, "1 can only become 10"
     assert on_scale({"min": 0, "max": 4, "step": 0.5}, "4") == "not_whole"
@@ -237,7 +232,7 @@ def test_scales_of_other_numbers(any_anchor):
     assert on_scale({"min": -4, "max": 4}, ("4", {"4": 0.5, "-": 0.5}), toy=toy) == pytest.approx(2 - 0.75)
 
 
-def test_wide_scales_ask_on_as_long_as_it_matters(any_anchor):
+def test_wide_scales_ask_on_as_long_as_it_matters():
     second = {str(n): 0.08 for n in range(10)} | {"}": 0.2}
     toy = Toy({":10": {"0": 0.5, "}": 0.5}, ":1": second, ":2": second})
     found = on_scale({"min": 0, "max": 100}, ("7", {"7": 0.6, "1": 0.2, "2": 0.2}), ("5", {"5": 1.0}), toy=toy)
