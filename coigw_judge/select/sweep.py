@@ -75,7 +75,7 @@ def count(view: View, bucket: int) -> dict[str, int]:
 
 def pattern_of(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
     """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
-    return _as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
+    return card_as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
 
 
 def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
@@ -128,7 +128,7 @@ def yields(
     each = gate.each if "each" not in grid else None
     cards = _alike(((_from_json(text), rows) for text, rows in patterns.items()), gate, isinstance(each, Mapping))
     gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
-    return [_yield(_changed(gate, total, each), cards, samples or Resampling()) for total, each in gates]
+    return [_yield(with_thresholds(gate, total, each), cards, samples or Resampling()) for total, each in gates]
 
 
 def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -> list[tuple[_Card, int]]:
@@ -150,7 +150,8 @@ def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -
     return list(alike.values())
 
 
-def _changed(gate: Gate, total: float | None, each: float | None) -> Gate:
+def with_thresholds(gate: Gate, total: float | None, each: float | None) -> Gate:
+    """The gate with another least total or least score, where one is given."""
     gate = gate if total is None else replace(gate, total=total)
     return gate if each is None else replace(gate, each=each)
 
@@ -177,7 +178,8 @@ def _with_others(known: _Card, gate: Gate, samples: Resampling) -> tuple[Scoreca
     return merged(known.first, others, samples.use), complete
 
 
-def _as_json(card: Scorecard, others: Others | None = None) -> str:
+def card_as_json(card: Scorecard, others: Others | None = None) -> str:
+    """What a gate may look at of a record, and its further samples by rubric: equal texts are decided alike."""
     facts = {rubric: to_values(fact, _LOOKED_AT) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
     further = {name: [each and to_values(each, _LOOKED_AT) for each in asked] for name, asked in (others or {}).items()}

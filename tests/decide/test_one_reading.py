@@ -132,7 +132,7 @@ def test_a_sweep_counts_what_each_gate_decides(
     grid = {name: (value,) for name, value in (("total", total), ("each", each)) if value is not None}
     if each is not None and isinstance(gate.each, dict):
         return  # scores are counted as coarsely as the job's own gate allows
-    swept = sweep._changed(gate, total, each)
+    swept = sweep.with_thresholds(gate, total, each)
     (found,) = sweep.yields(gate, grid, [{sweep.pattern_of(card, gate): 1} for card in some])
     decided = [card.final(swept, complete=True)[0] for card in some]
     hopeful = [card.assess(swept).at_best == "kept" for card in some]

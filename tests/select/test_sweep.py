@@ -61,7 +61,7 @@ def test_every_gate_keeps_what_it_would_keep_alone(records: list[tuple[Any, Any,
     cards = [
         Scorecard({"a": one}, ("b",)) if lacks else Scorecard({"a": one, "b": other}) for one, other, lacks in records
     ]
-    counted = [{text: 1} for text in map(sweep._as_json, cards)]
+    counted = [{text: 1} for text in map(sweep.card_as_json, cards)]
     grid = {"total": (15.0, 20.0, 27.0), "each": (4.0, 6.0, 8.0)}
     for found in sweep.yields(GATE, grid, counted):
         gate = Gate(total=found.total, each=found.each, over=OVER, tops=GATE.tops)
@@ -99,7 +99,9 @@ def test_every_gate_takes_the_samples_that_it_wants(records: list[tuple[Any, Any
     """A gate near whose thresholds a record lies decides on all samples, and cannot tell yet where one is missing."""
     bands = Gate(total=20, each=6, over=OVER, tops=GATE.tops, review_each=1, review_total=2)
     cards = [Scorecard({"a": one, "b": other}) for one, other, _ in records]
-    counted = [{sweep._as_json(card, {"b": further}): 1} for card, (_, _, further) in zip(cards, records, strict=True)]
+    counted = [
+        {sweep.card_as_json(card, {"b": further}): 1} for card, (_, _, further) in zip(cards, records, strict=True)
+    ]
     for found in sweep.yields(bands, {"total": (15.0, 22.0), "each": (4.0, 6.0, 8.0)}, counted, samples):
         gate = replace(bands, total=found.total, each=found.each)
         kept = review = open_ = 0
@@ -128,7 +130,7 @@ def test_the_table_shows_ranges_where_facts_are_missing() -> None:
         Scorecard({"a": Scored(scores={"x": 9, "y": 9}), "b": None}),
         Scorecard({"a": Scored(scores={"x": 9, "y": 9}), "b": Scored(scores={"x": 9})}),
     ]
-    counted = [{sweep._as_json(cards[0]): 3, sweep._as_json(cards[1]): 5}]
+    counted = [{sweep.card_as_json(cards[0]): 3, sweep.card_as_json(cards[1]): 5}]
     text = sweep.as_text(sweep.yields(GATE, {"each": (8.0, 9.5)}, counted), 10)
     assert "each 8" in text and "5-8" in text and "8 judged rows (10 in all)" in text and "never asked" in text
-    assert json.loads(sweep._as_json(cards[0]))[1] == ["b"]
+    assert json.loads(sweep.card_as_json(cards[0]))[1] == ["b"]

@@ -23,8 +23,7 @@ from nodes import environment, kill_all, named, session_of, wait_for
 
 from coigw_judge.cli.main import main
 from coigw_judge.errors import FixSource, FixStore
-from coigw_judge.input import jsonl_csv as text_rows
-from coigw_judge.input import splits
+from coigw_judge.input.jsonl_csv import READ_AHEAD
 from coigw_judge.input.listing import list_input_files
 from coigw_judge.input.splits import group_for_tasks, read_split, split_file, split_files
 from coigw_judge.storage.paths import list_files, open_atomic, open_filesystem, write_atomic
@@ -379,38 +378,35 @@ def spanned(told: list[list[Any]]) -> int:
     return sum(int(each[2]) - int(each[1]) + 1 for each in ranges if each)
 
 
-def test_a_piece_of_a_large_file_is_read_by_ranges_and_not_the_rest(
-    s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(splits, "SPLIT_BYTES", 1 << 20)
-    monkeypatch.setattr(text_rows, "READ_AHEAD", 256 << 10)
-    rows = [{"id": n, "answer": "春" * (n % 50)} for n in range(60_000)]
+def test_a_piece_of_a_large_file_is_read_by_ranges_and_not_the_rest(s3: Server, tmp_path: Path) -> None:
+    size = 2 * READ_AHEAD
+    rows = [{"id": n, "answer": "春" * (n % 5000)} for n in range(8000)]
     data = jsonl(rows)
     put(f"s3://{BUCKET}/huge.jsonl", data)
     (file,) = list_input_files([f"s3://{BUCKET}/huge.jsonl"], tmp_path)
-    pieces = split_file(file)
-    assert len(pieces) == -(-len(data) // (1 << 20)) > 3
+    pieces = split_file(file, size)
+    assert len(pieces) == -(-len(data) // size) > 3
     found: list[Any] = []
     for piece in pieces:
         s3.told()
         found += [row for _, row in read_split(piece)]
         told = s3.told()
-        assert spanned(told) <= (1 << 20) + (512 << 10)
+        assert spanned(told) <= size + READ_AHEAD
         assert sum(method == "GET" for method, *_ in told) <= 7, "a request is a read-ahead, not a line"
     assert found == rows
 
 
-def test_a_packed_file_is_streamed_in_large_steps(s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_rows, "READ_AHEAD", 256 << 10)
-    rows = [{"answer": os.urandom(300).hex()} for _ in range(3000)]
-    packed = gzip.compress(jsonl(rows))
+def test_a_packed_file_is_streamed_in_large_steps(s3: Server, tmp_path: Path) -> None:
+    rows = [{"answer": os.urandom(10_000).hex()} for _ in range(3000)]
+    packed = gzip.compress(jsonl(rows), 1)
+    assert len(packed) > 3 * READ_AHEAD
     put(f"s3://{BUCKET}/packed.jsonl.gz", packed)
     (file,) = list_input_files([f"s3://{BUCKET}/packed.jsonl.gz"], tmp_path)
     s3.told()
     assert [row for _, row in read_split(split_file(file)[0])] == rows
     told = s3.told()
-    assert sum(method == "GET" for method, *_ in told) <= len(packed) // (256 << 10) + 2
-    assert spanned(told) <= len(packed) + (256 << 10)
+    assert sum(method == "GET" for method, *_ in told) <= len(packed) // READ_AHEAD + 2
+    assert spanned(told) <= len(packed) + READ_AHEAD
 
 
 def test_parquet_on_s3_is_cut_at_row_groups_and_read_by_columns(s3: Server, tmp_path: Path) -> None:
