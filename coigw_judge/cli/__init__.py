@@ -1,1 +1,9 @@
-"""The command line: arguments, printing, exit codes. job_scripts.py is what the scripts of jobs/ call."""
+"""The command line: arguments, printing, exit codes.
+
+main.py         the parser, and what becomes of errors
+options.py      what several commands share
+jobs.py         commands that are given a job file
+runs.py, people.py    commands that are given a run folder; show.py prints one record
+store.py        commands that are given a store
+job_scripts.py  what the scripts of jobs/ call
+"""

@@ -9,7 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coigw_judge.cli import main as cli
+from coigw_judge.cli import jobs
+from coigw_judge.cli.main import obey
+from coigw_judge.cli.options import add_job_options, load
 from coigw_judge.storage.paths import resolve
 
 _IDS_SHOWN = 10
@@ -18,7 +20,7 @@ _IDS_SHOWN = 10
 def run(script: str, arguments: Sequence[str] | None = None) -> int:
     """`coigw-judge run` with the job file beside `script`; returns the exit status."""
     parser = _parser(script, "scan, fill, select; print a summary, write a run folder")
-    parser.set_defaults(job=Path(script).with_suffix(".yaml"), command=cli.run)
+    parser.set_defaults(job=Path(script).with_suffix(".yaml"), command=jobs.run)
     return _obey(parser, script, arguments)
 
 
@@ -39,13 +41,13 @@ def rescore(script: str, arguments: Sequence[str] | None = None) -> int:
 def _parser(script: str, text: str) -> argparse.ArgumentParser:
     name = Path(script)
     parser = argparse.ArgumentParser(prog=f"python jobs/{name.name}", description=f"{name.stem}: {text}.")
-    cli.add_job_options(parser, fills=True, selects=True)
+    add_job_options(parser, fills=True, selects=True)
     return parser
 
 
 def _obey(parser: argparse.ArgumentParser, script: str, arguments: Sequence[str] | None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
-    return cli.obey(parser.parse_args(given), again=["python", script, *given])
+    return obey(parser.parse_args(given), again=["python", script, *given])
 
 
 def _rescore(options: argparse.Namespace) -> int:
@@ -54,12 +56,12 @@ def _rescore(options: argparse.Namespace) -> int:
     from coigw_judge.run import earlier_run as earlier
     from coigw_judge.run_folder import folder as diff_rows
 
-    job = cli.load(options)
+    job = load(options)
     against = None if options.against is None else resolve(options.against, Path.cwd())
     before = against or earlier.run_over_same_input(job)
     diff_rows.open_run(before)  # a run that cannot be compared is told before anything is asked
-    manifest, folder = cli.whole_run(job, options)
-    status = cli.report(manifest, folder)
+    manifest, folder = jobs.whole_run(job, options)
+    status = jobs.report(manifest, folder)
     if manifest.rows_in:
         print(f"\n{diff_text.as_text(diff.compare((before, folder), ids=_IDS_SHOWN), _IDS_SHOWN)}")
     return status

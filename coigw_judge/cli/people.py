@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coigw_judge.cli.options import DIFFERENT, OK
+
 if TYPE_CHECKING:
     from coigw_judge.people.calibration.agreement import Bootstrap
     from coigw_judge.people.calibration.labelled_records import Options
     from coigw_judge.people.export.write import Written
-
-OK, DIFFERENT = 0, 1
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
