@@ -1,4 +1,4 @@
-"""Commands that are given a job file: run, scan, fill, select, plan, check; and `embedded`, a judge to try them with."""
+"""Commands that are given a job: run, scan, fill, select, plan, check; and `embedded`, a judge to try them with."""
 
 import argparse
 import json

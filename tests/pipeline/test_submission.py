@@ -260,7 +260,7 @@ def test_paths_that_not_all_nodes_share_are_told_before_anything_is_asked(cluste
     calls = {name: ["run", "jobs/triplets.yaml", *given, *changed] for name, changed in wanted.items()}
     code = (
         "import json, pathlib, sys\n"
-        "from coigw_judge.cli import main\n"
+        "from coigw_judge.cli.main import main\n"
         "pathlib.Path('mine.jsonl').write_text('{}')\n"  # on the driver's node alone
         "for name, call in json.loads(sys.argv[1]).items():\n"
         "    print('case', name, file=sys.stderr, flush=True)\n"
