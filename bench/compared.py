@@ -57,7 +57,8 @@ def make(folder: Path, rows: int, seed: int) -> None:
     for part, first in enumerate(range(0, rows, _PART)):
         table = verdicts(order[first : first + _PART], first, drawn)
         pq.write_table(table, folder / f"verdicts/part-{part:05d}.parquet")
-    manifest = {"run": folder.name, "rows_in": rows, "rubrics": {}, "judge": {}, "gate": {}, "configuration": {}}
+    judge = {"engine": "drawn", "model": "drawn", "revision": "1", "fingerprint": "f" * 32}
+    manifest = {"run": folder.name, "rows_in": rows, "rubrics": {}, "judge": judge, "gate": {}, "configuration": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -91,14 +91,9 @@ def _pieces(
     if buckets == 1:
         yield pa.concat_tables(batches[0]), pa.concat_tables(batches[1])
         return
-    paths = []
-    for side, rows in zip(SIDES, batches, strict=True):
-        (folder / side).mkdir()
-        paths.append(diff_rows.deal(rows, folder / side, buckets, by_id=by_id))
-    for path_a, path_b in zip(*paths, strict=True):
-        yield diff_rows.load(path_a), diff_rows.load(path_b)
-        path_a.unlink()
-        path_b.unlink()
+    a, b = (diff_rows.deal(batches[n], folder / SIDES[n], buckets, by_id=by_id) for n in (0, 1))
+    for bucket in range(buckets):
+        yield diff_rows.load(a, bucket), diff_rows.load(b, bucket)
 
 
 def _check_groups(counts: Counts, by: str) -> None:

@@ -1,19 +1,17 @@
 """The verdicts of a run as columns that `diff` can join: read batch by batch, and only the columns in question.
 
-Two runs that are too many rows for memory are dealt into buckets first: one pass per run writes each row, by a
-hash of its id (of its row_id where it has none), to one of some temporary Arrow files. Rows that can be joined
-fall into the same bucket of both runs, so memory is bounded by a bucket.
-Not known here: how rows are joined, what is counted.
+Two runs that are too many rows for memory are dealt into buckets first: Arrow writes each run, in one pass, as a
+temporary dataset with a folder per bucket, by a hash of the row's id (of its row_id where it has none). Rows that can
+be joined fall into the same bucket of both runs, so memory is bounded by a bucket.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.errors import FixStore
@@ -24,7 +22,8 @@ MAX_BUCKETS = 256
 """Each is an open file while rows are dealt."""
 
 _ROWS_PER_BATCH = 65_536
-_ROWS_PER_DEAL = 400_000
+_ROWS_PER_WRITE = 8_192
+_BUCKET = "bucket of this row"
 _SCORES = pa.map_(pa.string(), pa.float64())
 _TYPES = {"score": pa.float64(), "check": pa.bool_(), "choice": pa.string()}
 
@@ -75,46 +74,38 @@ def _codes(decisions: pa.ChunkedArray, path: str) -> pa.ChunkedArray:
     return codes.fill_null(-1).cast(pa.int8())
 
 
-def deal(batches: Iterator[pa.Table], folder: Path, buckets: int, *, by_id: bool) -> list[Path]:
-    """Write rows to one Arrow file per bucket; rows of one id, or without id of one row_id, share a bucket."""
-    paths = [folder / f"{bucket:04d}.arrow" for bucket in range(buckets)]
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
+def deal(batches: Iterator[pa.Table], folder: Path, buckets: int, *, by_id: bool) -> ds.Dataset:
+    """Write rows to disk by bucket; rows of one id, or without id of one row_id, share a bucket."""
+    first = next(batches)
+    schema = first.schema.append(pa.field(_BUCKET, pa.int16()))
+    parted = ds.partitioning(pa.schema([(_BUCKET, pa.int16())]))
+
+    def dealt() -> Iterator[pa.RecordBatch]:
+        for table in chain([first], batches):
+            keys = pc.coalesce(table["id"], table["row_id"]) if by_id else table["row_id"]
+            home = pa.array(bucket_of(keys.combine_chunks(), buckets)).cast(pa.int16())
+            yield from table.append_column(schema.field(_BUCKET), home).to_batches()
+
+    folder.mkdir()
+    form = ds.IpcFileFormat()
     try:
-        with ExitStack() as stack:
-            writers: list[Any] = []
-            for table in _gathered(batches):
-                if not writers:
-                    writers = [
-                        stack.enter_context(pa.ipc.new_file(path, table.schema, options=options)) for path in paths
-                    ]
-                keys = pc.coalesce(table["id"], table["row_id"]) if by_id else table["row_id"]
-                home = bucket_of(keys.combine_chunks(), buckets)
-                order = np.argsort(home, kind="stable")
-                dealt = table.take(pa.array(order)).combine_chunks()
-                bounds = np.searchsorted(home[order], np.arange(buckets + 1))
-                for writer, start, stop in zip(writers, bounds[:-1], bounds[1:], strict=True):
-                    if stop > start:
-                        writer.write_table(dealt.slice(start, stop - start))
+        ds.write_dataset(
+            dealt(),
+            folder,
+            schema=schema,
+            format=form,
+            file_options=form.make_write_options(compression="lz4"),
+            partitioning=parted,
+            min_rows_per_group=_ROWS_PER_WRITE,
+            use_threads=False,
+        )
     except OSError as error:
         raise FixStore(
             f"{folder}: {error}; runs this large are dealt into temporary files, TMPDIR says where"
         ) from error
-    return paths
+    return ds.dataset(folder, schema=schema, format=form, partitioning=parted)
 
 
-def load(path: Path) -> pa.Table:
+def load(dealt: ds.Dataset, bucket: int) -> pa.Table:
     """The rows of a bucket."""
-    with pa.memory_map(str(path)) as file:
-        return pa.ipc.open_file(file).read_all()
-
-
-def _gathered(batches: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Fewer, larger tables, so that a bucket's share of one is worth a write."""
-    held: list[pa.Table] = []
-    for batch in batches:
-        held.append(batch)
-        if sum(table.num_rows for table in held) >= _ROWS_PER_DEAL:
-            yield pa.concat_tables(held)
-            held = []
-    if held:
-        yield pa.concat_tables(held)
+    return dealt.to_table(filter=ds.field(_BUCKET) == bucket).drop_columns([_BUCKET])

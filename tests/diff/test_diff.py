@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -624,23 +625,24 @@ def test_buckets_are_of_about_one_size(pattern):
 def test_many_rows_are_dealt_without_being_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(diff, "ROWS_PER_BUCKET", 10)
     monkeypatch.setattr(diff_rows, "_ROWS_PER_BATCH", 7)
-    monkeypatch.setattr(diff_rows, "_ROWS_PER_DEAL", 20)
     loaded: list[int] = []
     load = diff_rows.load
-    monkeypatch.setattr(diff_rows, "load", lambda path: loaded.append(1) or load(path))
+    monkeypatch.setattr(diff_rows, "load", lambda *which: loaded.append(1) or load(*which))
     a, b = rows(*["kept", "dropped"] * 30), rows(*["dropped"] * 60)
     report = compared(tmp_path, a, b, ids_to=tmp_path / "flips.jsonl")
     assert len(loaded) == 2 * 12 and report["unchanged"]["flips"] == 30
     assert len((tmp_path / "flips.jsonl").read_text().splitlines()) == 30
 
 
-def test_a_temporary_folder_that_can_not_hold_the_rows_is_named(tmp_path, monkeypatch):
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(diff_rows.pa.ipc, "new_file", full)
-    with pytest.raises(FixStore, match=r"No space left on device; .*TMPDIR"):
-        compared(tmp_path, rows("kept"), rows("kept"), buckets=2)
+def test_a_temporary_folder_that_can_not_hold_the_rows_is_named(tmp_path):
+    folders = (make(tmp_path / "a", rows("kept")), make(tmp_path / "b", rows("kept")))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
+    try:
+        with pytest.raises(FixStore, match=r"File too large; .*TMPDIR"):
+            diff.compare(folders, buckets=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def busy_runs(tmp_path: Path) -> tuple[str, str]:
