@@ -13,7 +13,7 @@ from coigw_judge.cli.options import DIFFERENT, OK
 
 if TYPE_CHECKING:
     from coigw_judge.people.calibration.agreement import Bootstrap
-    from coigw_judge.people.calibration.labelled_records import Options
+    from coigw_judge.people.calibration.labelled_records import CalibrateOptions
     from coigw_judge.people.export.write import Written
 
 
@@ -119,10 +119,10 @@ def _print(parts: dict[str, tuple[dict[str, Any], str]], *, as_json: bool) -> No
     print(calibrate.as_json(found), flush=True)
 
 
-def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "Options":
-    from coigw_judge.people.calibration.labelled_records import Options
+def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "CalibrateOptions":
+    from coigw_judge.people.calibration.labelled_records import CalibrateOptions
 
-    return Options(
+    return CalibrateOptions(
         by=options.by,
         round=options.round,
         recall=options.recall,

@@ -8,3 +8,6 @@ Decided = Literal["kept", "dropped", "review", "pending", "unscored", "screened"
 DECISIONS: tuple[Decided, ...] = (
     "kept", "review", "dropped", "unscored", "pending", "screened", "duplicate", "unreadable",
 )  # fmt: skip
+
+WITHOUT_GATE: tuple[Decided, ...] = ("screened", "duplicate", "unreadable")
+"""Those that no gate made."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from coigw_judge.people.calibration import text as calibrate_text
-from coigw_judge.people.calibration.file import Calibration, Hits, Item, Regate, Writers
+from coigw_judge.people.calibration.file import Calibration, GatesForRecall, Hits, Item, Writers
 from coigw_judge.people.calibration.text import WARNING, plain, shown
 from coigw_judge.people.quality import text as words
 from coigw_judge.people.quality.drift import Drift
@@ -207,7 +207,7 @@ def _trade_off(told: Calibration) -> TradeOff | None:
     return trade_off(regate.get("frontier", []), chosen, None if recall is None else (regate["now"], recall))
 
 
-def _choices(regate: Regate) -> Table:
+def _choices(regate: GatesForRecall) -> Table:
     asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
     return Table(
         caption=f"The gate that reaches a recall at the least review cost{asked}",

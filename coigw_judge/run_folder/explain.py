@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from coigw_judge.decide.decisions import WITHOUT_GATE
 from coigw_judge.decide.gate import Assessment, Comparison, Gate, Met, rubric_of
 from coigw_judge.run_folder.folder import Run
 from coigw_judge.run_folder.manifest import configuration
 from coigw_judge.screens import Screens, as_finding
-
-WITHOUT_GATE = ("screened", "duplicate", "unreadable")
-"""Decisions that no gate made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ sum, and the least of each score (where the job sets floors by dimension, these 
 that some accepted record just reaches need be tried: between two of them recall stays and cost only grows.
 A chosen gate looks better on the labels that chose it than on others, so beside its recall stands the recall on
 records left out of resamples: the choice is made anew on each resample, and measured on what was not drawn.
-Not known here: labels of items other than the decision; what a new gate would still have to ask.
 """
 
 import math
@@ -18,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.decide.columns import Bools, Columns, Floats, at_best
+from coigw_judge.decide.decisions import WITHOUT_GATE
 from coigw_judge.decide.gate import Gate, rubric_of
 from coigw_judge.people.calibration.agreement import Bootstrap, resamples
 from coigw_judge.run_folder.verdicts import scores_of
 
-_JUDGED = ("kept", "review", "dropped", "pending", "unscored")
 _RESAMPLES = 200
 MOST_STEPS = 200
 """Of the line that a plot of recall against cost draws."""
@@ -55,8 +54,8 @@ def reach(table: pa.Table, gate: Gate) -> Reach:
     margins = best.scores - [(floor or 0.0) if moved else 0.0 for floor in floors]
     total = _comparable(np.nansum(best.scores, axis=1), gate)
     least = _comparable(np.fmin.reduce(margins[:, counted], axis=1, initial=math.inf), gate)
-    judged = pc.is_in(table["decision"], value_set=pa.array(_JUDGED)).combine_chunks().to_numpy(zero_copy_only=False)
-    lost = best.lost | ~judged
+    not_judged = pc.is_in(table["decision"], value_set=pa.array(WITHOUT_GATE)).combine_chunks()
+    lost = best.lost | not_judged.to_numpy(zero_copy_only=False)
     total[lost], least[lost] = -math.inf, -math.inf
     return Reach(total, least, best.known | lost)
 
@@ -130,20 +129,24 @@ def _grid(at_total: Floats, at_least: Floats, weights: Floats, totals: Floats, l
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A gate, its recall on the labels, on labels left out, and its cost in rows of the run.
-
-    `cost_at_most` also counts rows whose missing scores could lift them over it. `total` and `each` are the job's
-    keys; `each` is a shift of all floors where these differ (`each_shift`). `wanted`: the recall asked for.
-    """
+    """A gate with its recall and its cost."""
 
     wanted: float
+    """The recall asked for."""
     total: float | None
+    """The job's key."""
     each: float | None
+    """The job's key, where one threshold holds for all dimensions."""
     each_shift: float | None
+    """By how much all thresholds of `each` move, where they differ."""
     recall: float
+    """On the labels."""
     recall_elsewhere: float | None
+    """On labels that were left out when a gate was chosen."""
     cost: int
+    """Rows of the run that the gate sends on."""
     cost_at_most: int
+    """The same with rows whose missing scores could lift them over it."""
 
 
 def choose(

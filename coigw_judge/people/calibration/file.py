@@ -2,7 +2,6 @@
 
 The types say what is in these files, and are what the report reads; a file that a person edited, or another version
 wrote, is refused with the command that makes it anew.
-Not known here: how any figure came about, how it is shown.
 """
 
 from typing import NotRequired, TypeVar
@@ -60,7 +59,7 @@ class Hits(TypedDict):
     f1: Estimate
 
 
-class Gate(TypedDict):
+class GateAgainstPeople(TypedDict):
     """The run's gate against people's accept."""
 
     decided_by_people: int
@@ -74,8 +73,8 @@ class Gate(TypedDict):
     by: dict[str, Hits]
 
 
-class Regate(TypedDict):
-    """Gates for a recall. `frontier`: (rows to look at, recall) of gates that no other beats in both."""
+class GatesForRecall(TypedDict):
+    """Gates that send on a wanted share of what people accept."""
 
     labelled: int
     left_out_without_scores: int
@@ -85,6 +84,7 @@ class Regate(TypedDict):
     wanted: float | None
     choices: list[Choice]
     frontier: NotRequired[list[tuple[int, float]]]
+    """(Rows to look at, recall) of gates that no other beats in both."""
 
 
 Annotator = TypedDict(
@@ -121,8 +121,8 @@ class Calibration(TypedDict):
     bootstrap: dict[str, int]
     rubrics: str
     items: dict[str, Item]
-    gate: Gate | None
-    regate: Regate | None
+    gate: GateAgainstPeople | None
+    regate: GatesForRecall | None
 
 
 class Wrote(TypedDict):

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from coigw_judge.people.calibration import agreement, cheapest_gate
-from coigw_judge.people.calibration.labelled_records import View
+from coigw_judge.people.calibration.labelled_records import LabelledRecords
 from coigw_judge.people.labels.read import OVERALL
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.gate import gate_of
@@ -18,37 +18,37 @@ RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
 """Wanted recalls that are always told, so that a person sees what more of it costs."""
 
 
-def against_people(view: View) -> dict[str, Any] | None:
+def against_people(data: LabelledRecords) -> dict[str, Any] | None:
     """Precision, recall and F1 of the run's decisions against people's; None where nobody decided."""
-    votes = {n: vote for n, r in enumerate(view.records) if (vote := r.accepted(OVERALL, view.options.accept_at))}
+    votes = {n: vote for n, r in enumerate(data.records) if (vote := r.accepted(OVERALL, data.options.accept_at))}
     if not votes:
         return None
-    decision = {n: view.records[n].verdict["decision"] for n in votes}
-    counted = [n for n in votes if view.options.missing == "dropped" or decision[n] in DECIDED]
+    decision = {n: data.records[n].verdict["decision"] for n in votes}
+    counted = [n for n in votes if data.options.missing == "dropped" or decision[n] in DECIDED]
     table: dict[str, dict[str, int]] = defaultdict(lambda: {"accepted": 0, "not_accepted": 0})
     for n, (accept, _) in votes.items():
         table[decision[n]]["accepted" if accept else "not_accepted"] += 1
     groups: dict[str, list[int]] = defaultdict(list)
     for n in counted:
-        groups[view.group_of(n)].append(n)
+        groups[data.group_of(n)].append(n)
     return {
         "decided_by_people": len(votes),
         "ties_counted_as_not_accepted": sum(tied for _, tied in votes.values()),
-        "missing": view.options.missing,
+        "missing": data.options.missing,
         "without_decision": dict(Counter(decision[n] for n in votes if decision[n] not in DECIDED)),
         "decisions": dict(table),
         "outside_labelled": sum(decision[n] not in ("kept", "review") for n in counted),
-        "kept": _hits(view, counted, votes, decision, ("kept",)),
-        "kept_or_review": _hits(view, counted, votes, decision, ("kept", "review")),
+        "kept": _hits(data, counted, votes, decision, ("kept",)),
+        "kept_or_review": _hits(data, counted, votes, decision, ("kept", "review")),
         "by": {
-            name: _hits(view, places, votes, decision, ("kept",))
+            name: _hits(data, places, votes, decision, ("kept",))
             for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
         },
     }
 
 
 def _hits(
-    view: View,
+    data: LabelledRecords,
     places: Sequence[int],
     votes: Mapping[int, tuple[bool, bool]],
     decision: Mapping[int, str],
@@ -57,18 +57,18 @@ def _hits(
     passed = np.array([float(decision[n] in passing) for n in places])
     accepted = np.array([float(votes[n][0]) for n in places])
     found: dict[str, Any] = {"records": len(places), "accepted": int(accepted.sum())}
-    return found | agreement.hits(passed, accepted, view.weights_of(places), view.options.how)
+    return found | agreement.hits(passed, accepted, data.weights_of(places), data.options.how)
 
 
-def for_recall(view: View) -> dict[str, Any] | None:
+def for_recall(data: LabelledRecords) -> dict[str, Any] | None:
     """The choices of cheapest_gate.py, with what they rest on; None where no labelled record has all scores."""
-    run, gate = view.run, gate_of(view.run)
+    run, gate = data.run, gate_of(data.run)
     if not gate.over:
         return None
     schema = pa.schema([(name, run.columns[name]) for name in cheapest_gate.columns_of(gate)])
-    table = pa.Table.from_pylist([record.verdict for record in view.records], schema=schema)
+    table = pa.Table.from_pylist([record.verdict for record in data.records], schema=schema)
     reach = cheapest_gate.reach(table, gate)
-    votes = [record.accepted(OVERALL, view.options.accept_at) for record in view.records]
+    votes = [record.accepted(OVERALL, data.options.accept_at) for record in data.records]
     places = np.array([n for n, vote in enumerate(votes) if vote is not None and reach.known[n]], np.int64)
     if not len(places):
         return None
@@ -77,8 +77,8 @@ def for_recall(view: View) -> dict[str, Any] | None:
         costs.add(cheapest_gate.reach(batch, gate))
     labelled = cheapest_gate.Reach(reach.total[places], reach.least[places], reach.known[places])
     accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])
-    weights = np.ones(len(places)) if view.weights is None else view.weights[places]
-    wanted = sorted({*RECALLS, *([] if view.options.recall is None else [view.options.recall])})
+    weights = np.ones(len(places)) if data.weights is None else data.weights[places]
+    wanted = sorted({*RECALLS, *([] if data.options.recall is None else [data.options.recall])})
     decisions = run.manifest.decisions
     return {
         "labelled": len(places),
@@ -86,7 +86,7 @@ def for_recall(view: View) -> dict[str, Any] | None:
         "rows": costs.rows,
         "review": {"total": gate.review_total, "each": gate.review_each},
         "now": decisions["kept"] + decisions["review"],
-        "wanted": view.options.recall,
-        "choices": cheapest_gate.choose(labelled, accepted, weights, costs, gate, wanted, view.options.how),
+        "wanted": data.options.recall,
+        "choices": cheapest_gate.choose(labelled, accepted, weights, costs, gate, wanted, data.options.how),
         "frontier": cheapest_gate.frontier(labelled, accepted, weights, costs),
     }

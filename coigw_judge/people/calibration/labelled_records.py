@@ -1,7 +1,4 @@
-"""What calibrate's figures are made of: the labelled records, their weights, and what the judge said of an item.
-
-Not known here: statistics, where labels come from.
-"""
+"""What calibrate's figures are made of: the labelled records, their weights, and what the judge said of an item."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from coigw_judge.people.labels.read import OVERALL
 from coigw_judge.run_folder.folder import Run
 
 Missing = Literal["excluded", "dropped"]
-_UNJUDGED = {
+_NOT_JUDGED = {
     "pending": "pending: the judge was not asked yet",
     "screened": "screened: settled before the judge",
     "duplicate": "duplicate: another row stands for it",
@@ -23,28 +20,37 @@ _UNJUDGED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to calibrate. `recall`: a further wanted recall; `accept_at`: a number that counts as accept."""
+class CalibrateOptions:
+    """How to calibrate (`coigw-judge calibrate`)."""
 
     by: str = "genre"
+    """The column of the verdicts that figures are grouped by."""
     round: int | None = None
+    """Only the labels of this round."""
     recall: float | None = None
+    """A further wanted recall."""
     accept_at: float | None = None
+    """The number for `overall` from which it counts as accept."""
     missing: Missing = "excluded"
+    """What becomes of rows that the run did not decide: left out, or taken as dropped."""
     weighted: bool = True
+    """Whether labels count by their weights, where they have any."""
     how: Bootstrap = field(default_factory=Bootstrap)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """The labelled records with all that the figures need. `scores` and `checks`: all items of the run."""
+class LabelledRecords:
+    """The labelled records with all that the figures need."""
 
     run: Run
     scores: tuple[str, ...]
+    """All that the run has, as `rubric.dimension`."""
     checks: tuple[str, ...]
+    """All that the run has, as `rubric.check`."""
     records: tuple[Record, ...]
     weights: Floats | None
-    options: Options
+    """Of the records; None where all weigh alike."""
+    options: CalibrateOptions
 
     def weights_of(self, places: Sequence[int]) -> Floats | None:
         """The weights of some records, None where all weigh alike."""
@@ -71,16 +77,16 @@ def judged(record: Record, item: str, scores: Sequence[str], checks: Sequence[st
         own = [name for name in scores if name.startswith(f"{item}.")]
         values = [verdict[name] for name in own or checks if name.startswith(f"{item}.")]
     if not values or any(value is None for value in values):
-        return _why(verdict, "" if item == OVERALL else item.partition(".")[0])
+        return _why_no_number(verdict, "" if item == OVERALL else item.partition(".")[0])
     if all(isinstance(value, bool) for value in values):
         return float(all(values))
     return math.fsum(values) / len(values)
 
 
-def _why(verdict: Mapping[str, Any], rubric: str) -> str:
+def _why_no_number(verdict: Mapping[str, Any], rubric: str) -> str:
     decision = verdict["decision"]
-    if decision in _UNJUDGED:
-        return _UNJUDGED[decision]
+    if decision in _NOT_JUDGED:
+        return _NOT_JUDGED[decision]
     if decision == "unscored" and (not rubric or rubric in (verdict["asked"] or ())):
         return "unscored: the judge failed"
     if rubric in (verdict["not_applicable"] or ()):

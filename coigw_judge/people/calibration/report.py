@@ -21,7 +21,7 @@ from coigw_judge.errors import FixSource
 from coigw_judge.people.calibration import agreement, alpha
 from coigw_judge.people.calibration import gate as calibrate_gate
 from coigw_judge.people.calibration.agreement import Bootstrap, Floats
-from coigw_judge.people.calibration.labelled_records import Options, View, judged
+from coigw_judge.people.calibration.labelled_records import CalibrateOptions, LabelledRecords, judged
 from coigw_judge.people.labels.join import Joined, Record, join, unknown_items
 from coigw_judge.people.labels.read import OVERALL, VERDICTS, Labels
 from coigw_judge.run_folder import verdicts as verdict_rows
@@ -30,14 +30,14 @@ from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.paths import open_filesystem, write_atomic
 
 
-def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
+def report(run: Run, labels: Labels, options: CalibrateOptions) -> dict[str, Any]:
     """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
     verdict_rows.check_column(run, options.by, "--by")
     items = [*run.items("score"), *run.items("check")]
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
     columns += ["expected"] if gate_of(run).use == "expected" else []
     joined = join(run, labels, columns, options.round)
-    view, unweighted = _weighed(run, joined, options)
+    data, unweighted = _weighed(run, joined, options)
     rubrics, rubrics_note = verdict_rows.known_rubrics(run)
     scales = {f"{r.name}.{d.key}": r.scale.values() for r in rubrics for d in r.dimensions}
     scales |= {name: [0, 1] for name in run.items("check")}
@@ -51,21 +51,21 @@ def report(run: Run, labels: Labels, options: Options) -> dict[str, Any]:
     return {
         "run": run.folder,
         "meaningless": run.manifest.judge.meaningless,
-        "records": len(view.records),
+        "records": len(data.records),
         "labels": joined.labels,
         "rounds": list(joined.rounds),
-        "annotators": _annotators(view, joined),
+        "annotators": _annotators(data, joined),
         "left_out": {**joined.left_out, **unweighted},
         "unknown_items": gave,
-        "blind": _blind(view.records),
-        "weighted": view.weights is not None,
+        "blind": _blind(data.records),
+        "weighted": data.weights is not None,
         "by": options.by,
         "bootstrap": asdict(options.how),
-        "decisions": dict(Counter(record.verdict["decision"] for record in view.records)),
+        "decisions": dict(Counter(record.verdict["decision"] for record in data.records)),
         "rubrics": rubrics_note,
-        "items": {item: {"range": ranges.get(item), **_item(view, item, scales.get(item))} for item in labelled_items},
-        "gate": calibrate_gate.against_people(view),
-        "regate": calibrate_gate.for_recall(view),
+        "items": {item: {"range": ranges.get(item), **_item(data, item, scales.get(item))} for item in labelled_items},
+        "gate": calibrate_gate.against_people(data),
+        "regate": calibrate_gate.for_recall(data),
     }
 
 
@@ -88,17 +88,17 @@ def _plain(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
-def _weighed(run: Run, joined: Joined, options: Options) -> tuple[View, dict[str, int]]:
+def _weighed(run: Run, joined: Joined, options: CalibrateOptions) -> tuple[LabelledRecords, dict[str, int]]:
     """Records with their weights; where some have one, those without are left out, and that is counted."""
     scores, checks = tuple(run.items("score")), tuple(run.items("check"))
     with_weight = [record for record in joined.records if record.weight is not None]
     if not options.weighted or not with_weight:
-        return View(run, scores, checks, joined.records, None, options), {}
+        return LabelledRecords(run, scores, checks, joined.records, None, options), {}
     weights = np.array([record.weight for record in with_weight], np.float64)
     alike = bool(np.ptp(weights) < 1e-12 * weights.max())
     without = len(joined.records) - len(with_weight)
     left_out = {"records without a weight, where others have one (--unweighted takes all)": without} if without else {}
-    return View(run, scores, checks, tuple(with_weight), None if alike else weights, options), left_out
+    return LabelledRecords(run, scores, checks, tuple(with_weight), None if alike else weights, options), left_out
 
 
 def _ordered(joined: Joined, items: Iterable[str]) -> list[str]:
@@ -115,30 +115,30 @@ def _blind(records: Iterable[Record]) -> dict[str, int]:
 # Items
 
 
-def _item(view: View, item: str, scale: Sequence[float] | None) -> dict[str, Any]:
-    said = [judged(record, item, view.scores, view.checks) for record in view.records]
-    people = [record.number(item) for record in view.records]
-    labelled = [n for n, record in enumerate(view.records) if item in record.people]
+def _item(data: LabelledRecords, item: str, scale: Sequence[float] | None) -> dict[str, Any]:
+    said = [judged(record, item, data.scores, data.checks) for record in data.records]
+    people = [record.number(item) for record in data.records]
+    labelled = [n for n, record in enumerate(data.records) if item in record.people]
     missing = Counter(said[n] for n in labelled if isinstance(said[n], str))
     pairs = [n for n in labelled if people[n] is not None and not isinstance(said[n], str)]
     found: dict[str, Any] = {
         "labelled": len(labelled),
         "compared": len(pairs),
         "judge_missing": dict(missing),
-        "between_annotators": _between(view, item),
+        "between_annotators": _between(data, item),
     }
-    votes = {n: vote for n in labelled if (vote := view.records[n].accepted(item)) is not None}
+    votes = {n: vote for n in labelled if (vote := data.records[n].accepted(item)) is not None}
     if pairs:
         x, y = _column(said, pairs), _column(people, pairs)
-        weights = view.weights_of(pairs)
-        found |= agreement.correlations(x, y, weights, view.options.how)
-        found["kappa"] = _kappa(x, y, scale, weights, view.options.how)
-        found |= {"by": _by(view, pairs, x, y), "points": _points(x, y, weights)}
+        weights = data.weights_of(pairs)
+        found |= agreement.correlations(x, y, weights, data.options.how)
+        found["kappa"] = _kappa(x, y, scale, weights, data.options.how)
+        found |= {"by": _by(data, pairs, x, y), "points": _points(x, y, weights)}
         found["within"] = _within(found["by"])
     if votes:
         chosen = [n for n in votes if not isinstance(said[n], str)]
         accepted = np.array([float(votes[n][0]) for n in chosen])
-        found["auc"] = agreement.auc(_column(said, chosen), accepted, view.weights_of(chosen), view.options.how)
+        found["auc"] = agreement.auc(_column(said, chosen), accepted, data.weights_of(chosen), data.options.how)
     return found
 
 
@@ -153,18 +153,18 @@ def _kappa(x: Floats, y: Floats, scale: Sequence[float] | None, weights: Floats 
     return agreement.kappa(x, y, np.array(scale, np.float64), weights, how)
 
 
-def _by(view: View, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, dict[str, Any]]:
+def _by(data: LabelledRecords, pairs: Sequence[int], x: Floats, y: Floats) -> dict[str, dict[str, Any]]:
     groups: dict[str, list[int]] = defaultdict(list)
     for at, n in enumerate(pairs):
-        groups[view.group_of(n)].append(at)
+        groups[data.group_of(n)].append(at)
     found = {}
     for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
-        weights = view.weights_of([pairs[at] for at in places])
+        weights = data.weights_of([pairs[at] for at in places])
         found[name] = {
             "compared": len(places),
-            "judge_mean": agreement.mean(x[places], weights, view.options.how),
-            "people_mean": agreement.mean(y[places], weights, view.options.how),
-            **agreement.correlations(x[places], y[places], weights, view.options.how),
+            "judge_mean": agreement.mean(x[places], weights, data.options.how),
+            "people_mean": agreement.mean(y[places], weights, data.options.how),
+            **agreement.correlations(x[places], y[places], weights, data.options.how),
         }
     return found
 
@@ -189,33 +189,33 @@ def _points(x: Floats, y: Floats, weights: Floats | None) -> list[list[float]]:
     ]
 
 
-def _between(view: View, item: str) -> dict[str, Any]:
+def _between(data: LabelledRecords, item: str) -> dict[str, Any]:
     """Krippendorff's alpha of the annotators: numbers as intervals, decisions as accept > refine > remove."""
     found: dict[str, Any] = {}
-    names = sorted({name for record in view.records for name in record.people.get(item, {})})
+    names = sorted({name for record in data.records for name in record.people.get(item, {})})
     for level, wanted in (("interval", float), ("ordinal", str)):
-        values = np.full((len(view.records), len(names)), math.nan)
-        for at, record in enumerate(view.records):
+        values = np.full((len(data.records), len(names)), math.nan)
+        for at, record in enumerate(data.records):
             for name, value in record.people.get(item, {}).items():
                 if isinstance(value, wanted):
                     place = float(VERDICTS.index(value)) if isinstance(value, str) else value
                     values[at, names.index(name)] = place
         if not np.isnan(values).all():
             chosen: alpha.Level = "interval" if level == "interval" else "ordinal"
-            found[level] = alpha.alpha(values, chosen, view.weights, view.options.how)
+            found[level] = alpha.alpha(values, chosen, data.weights, data.options.how)
     return found
 
 
 # Annotators
 
 
-def _annotators(view: View, joined: Joined) -> list[dict[str, Any]]:
+def _annotators(data: LabelledRecords, joined: Joined) -> list[dict[str, Any]]:
     """Of every annotator: how much, how strict, and how far from the others and from the judge (overall numbers)."""
-    return [_annotator(view, name) for name in joined.annotators]
+    return [_annotator(data, name) for name in joined.annotators]
 
 
-def _annotator(view: View, name: str) -> dict[str, Any]:
-    own = [record for record in view.records if any(name in given for given in record.people.values())]
+def _annotator(data: LabelledRecords, name: str) -> dict[str, Any]:
+    own = [record for record in data.records if any(name in given for given in record.people.values())]
     decisions = [str(v) for r in own if isinstance(v := r.people.get(OVERALL, {}).get(name), str)]
     agreed, shared = 0, 0
     mine: list[float] = []
