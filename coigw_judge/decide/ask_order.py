@@ -2,8 +2,7 @@
 
 A rubric whose values the gate does not look at never ends a record, so asking it before one that may is never cheaper:
 such rubrics come last. `genre` stays first where the job asks it first, because the other rubrics wait for it.
-How often each rubric ends a record is for cheapest.py; no order ever changes what a request says, or its key.
-Not known here: facts, tokens.
+How often each rubric ends a record: estimate/ask_order/. No order ever changes what a request says, or its key.
 """
 
 from collections.abc import Sequence

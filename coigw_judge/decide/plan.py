@@ -29,11 +29,14 @@ GENRE_RUBRIC = "genre"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A record without its texts: their digests, its genre where the input gives one, characters in all."""
+    """A record without its texts."""
 
     digests: Mapping[FieldName, bytes]
+    """Of the texts."""
     genre: str | None
+    """Where the input gives one."""
     chars: int = 0
+    """Of all texts together."""
 
 
 class Waits(NamedTuple):
@@ -81,24 +84,27 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A job's asks: rubrics in order, what is asked of the kept (`then`), the gate, and the ask fingerprints.
-
-    `floor`: with early exit, go on asking unless a score lies below it (None: stop as soon as nothing can pass).
-    `repeat`: the share of records that are asked a second time. `exhaustive`: the share whose first samples are asked
-    in full although early exit is on. `head_tail`: how texts over the context are shown (None: not at all). `samples`:
-    who is asked more than once for a decision.
-    """
+    """What a job asks of every record, and what decides."""
 
     rubrics: tuple[Rubric, ...]
+    """In the order of asking."""
     then: tuple[Rubric, ...]
+    """Asked only of records that end as kept or review."""
     gate: Gate
     fingerprints: Mapping[str, str]
+    """By rubric the fingerprint of its requests, records left aside."""
     early_exit: bool = True
+    """Whether to stop asking once neither kept nor review is possible."""
     floor: float | None = None
+    """With early exit, stop only where a score is below it; None: as soon as nothing can pass."""
     repeat: float = 0.0
+    """The share of records that are asked a second time."""
     exhaustive: float = 0.0
+    """The share of records whose first samples are asked in full although early exit is on."""
     head_tail: HeadTail | None = None
+    """How texts over the context are shown; None: not at all."""
     samples: Resampling = field(default_factory=Resampling)
+    """Who is asked more than once for a decision."""
 
     def next(self, subject: Subject, facts: Facts) -> Sequence[Need]:
         """The requests to make now; empty when the record is done. They may be made at the same time."""

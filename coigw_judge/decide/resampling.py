@@ -6,7 +6,6 @@ times (prompting/samples.py). Further samples are drawn at a temperature of thei
 The gate then sees the median or the mean of the scores. All else (checks, choices, notes, reasons) stays the first
 sample's, and a further sample that failed is left out: it never makes a record unscored.
 Which samples are due follows from the first ones alone, so it does not move while they are asked.
-Not known here: how requests are made and keyed (plan.py, prompting/request.py), where facts come from.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, median
 from typing import Literal
 
-from coigw_judge.decide.gate import Gate
+from coigw_judge.decide.gate import Gate, rubric_of
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored
@@ -32,16 +31,18 @@ FLAG = "sampled"
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How often records are asked: each `count` times, those near a threshold `borderline` times.
-
-    `dropped`: whether records that the gate drops get their `count` too (without early exit).
-    """
+    """How often records are asked."""
 
     count: int = 1
+    """Samples of every record."""
     borderline: int = 1
+    """Samples of records near a threshold."""
     use: Middle = "median"
+    """What several samples of a score come to."""
     temperature: float = DRAWN_AT
+    """Of further samples."""
     dropped: bool = False
+    """Whether records that the gate drops get their `count` too (without early exit)."""
 
     @property
     def most(self) -> int:
@@ -56,10 +57,10 @@ class Resampling:
             return {}
         scored = tuple(card.scores())
         looked_at = scored if gate.over is None else [name for name in gate.over if name in scored]
-        found = dict.fromkeys(map(_rubric, looked_at), self.count)
+        due = dict.fromkeys(map(rubric_of, looked_at), self.count)
         if self.borderline > self.count and decision in ("kept", "review"):
-            found |= dict.fromkeys(map(_rubric, card.near(gate)), self.borderline)
-        return {rubric: samples for rubric, samples in found.items() if samples > 1}
+            due |= dict.fromkeys(map(rubric_of, card.near(gate)), self.borderline)
+        return {rubric: samples for rubric, samples in due.items() if samples > 1}
 
     def temperature_of(self, sample: int) -> float | None:
         """What a sample is drawn at; None where the judge's own sampling holds."""
@@ -73,16 +74,12 @@ def merged(card: Scorecard, others: Others, use: Middle) -> Scorecard:
     spread: dict[str, float] = {}
     for rubric, further_ones in others.items():
         first = facts[rubric]
-        scored = [each for each in (first, *further_ones) if isinstance(each, Scored)]
+        scored = [fact for fact in (first, *further_ones) if isinstance(fact, Scored)]
         if not isinstance(first, Scored) or len(scored) == 1:
             continue
-        values = {key: [each.scores[key] for each in scored] for key in first.scores}
+        by_key = {key: [fact.scores[key] for fact in scored] for key in first.scores}
         middle = median if use == "median" else fmean
-        facts[rubric] = replace(first, scores={key: float(middle(each)) for key, each in values.items()})
-        spread |= {f"{rubric}.{key}": max(each) - min(each) for key, each in values.items()}
+        facts[rubric] = replace(first, scores={key: float(middle(values)) for key, values in by_key.items()})
+        spread |= {f"{rubric}.{key}": max(values) - min(values) for key, values in by_key.items()}
         count[rubric] = len(scored)
     return replace(card, facts=facts, samples=count, spread=spread)
-
-
-def _rubric(dimension: str) -> str:
-    return dimension.partition(".")[0]

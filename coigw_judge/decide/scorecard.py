@@ -1,8 +1,7 @@
 """A scorecard: all that is known of one record, rubric by rubric, and its decision under a gate.
 
 A rubric is not applicable (the record lacks a field it reads), not asked yet, Scored, or Unscored with a
-cause. Only Scored gives numbers. A record whose decision hangs on an Unscored rubric is `unscored`, never bad.
-Not known here: where facts come from, which request comes next (plan.py).
+cause. Only Scored gives numbers. A record whose decision depends on an Unscored rubric is `unscored`, never bad.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,25 +17,24 @@ Action = Literal["accept", "refine", "remove"]
 
 @dataclass(frozen=True, slots=True)
 class Scorecard:
-    """Facts by rubric (None: not asked), and the rubrics that do not apply to the record.
-
-    Where several samples were taken together (resampling.py): how many of a rubric were scored, and by
-    `rubric.dimension` how far the highest score lies above the lowest.
-    """
+    """What is known of one record."""
 
     facts: Mapping[str, Scored | Unscored | None]
+    """By rubric that applies; None: not asked."""
     not_applicable: tuple[str, ...] = ()
+    """The rubrics that do not apply, as the record lacks a field that they read."""
     samples: Mapping[str, int] = field(default_factory=dict)
+    """By rubric how many samples its scores rest on, where there are several (resampling.py)."""
     spread: Mapping[str, float] = field(default_factory=dict)
+    """By `rubric.dimension` how far the highest of several samples lies above the lowest."""
 
     def scores(self, use: Use = "sampled") -> dict[str, float]:
         """Every score, as `rubric.dimension`: the sampled ones, or the expected ones.
 
-        Where there is no expected score the sampled one stands in: it is the judge's word too, only coarser. The row
-        then carries the flag `expected_missing` (expected.py).
+        Where there is no expected score the sampled one stands in. The row then carries the flag `expected_missing`.
         """
-        found = {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
-        return found if use == "sampled" else found | self.expected()
+        sampled = {f"{r}.{k}": v for r, fact in self._scored() for k, v in fact.scores.items()}
+        return sampled if use == "sampled" else sampled | self.expected()
 
     def expected(self) -> dict[str, float]:
         """Every expected score that there is, as `rubric.dimension`."""
