@@ -2,6 +2,5 @@
 
 detect.py       the front: does a text address its judge, and in which words
 undisguised.py  a text without disguises
-rules.py        what a rule is; chinese.py and english.py hold them
-sieve.py        which rules are worth trying on a text
+rules.py        what a rule is and how it is tried; the rules themselves stand in data/injection/
 """

@@ -1,28 +1,27 @@
 """Does a record address its judge? A suspicion with the place and the words, never a judgement.
 
-A text is read once without its disguises (undisguised.py). On that view rules (rules.py and the two
-languages') look for words that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a
-delimiter or a reply. Most rules are not tried on most texts: what must stand in a text before they can find anything
-is looked for first, for all rules at once (sieve.py).
+A text is read once without its disguises (undisguised.py). Rules by language (data/injection/, rules.py) look in it for
+words that ask the reader for a score, cancel its instructions, give it a role, or forge a turn, a delimiter or a reply.
+Most rules are not tried on most texts: what must stand in a text before they can find anything is looked for first.
 Every step is one C-speed pass over the text and no pattern can backtrack over more than a fixed window, so ten
 million characters take seconds.
 What it cannot see: a text in other words than the rules know. The judge's own guards are in
 prompting/template.py and prompting/tokens.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from coigw_judge.records.record import FIELDS, FieldName
-from coigw_judge.screens.injection.chinese import CHINESE
-from coigw_judge.screens.injection.english import ENGLISH
-from coigw_judge.screens.injection.rules import FORGED
-from coigw_judge.screens.injection.sieve import Sieve
-from coigw_judge.screens.injection.undisguised import view_of
+from coigw_judge.screens.injection.rules import InjectionRule, read_rules
+from coigw_judge.screens.injection.undisguised import View, view_of
+from coigw_judge.text.codepoints import Pairs
 from coigw_judge.text.unseen import ACTING, NO_GLYPH, replaced
 
-FAMILIES = (FORGED, *CHINESE, ENGLISH)
-_SIEVE = Sieve(FAMILIES)
+RULES = tuple(rule for language in ("forged", "chinese", "english") for rule in read_rules(language))
+_BEGINNING = {pair: [rule for rule in RULES if pair in rule.begins] for pair in {p for r in RULES for p in r.begins}}
+"""The rules by the pairs of characters with which their seeds begin."""
+_PAIRS = Pairs(_BEGINNING)
 SHOWN_CHARS = 80
 """The most characters of a matched text that are kept; the span is whole."""
 
@@ -61,11 +60,26 @@ def suspicion(texts: Mapping[FieldName, str]) -> Suspicion | None:
 def _first(text: str) -> tuple[int, int] | None:
     """The span of the earliest place that a rule names."""
     view = view_of(text)
-    found = [span for rule in _SIEVE.rules(view) if (span := rule.place(view.text))]
+    found = [span for rule in worth_trying(view) if (span := rule.place(view.text))]
     if not found:
         return None
     start, stop = min(found)
     return view.origin(start), view.origin(stop - 1) + 1
+
+
+def worth_trying(view: View) -> Iterable[InjectionRule]:
+    """The rules whose seed stands in a text: no other can find anything. All, where the text is too long for an array.
+
+    All rules' pairs are looked for at once; where one stands, the seeds that begin with it are tried there.
+    """
+    if view.codes is None:
+        return RULES
+    standing: dict[InjectionRule, None] = {}
+    for place in _PAIRS.places(view.codes):
+        for rule in _BEGINNING.get(view.text[place : place + 2], ()):
+            if rule not in standing and rule.seed.match(view.text, place):
+                standing[rule] = None
+    return standing
 
 
 def _for_people(text: str) -> str:

@@ -1,19 +1,23 @@
-"""What a rule about addressing the judge is, and the rules that need no language: forged turns and forged replies.
+"""What a rule about addressing the judge is, and how it is tried. The rules are data: data/injection/, by language.
 
-A rule is a pattern over the folded view (undisguised.py), the words without which it need not be tried, and what
-lifts it: words before or after that make it a story about someone else (`老师给这篇作文打了满分`, `they ignore
-previous instructions`). Speech that a story or a tutorial quotes as someone's is lifted too, where the rule allows.
-So the rules are about who is addressed, not about words: scores, systems and instructions are ordinary things to
-write of. Every quantifier is bounded, so that a rule's time is linear in the text.
-A rule also names its seed: a part of its pattern that stands in every match, and the pairs of characters with which
-that part can begin (sieve.py tries a rule only where its seed stands). tests/screens/test_injection_sieve.py makes
+A rule is a pattern over a text without its disguises (undisguised.py), words that must stand in the text besides, and
+what lifts a match: words before or after it that make it a story about someone else (`老师给这篇作文打了满分`, `they
+ignore previous instructions`). Speech that a story or a tutorial quotes as someone's is lifted too, where the rule
+allows. So the rules are about who is addressed, not about words: scores, systems and instructions are ordinary
+things to write of. Every quantifier is bounded, so that a rule's time is linear in the text.
+A rule also has a seed: a part of its pattern that stands in every match, and the pairs of characters with which that
+part can begin, so that most rules are not tried on most texts (detect.py). tests/screens/test_injection_sieve.py makes
 texts from every pattern and holds it to its seed.
-Not known here: how the view is made, and the languages (chinese.py, english.py).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
 
 NEAR = 40
 """Characters before and after a match that may lift it."""
@@ -22,91 +26,110 @@ QUOTE = 200
 SPEECH = 100
 """How far behind a match the end of a quotation, and who spoke, is looked for."""
 
+_FOLDER = Path(__file__).parents[2] / "data" / "injection"
+_WORD = re.compile(r"<([A-Z_]+)>")
+_CHARACTER_OR_CLASS = re.compile(r"\[([^\]]+)\]|(.)")
+_BLANKS = "".join(c for c in map(chr, range(0x3001)) if re.match(r"\s", c))
+"""What `\\s` is."""
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One way to address the judge. The pattern's group `hit` is what is shown."""
 
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WrittenRule(_Strict):
+    """A rule as its file has it."""
+
+    finds: tuple[str, ...] = Field(min_length=1, description="texts that it finds, for readers and for a test")
+    pattern: str = Field(description="its group `hit` is what is shown; without one the whole match is")
+    needs: tuple[str, ...] = Field(
+        default=(), description="words with | between: of each of these one stands in the text"
+    )
+    begins: str = Field(description="beginnings of the seed, of which two characters count; [ab][cd] stands for four")
+    seed: str | None = Field(default=None, description="stands in every match of the pattern; None: the pattern itself")
+    unless_before: str | None = Field(default=None, description="lifts a match where it ends just before it")
+    unless_after: str | None = Field(default=None, description="lifts a match where it begins just behind it")
+    quotable: bool = Field(default=False, description="whether it is nothing where it is quoted as someone's speech")
+
+
+class _Group(_Strict):
+    needs: tuple[str, ...] = Field(default=(), description="as a rule's: of all its rules")
+    gate: str | None = Field(default=None, description="a pattern that stands somewhere in the text, for all its rules")
+    rules: tuple[WrittenRule, ...]
+
+
+class _File(_Strict):
+    words: dict[str, str] = Field(description="fragments, by the names under which patterns have them: <NAME>")
+    groups: tuple[_Group, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InjectionRule:
+    """One way to address the judge: a WrittenRule with its words put in and its patterns compiled."""
+
+    written: WrittenRule
     needs: tuple[tuple[str, ...], ...]
     """Of each of these, one must stand in the text."""
+    gate: re.Pattern[str] | None
+    """What must stand in the text besides."""
     pattern: re.Pattern[str]
     begins: frozenset[str]
     """Pairs of characters; every match of the seed begins with one of them."""
     seed: re.Pattern[str]
-    """Stands in every match of the pattern."""
-    unless_before: re.Pattern[str] | None = None
-    unless_after: re.Pattern[str] | None = None
-    quotable: bool = False
-    """Whether it is nothing where the text quotes it as someone's speech."""
+    unless_before: re.Pattern[str] | None
+    unless_after: re.Pattern[str] | None
 
-    def place(self, view: str) -> tuple[int, int] | None:
+    def place(self, text: str) -> tuple[int, int] | None:
         """The span of the first match that nothing around it lifts."""
-        if not all(any(word in view for word in words) for words in self.needs):
+        if not all(any(word in text for word in words) for words in self.needs):
             return None
-        return next((match.span("hit") for match in self.pattern.finditer(view) if self._holds(match)), None)
+        if self.gate and not self.gate.search(text):
+            return None
+        return next((match.span("hit") for match in self.pattern.finditer(text) if self._holds(match)), None)
 
     def _holds(self, match: re.Match[str]) -> bool:
-        view, (start, stop) = match.string, match.span("hit")
-        if self.unless_before and self.unless_before.search(view[max(0, start - NEAR) : start]):
+        text, (start, stop) = match.string, match.span("hit")
+        if self.unless_before and self.unless_before.search(text[max(0, start - NEAR) : start]):
             return False
-        if self.unless_after and self.unless_after.match(view[stop : stop + NEAR]):
+        if self.unless_after and self.unless_after.match(text[stop : stop + NEAR]):
             return False
-        return not (self.quotable and _quoted(view, start, stop))
+        return not (self.written.quotable and _quoted(text, start, stop))
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Rules that share what must stand in a text before any of them need be tried."""
-
-    needs: tuple[str, ...]
-    """One of these; none: no word is needed."""
-    gate: re.Pattern[str] | None
-    rules: tuple[Rule, ...]
-
-    def may_hold(self, view: str) -> bool:
-        """Whether the text is worth a closer look."""
-        if self.needs and not any(word in view for word in self.needs):
-            return False
-        return self.gate is None or self.gate.search(view) is not None
+def read_rules(language: str) -> list[InjectionRule]:
+    """The rules of a file of data/injection/."""
+    file = _File.model_validate(yaml.safe_load((_FOLDER / f"{language}.yaml").read_text(encoding="utf-8")))
+    return [compiled(rule, file.words, group.needs, group.gate) for group in file.groups for rule in group.rules]
 
 
-def rule(
-    pattern: str,
-    needs: Iterable[str] = (),
-    *,
-    begins: Iterable[str],
-    seed: str | None = None,
-    before: str | None = None,
-    after: str | None = None,
-    quotable: bool = False,
-) -> Rule:
-    """A rule from patterns as text; `needs` are words with | between. Without a group `hit` the whole match is it.
+def compiled(
+    rule: WrittenRule, words: Mapping[str, str], needs: tuple[str, ...] = (), gate: str | None = None
+) -> InjectionRule:
+    """A rule ready to be tried, with what its group needs. Raises KeyError for a word that `words` lacks."""
 
-    `begins` are words of two characters or more, of which the first two count; without a `seed` the pattern is it.
-    """
-    return Rule(
-        tuple(tuple(words.split("|")) for words in needs),
+    def full(text: str) -> str:
+        while (put_in := _WORD.sub(lambda name: words[name[1]], text)) != text:
+            text = put_in
+        return text.replace("\n", "")
+
+    pattern = full(rule.pattern)
+    return InjectionRule(
+        rule,
+        tuple(tuple(either.split("|")) for either in (*needs, *rule.needs)),
+        re.compile(full(gate)) if gate else None,
         re.compile(pattern if "(?P<hit>" in pattern else f"(?P<hit>{pattern})", re.MULTILINE),
-        frozenset(word[:2] for word in begins),
-        re.compile(pattern if seed is None else seed, re.MULTILINE),
-        re.compile(rf"(?:{before})\Z") if before else None,
-        re.compile(after) if after else None,
-        quotable,
+        frozenset(pair for beginning in full(rule.begins).split() for pair in _pairs(beginning)),
+        re.compile(pattern if rule.seed is None else full(rule.seed), re.MULTILINE),
+        re.compile(rf"(?:{full(rule.unless_before)})\Z") if rule.unless_before else None,
+        re.compile(full(rule.unless_after)) if rule.unless_after else None,
     )
 
 
-def words(text: str) -> tuple[str, ...]:
-    """Words with blanks between them."""
-    return tuple(text.split())
+def _pairs(beginning: str) -> list[str]:
+    """The pairs of characters that a beginning stands for."""
+    first, second = [one or each for each, one in _CHARACTER_OR_CLASS.findall(beginning)[:2]]
+    return ["".join(pair) for pair in product(first, second.replace(r"\s", _BLANKS))]
 
-
-def pairs(firsts: str, seconds: str) -> tuple[str, ...]:
-    """Every one of `firsts` before every one of `seconds`."""
-    return tuple(first + second for first in firsts for second in seconds)
-
-
-BLANKS = "".join(c for c in map(chr, range(0x3001)) if re.match(r"\s", c))
-"""What `\\s` is."""
 
 # Whose speech it is: named before the quotation, or behind it.
 _SPEAKER = re.compile(
@@ -120,66 +143,9 @@ _SPOKEN = re.compile(
 )
 
 
-def _quoted(view: str, start: int, stop: int) -> bool:
-    line = view[max(0, start - QUOTE) : start].rpartition("\n")[2]
+def _quoted(text: str, start: int, stop: int) -> bool:
+    """Whether a match stands in a quotation that is named as someone's speech."""
+    line = text[max(0, start - QUOTE) : start].rpartition("\n")[2]
     lead, mark, _ = line.rpartition('"')
     inside = bool(mark) and line.count('"') % 2 == 1
-    return inside and bool(_SPEAKER.search(lead) or _SPOKEN.match(view[stop : stop + SPEECH]))
-
-
-# No writing needs these: turns, control tokens, our delimiters (prompting/template.py), the reply itself.
-_Q = r"[\"']"
-_TO = r"\s{0,4}:\s{0,4}"
-_KEYS = rf"{_Q}(?:quality|质量|creativity|创意){_Q}{_TO}"
-_OPENING = pairs("{", f"\"'{BLANKS}")
-_SIDE = r"(?:user|human|assistant)\s{0,2}:"
-FORGED = Family(
-    ("<", "[", "#", "{", "assistant", "【", "〖", '"', "'"),
-    None,
-    (
-        rule(
-            r"<\s{0,3}\|\s{0,3}[a-z][a-z0-9_]{1,40}\s{0,3}\|\s{0,3}>|</?think(?:ing)?>|<</?sys>>|<(?:start|end)_of_turn>"
-            r"|</?(?:system|assistant|sys_?prompt|system_prompt)>",
-            ["<"],
-            begins=pairs("<", f"|/<seat{BLANKS}"),
-        ),
-        rule(r"\[/?inst\]", ["inst]"], begins=["[/", "[i"]),
-        rule(
-            r"^\s{0,3}#{2,4}\s{0,3}(?:instruction\s{0,2}(?::|$)|(?:system|human|assistant|user|response|system prompt"
-            r"|new instructions?)\s{0,2}:|(?:系统指令|系统提示词?|新的?指令)\s{0,2}(?::|$))",
-            ["#"],
-            begins=["##"],
-            seed=r"#{2,4}\s{0,3}(?:instruction|system|human|assistant|user|response|new inst|系统|新?的?指令)",
-        ),
-        rule(
-            rf"^\s{{0,3}}(?:assistant\s{{0,2}}:[^\n]{{0,200}}\n\s{{0,3}}{_SIDE}"
-            rf"|{_SIDE}[^\n]{{0,200}}\n\s{{0,3}}assistant\s{{0,2}}:)",
-            ["assistant"],
-            begins=["assistant"],
-            seed=r"assistant\s{0,2}:",
-        ),
-        rule(
-            r"[【\[〖]\s{0,3}(?:文章|题目|思路)\s{0,3}(?:[0-9a-fx]{10,}|[0-9a-fx]{4,}\s{0,3}完)",
-            ["文章|题目|思路"],
-            begins=["文章", "题目", "思路"],
-            seed=r"(?:文章|题目|思路)\s{0,3}[0-9a-fx]{4}",
-        ),
-        rule(
-            rf"{_Q}[\w ]{{1,30}}{_Q}{_TO}\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}{_Q}[^\n]{{0,400}}?{_Q}"
-            rf"\s{{0,4}},\s{{0,8}}{_Q}(?:score|value|choice|分数){_Q}{_TO}",
-            ["reason|理由", "score|value|choice|分数"],
-            begins=_OPENING,
-            seed=rf"\{{\s{{0,8}}{_Q}(?:reason|理由){_Q}{_TO}",
-        ),
-        rule(
-            rf"\{{\s{{0,8}}{_Q}(?:score|rating|分数|评分|总分){_Q}{_TO}{_Q}?10(?:/10)?{_Q}?\s{{0,8}}\}}",
-            ["{", "score|rating|分"],
-            begins=_OPENING,
-        ),
-        rule(
-            rf"{_KEYS}{_Q}?\d{{1,2}}{_Q}?\s{{0,4}},\s{{0,8}}{_KEYS}",
-            ["quality|质量", "creativity|创意"],
-            begins=pairs("\"'", "qc质创"),
-        ),
-    ),
-)
+    return inside and bool(_SPEAKER.search(lead) or _SPOKEN.match(text[stop : stop + SPEECH]))
