@@ -11,12 +11,31 @@ from chat_server import Act, ChatServer, Got
 from hypothesis import settings
 
 settings.register_profile("steady", deadline=None, max_examples=60)
+settings.register_profile("quick", deadline=None, max_examples=15)
 settings.load_profile("steady")
+
+LONG = """
+    test_ask_order test_before_the_rooms test_bench test_calibration test_capacity test_chaos test_copies test_diff test_embedded
+    test_endpoint test_endpoint_servers test_estimate test_estimate_sample test_export test_full_disk test_injection
+    test_injection_sieve test_interrupts test_job_scripts test_join test_key_index test_long_text test_metrics
+    test_mistakes test_one_reading test_reply_properties test_rubric_page test_s3 test_submission test_tokens
+    test_two_jobs test_verify
+"""
+"""Files that `--quick` leaves out beside what is slow, or needs Ray or vLLM: each takes more than about four seconds."""
 
 ENGINES = ("tests/judges/vllm/", "tests/judges/endpoint/test_endpoint_vllm.py", "tests/pipeline/test_submission.py")
 """Where real vLLM is started. One process runs them all: two engines at a time would share the cores of one."""
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that take next to no time, with fewer examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("quick"):
+        settings.load_profile("quick")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -25,12 +44,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "ray_cluster" in item.fixturenames:
             item.add_marker("ray")
+    if config.getoption("quick"):
+        left_out = [item for item in items if _is_long(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _is_long(item)]
     if hasattr(config, "workerinput"):
         by_file: dict[str, int] = {}
         for item in items:
             file = item.nodeid.split("::")[0]
             by_file[file] = min(_turn(item), by_file.get(file, _turn(item)))
         items.sort(key=lambda item: by_file[item.nodeid.split("::")[0]])
+
+
+def _is_long(item: pytest.Item) -> bool:
+    """Whether `--quick` leaves a test out."""
+    marked = any(item.get_closest_marker(name) is not None for name in ("engine", "slow", "ray"))
+    return marked or item.path.stem in LONG.split() or "vllm" in item.name  # importing it takes ten seconds
 
 
 def _turn(item: pytest.Item) -> int:

@@ -2,6 +2,7 @@
 # Lint, types, then the tests in two processes; the first step that fails ends it. Other arguments go to pytest.
 #
 #     bash tests/run.sh                              # everything, real vLLM included
+#     bash tests/run.sh --quick                      # an answer in 90 seconds: no cluster, no engine, nothing that takes long
 #     bash tests/run.sh -m "not engine"              # without the half minute that vLLM takes to start
 #     bash tests/run.sh -n 0 tests/decide            # in one process; paths count from the top of the checkout
 #
