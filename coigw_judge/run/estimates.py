@@ -6,7 +6,6 @@ from coigw_judge import estimate
 from coigw_judge.estimate import history as estimate_facts
 from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate import speed as estimate_time
-from coigw_judge.estimate.ask_order import cheapest as estimate_order
 from coigw_judge.estimate.ask_order import lengths as estimate_lengths
 from coigw_judge.estimate.ask_order import suggestion as ordering
 from coigw_judge.estimate.sampled_standing import Counts, Inquiry, may_look_up
@@ -59,7 +58,7 @@ def _order(stage: Stage, share: InFull) -> dict[str, Any] | None:
     """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
     job, plan, store = stage.job, stage.planned.plan, stage.store
 
-    def measured() -> estimate_order.Lengths | None:
+    def measured() -> estimate_lengths.Lengths | None:
         if not in_full.enough(share, estimate_facts.LEAST):
             return None
         some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)

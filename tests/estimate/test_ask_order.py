@@ -17,7 +17,8 @@ from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.estimate.ask_order import suggestion as ordering
-from coigw_judge.estimate.ask_order.cheapest import Lengths, Suggestion, suggest
+from coigw_judge.estimate.ask_order.cheapest import Suggestion, suggest
+from coigw_judge.estimate.ask_order.lengths import Lengths
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import record_digest
@@ -222,7 +223,7 @@ def test_an_order_that_only_seems_better_is_not_suggested() -> None:
     assert any(made.why == "unsure" and made.tokens_suggested < made.tokens_listed for made in told)
 
 
-def test_of_more_rubrics_than_can_be_gone_through_the_next_is_taken_by_its_rate() -> None:
+def test_of_a_dozen_rubrics_the_likeliest_to_end_go_first() -> None:
     ends = {f"r{n}": 0.05 + 0.07 * n for n in range(12)}
     found = crawl(ends, 1500)
     some = plan(*(rubric(name, dimensions=("d",)) for name in ends), gate=gate_of(ends))

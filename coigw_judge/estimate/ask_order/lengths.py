@@ -6,19 +6,53 @@ engine has it cached from the first record on. So are whole blocks of the KV cac
 Not known here: how many records end where (order.py).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 
 from coigw_judge.decide.plan import Plan
-from coigw_judge.estimate.ask_order.cheapest import Lengths
 from coigw_judge.estimate.history import Spent
 from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.prompting.template import delimited
 from coigw_judge.prompting.tokens import Encoder
-from coigw_judge.records.record import Record
+from coigw_judge.records.record import FieldName, Record
 
 _MEASURED = 400
 """Records whose texts are measured: their mean moves little beyond."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lengths:
+    """Mean tokens. `shown`: per rubric its fields in the prompt's order; `tasks`: what follows them; `replies`.
+
+    `weight`: how many prefilled tokens take the time of a generated one. `unit`, `weight_from` and `replies_from` say
+    what that is: tokens, `scaled` or characters; given or assumed; facts or nothing.
+    """
+
+    shown: Mapping[str, Sequence[tuple[FieldName, float]]]
+    tasks: Mapping[str, float]
+    replies: Mapping[str, float] = field(default_factory=dict)
+    weight: float = 1.0
+    unit: str = "tokens"
+    weight_from: str = "assumed"
+    replies_from: str = ""
+
+    def prefill(self, name: str, before: Collection[str] = ()) -> float:
+        """Tokens that a rubric's request adds to what was shown before: fields beyond the shared ones, and its task."""
+        mine = self.shown[name]
+        shared = max((_common(mine, self.shown[other]) for other in before), default=0)
+        return self.tasks[name] + sum(length for _, length in mine[shared:])
+
+    def cost(self, name: str, before: Collection[str] = ()) -> float:
+        """The same with its reply, in prefilled tokens."""
+        return self.prefill(name, before) + self.weight * self.replies.get(name, 0.0)
+
+
+def _common(one: Sequence[tuple[FieldName, float]], other: Sequence[tuple[FieldName, float]]) -> int:
+    """How many fields two prompts begin with alike."""
+    alike = takewhile(lambda pair: pair[0][0] == pair[1][0], zip(one, other, strict=False))
+    return sum(1 for _ in alike)
 
 
 def measure(

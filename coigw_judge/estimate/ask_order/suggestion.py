@@ -9,7 +9,8 @@ from typing import Any
 
 from coigw_judge.decide.ask_order import fewest_fields, tied
 from coigw_judge.decide.plan import Plan
-from coigw_judge.estimate.ask_order.cheapest import Lengths, Suggestion, suggest
+from coigw_judge.estimate.ask_order.cheapest import Suggestion, suggest
+from coigw_judge.estimate.ask_order.lengths import Lengths
 from coigw_judge.estimate.history import LEAST
 from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.standing.asked_in_full import InFull, names
@@ -96,7 +97,7 @@ def lines(found: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _rated(found: Mapping[str, Any], unit: str, count: str) -> Iterator[str]:
     before, after = f"{found['tokens_listed']:,.0f}", f"{found['tokens_suggested']:,.0f}"
-    between = f"{found['low']:.0%} to {found['high']:.0%} in 95 of 100 resamples"
+    between = f"{found['low']:.0%} to {found['high']:.0%} with 99 % confidence"
     if found["why"] == "listed":
         yield f"order of asks: the listed one is the cheapest known, {before} {unit} per record, by {count}"
     elif found["why"] == "unsure":
