@@ -9,6 +9,7 @@
     capacity.py      do the replicas fit the cluster?
     shared_paths.py  do all nodes mean the same by a path?
     metrics.py       what Prometheus sees
+    ray_internals.py what is changed inside Ray, by names that it may move
 
 What a stage computes lives in scan/, fill/, standing/ and select/.
 """

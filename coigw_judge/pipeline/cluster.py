@@ -18,6 +18,7 @@ import ray.data
 from ray.data import DataContext
 
 from coigw_judge.errors import FixInput
+from coigw_judge.pipeline.ray_internals import silence_cluster_events, stop_log_monitor
 
 
 @contextmanager
@@ -36,9 +37,7 @@ def cluster() -> Iterator[None]:
         os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with _without_lines("Set ray log level", "gcs_client.cc", "rpc_client.h"):
             _connect(os.environ.get("RAY_ADDRESS", ""))
-    # Ray tells of a lost node in dozens of lines, with colours and on standard output, whatever log_to_driver says.
-    # They stand in its logs too. Its own debugger silences it so.
-    ray._private.worker._worker_logs_enabled = False
+    silence_cluster_events()
     logging.getLogger("ray").setLevel(logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it prints a traceback for every block asked again
     context = DataContext.get_current()
@@ -69,8 +68,7 @@ def _connect(address: str) -> None:
         )
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        # Where the cluster was started here: it looks ten times a second for workers' lines, which nobody wants.
-        ray._private.worker._global_node.kill_log_monitor(check_alive=False)
+        stop_log_monitor()
     except ray.exceptions.AuthenticationError as error:
         raise FixInput(
             f"RAY_AUTH_MODE is {os.environ.get('RAY_AUTH_MODE')}, and there is no token; set RAY_AUTH_TOKEN, or "

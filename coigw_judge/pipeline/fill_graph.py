@@ -8,10 +8,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,6 @@ import pyarrow.parquet as pq
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy
-from ray.data._internal.execution import streaming_executor_state
 
 from coigw_judge import errors
 from coigw_judge.errors import FixInput, FixJudge, FixSource
@@ -30,6 +28,7 @@ from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline.actor import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.pipeline.capacity import Share
 from coigw_judge.pipeline.coordinator import TRIES, Look, Snapshot, open_board
+from coigw_judge.pipeline.ray_internals import looking_less_often
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.rows import Scan
 from coigw_judge.store.parts import Store
@@ -46,7 +45,6 @@ _BLOCKS_EACH = 16
 CARES = ("many", "block", "row")
 """What an engine has in its hands at once, and so what is lost when a record kills it: many blocks, one, or one row."""
 
-_LOOK_SECONDS = 0.5
 _GRACE_SECONDS = LAST_FLUSH_SECONDS + 2
 """How long an interrupted driver waits for its actors to flush."""
 
@@ -140,27 +138,6 @@ def _beside(blocks: Any) -> "Future[None]":
 
     threading.Thread(target=run, daemon=True).start()
     return done
-
-
-@contextmanager
-def looking_less_often() -> Iterator[None]:
-    """Have Ray Data look at all its tasks twice a second, not ten times, and as often, not a hundred times, for a block
-    to hand out.
-
-    Looking takes processor time from an engine on the same cores, and an actor has as many blocks again waiting as it
-    works on. Ray 2.60 has no setting for either; a Ray without these names looks as often as it likes. Passes after a
-    fill have short tasks and no engine beside them.
-    """
-    looks = {
-        "WAIT_FOR_TASK_COMPLETION_TIMEOUT_S": _LOOK_SECONDS,
-        "time": SimpleNamespace(**{**vars(time), "sleep": lambda least: time.sleep(max(least, _LOOK_SECONDS))}),
-    }
-    before = {name: there for name, there in vars(streaming_executor_state).items() if name in looks}
-    vars(streaming_executor_state).update({name: looks[name] for name in before})
-    try:
-        yield
-    finally:
-        vars(streaming_executor_state).update(before)
 
 
 def _let_flush(board: Any) -> None:

@@ -44,5 +44,5 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
 
 
 def _log_folder() -> str:
-    node: Any = ray._private.worker._global_node
-    return str(node.get_logs_dir_path()) if node is not None else "the cluster's session folder"
+    """Where the connected cluster's node keeps its logs."""
+    return f"{ray.init(ignore_reinit_error=True).address_info['session_dir']}/logs"

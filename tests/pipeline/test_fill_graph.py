@@ -8,7 +8,7 @@ import psutil
 import pytest
 import ray
 
-from coigw_judge.pipeline.fill_graph import looking_less_often
+from coigw_judge.pipeline.ray_internals import looking_less_often
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 _SECONDS = 3.0

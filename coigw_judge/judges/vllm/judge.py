@@ -38,8 +38,7 @@ from coigw_judge.prompting.request import Ask
 from coigw_judge.prompting.tokens import Encoder
 
 if TYPE_CHECKING:
-    from vllm import SamplingParams
-    from vllm.outputs import CompletionOutput, RequestOutput
+    from vllm import CompletionOutput, RequestOutput, SamplingParams
 
 
 class VllmJudge:
@@ -51,9 +50,8 @@ class VllmJudge:
         if config.engine_args:
             check_engine_arguments(config)
         prepare_environment(layout.gpus)
+        from vllm import AsyncEngineArgs, AsyncLLMEngine
         from vllm.config import StructuredOutputsConfig
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.v1.engine.async_llm import AsyncLLM
 
         self._config = config
         folder, revision = model_dir(config)
@@ -67,7 +65,7 @@ class VllmJudge:
             engine_config = AsyncEngineArgs(**arguments).create_engine_config()
         except (ValueError, TypeError) as error:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
-        self._engine = AsyncLLM.from_vllm_config(engine_config)
+        self._engine = AsyncLLMEngine.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
         self._ideal = PrefixCache(int(engine_config.cache_config.block_size))
         at_once = sequences_at_once(config)
@@ -141,9 +139,8 @@ class VllmJudge:
 
     async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> "RequestOutput | Reply":
         """What the engine made of a request, or the reply to one that it refused. Raises JudgeUnavailable."""
-        from vllm.exceptions import VLLMClientError
-        from vllm.inputs import TokensPrompt
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+        from vllm import TokensPrompt
+        from vllm.exceptions import VLLMClientError, VLLMServerError
 
         request = f"{next(self._ids)}"
         final = None
@@ -151,12 +148,10 @@ class VllmJudge:
             prompt = TokensPrompt(prompt_token_ids=ids)
             async for output in self._engine.generate(prompt, parameters, request, **where):
                 final = output
-        except EngineDeadError as error:
-            raise JudgeUnavailable("the vLLM engine died") from error
         except (VLLMClientError, ValueError) as error:
             return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
-        except EngineGenerateError as error:
-            if self._engine.errored:
+        except VLLMServerError as error:
+            if self._engine.errored or isinstance(error, type(self._engine.dead_error)):
                 raise JudgeUnavailable("the vLLM engine died") from error
             return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
         if final is None:
