@@ -20,8 +20,7 @@ from coigw_judge.diff import rows as diff_rows
 from coigw_judge.diff import tally as diff_tally
 from coigw_judge.diff.tally import SIDES, Counts
 from coigw_judge.errors import FixJob
-from coigw_judge.run_folder import folder as diff_rows_folder
-from coigw_judge.run_folder.folder import Kind, Run
+from coigw_judge.run_folder.folder import Kind, Run, check_group, open_run
 
 IDS_BOUND = 10_000
 """The most ids per kind of flip that a report holds; all of them go to a file, if one is wanted."""
@@ -43,8 +42,8 @@ def compare(
     are in the report; `ids_to` is a JSONL file that gets all of them. `buckets` follows from the number of rows.
     Raises FixStore for a folder that is no run and for runs that share no row, FixJob for `by` and `ids_to`.
     """
-    runs = (diff_rows_folder.open_run(folders[0]), diff_rows_folder.open_run(folders[1]))
-    diff_rows_folder.check_group(runs, by)
+    runs = (open_run(folders[0]), open_run(folders[1]))
+    check_group(runs, by)
     items = diff_report.common_items(runs)
     by_id = all(run.has_ids for run in runs)
     texts_known = all("record" in run.columns for run in runs)

@@ -27,7 +27,7 @@ from coigw_judge.records.record import Record, Unreadable, to_record
 from coigw_judge.screens import minhash as sketch
 from coigw_judge.screens.characters import LOOKED_AT
 from coigw_judge.screens.config import Screen
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import DIGEST, Numbers, Span
 from coigw_judge.storage.paths import list_files, open_atomic
 from coigw_judge.store.parts import Store
@@ -136,14 +136,14 @@ def excluded_keys(
 def gather(store: Store, work: str, number: int, splits: Iterable[int]) -> None:
     """Put the keys of some splits into one file, in order."""
     tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/keys-{n:05d}.parquet")) for n in splits]
-    with spans.sorted_file(store.filesystem, f"{work}/sorted-{number:05d}.parquet", KEYS) as file:
-        file.append(spans.sort(pa.concat_tables(tables), "key"))
+    with hash_ranges.sorted_file(store.filesystem, f"{work}/sorted-{number:05d}.parquet", KEYS) as file:
+        file.append(hash_ranges.sort(pa.concat_tables(tables), "key"))
 
 
 def find(store: Store, work: str, bucket: int, files: int, wanted: Span) -> int:
     """Write the links of a bucket of keys; returns how many."""
     paths = [f"{work}/sorted-{n:05d}.parquet" for n in range(files)]
-    keys = pa.concat_tables([spans.read_span(store.filesystem, path, "key", wanted) for path in paths])
+    keys = pa.concat_tables([hash_ranges.read_span(store.filesystem, path, "key", wanted) for path in paths])
     links = _links(keys.combine_chunks())
     with open_atomic(store.filesystem, f"{work}/links-{bucket:05d}.parquet") as file:
         pq.write_table(links, file, compression="zstd")
@@ -154,7 +154,7 @@ def _links(keys: pa.Table) -> pa.Table:
     """What rows with equal keys tell each other."""
     if not keys.num_rows:
         return LINKS.empty_table()
-    order, new = spans.runs(spans.as_bytes(keys["key"]), keys["row"].to_numpy())
+    order, new = hash_ranges.runs(hash_ranges.as_bytes(keys["key"]), keys["row"].to_numpy())
     group = np.cumsum(new) - 1
     shared = np.bincount(group)[group] > 1
     keys, group = keys.take(pa.array(order[shared])), group[shared]
@@ -215,7 +215,7 @@ def resolve(store: Store, work: str, screen: Screen) -> int:
     joining = (ANSWER, CLUSTER, BAND) if screen.minhash else (ANSWER, CLUSTER)
     table = _clusters(pa.concat_tables(found), joining) if found else CLUSTERS.empty_table()
     with open_atomic(store.filesystem, f"{work}/clusters.parquet") as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=spans.ROW_GROUP)
+        pq.write_table(table, file, compression="zstd", row_group_size=hash_ranges.ROW_GROUP)
     return int(table.num_rows)
 
 

@@ -36,7 +36,7 @@ from coigw_judge.scan import screening as screened
 from coigw_judge.scan.screening import Names
 from coigw_judge.screens import ENGAGEMENT, NAMES, Looked, Screens
 from coigw_judge.screens.config import Screen
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import DIGEST, Numbers, Span
 from coigw_judge.storage.paths import open_atomic, write_atomic
 from coigw_judge.store.parts import Store
@@ -262,15 +262,15 @@ def gather(
         numbers = pc.min_max(table["split"]).as_py()
         splits = range(numbers["min"], numbers["max"] + 1)
         table = screened.told(table, links.told(store, work, splits), screens, names)
-    with spans.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
-        file.append(spans.sort(table, "home"))
+    with hash_ranges.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
+        file.append(hash_ranges.sort(table, "home"))
     return screened.hits(table, screens)
 
 
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
     """Records of a span whose texts stood before."""
     rows = _read_rows(store, digest, files, wanted, ["record"])
-    _, new = spans.runs(spans.as_bytes(rows["record"].drop_null()))
+    _, new = hash_ranges.runs(hash_ranges.as_bytes(rows["record"].drop_null()))
     return int(np.count_nonzero(~new))
 
 
@@ -352,7 +352,7 @@ def read_rows(store: Store, scan: Scan, wanted: Span, columns: list[str] | None 
 
 def _read_rows(store: Store, digest: str, files: int, wanted: Span, columns: list[str] | None) -> pa.Table:
     paths = [_path(store, digest, number) for number in range(files)]
-    tables = [spans.read_span(store.filesystem, path, "home", wanted, columns) for path in paths]
+    tables = [hash_ranges.read_span(store.filesystem, path, "home", wanted, columns) for path in paths]
     if tables:
         return pa.concat_tables(tables)
     return SCHEMA.empty_table() if columns is None else SCHEMA.empty_table().select(columns)

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import Span
 from coigw_judge.storage.paths import write_atomic
 from coigw_judge.store.fact import SCHEMA
@@ -68,8 +68,8 @@ def sort_parts(
 ) -> int:
     """Write the facts of some parts into one file in order of their homes; returns how many. Raises FixStore."""
     tables = [store.read_part(part, columns, pairs) for part in parts]
-    table = spans.sort(pa.concat_tables(tables), "home")
-    with spans.sorted_file(store.filesystem, path, table.schema) as file:
+    table = hash_ranges.sort(pa.concat_tables(tables), "home")
+    with hash_ranges.sorted_file(store.filesystem, path, table.schema) as file:
         file.append(table)
     return int(table.num_rows)
 
@@ -125,13 +125,15 @@ def _merge(store: Store, sources: list[str], facts: int, identity: str, sizes: S
     for first in range(0, slices, per_part):
         numbers = range(first, min(first + per_part, slices))
         name = f"compacted/{identity}/{len(made):05d}.parquet"
-        with spans.sorted_file(store.filesystem, store.path(name), SCHEMA) as file:
+        with hash_ranges.sorted_file(store.filesystem, store.path(name), SCHEMA) as file:
             for number in numbers:
-                wanted = spans.span(number, slices)
-                tables = [spans.read_span(store.filesystem, path, "home", wanted, SCHEMA.names) for path in sources]
-                file.append(_without_copies(spans.sort(pa.concat_tables(tables), "home")))
+                wanted = hash_ranges.span(number, slices)
+                tables = [
+                    hash_ranges.read_span(store.filesystem, path, "home", wanted, SCHEMA.names) for path in sources
+                ]
+                file.append(_without_copies(hash_ranges.sort(pa.concat_tables(tables), "home")))
             rows = file.rows
-        whole = Span(spans.span(numbers[0], slices).low, spans.span(numbers[-1], slices).high)
+        whole = Span(hash_ranges.span(numbers[0], slices).low, hash_ranges.span(numbers[-1], slices).high)
         size = store.filesystem.get_file_info(store.path(name)).size
         made.append({"name": name, "low": whole.low, "high": whole.high, "facts": rows, "size": size})
     return made
@@ -142,7 +144,7 @@ def _without_copies(table: pa.Table) -> pa.Table:
     if table.num_rows < 2:
         return table
     created = table["created_at"].cast(pa.int64()).to_numpy()
-    order, new = spans.runs(spans.as_bytes(table["key"]), created)
+    order, new = hash_ranges.runs(hash_ranges.as_bytes(table["key"]), created)
     copies = order[1:][~new[1:] & (created[order][1:] == created[order][:-1])]
     return table if not len(copies) else table.take(pa.array(np.setdiff1d(np.arange(table.num_rows), copies)))
 

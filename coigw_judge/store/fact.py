@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.replies.outcome import MAPPED, Scored, Unscored, from_values, to_values
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 
 _TEXTS = pa.map_(pa.string(), pa.string())
 SCHEMA = pa.schema(
     [
-        ("key", spans.DIGEST),
-        ("record", spans.DIGEST),
-        ("home", spans.DIGEST),
+        ("key", hash_ranges.DIGEST),
+        ("record", hash_ranges.DIGEST),
+        ("home", hash_ranges.DIGEST),
         ("rubric", pa.string()),
         ("rubric_fingerprint", pa.string()),
         ("judge_fingerprint", pa.string()),
@@ -125,5 +125,5 @@ def earliest(table: pa.Table) -> pa.Table:
         return table
     failed = pc.is_valid(table["cause"]).to_numpy()
     created = table["created_at"].cast(pa.int64()).to_numpy()
-    order, first = spans.runs(spans.as_bytes(table["key"]), failed, created)
+    order, first = hash_ranges.runs(hash_ranges.as_bytes(table["key"]), failed, created)
     return table.take(pa.array(order[first]))

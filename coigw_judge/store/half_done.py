@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from coigw_judge.replies.outcome import Scored, Unscored, from_values
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.paths import open_atomic
 from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, outcomes
 from coigw_judge.store.key_index import ABSENT, KeyIndex
@@ -29,7 +29,7 @@ _SCHEMA = pa.schema(
 
 def write_known(filesystem: fs.FileSystem, folder: str, bucket: int, facts: pa.Table) -> None:
     """Keep the facts (DECIDING_COLUMNS, sorted by key, each key once) of a bucket's half-done records."""
-    high, low = spans.halves(spans.as_bytes(facts["key"]))
+    high, low = hash_ranges.halves(hash_ranges.as_bytes(facts["key"]))
     columns = [pa.array(high), pa.array(low), *(facts[field.name] for field in list(_SCHEMA)[2:])]
     table = pa.table(columns, schema=_SCHEMA).combine_chunks()
     with (
@@ -59,7 +59,7 @@ class Known:
         if mapped is None or not keys:
             return found
         index, facts = mapped
-        high, low = spans.halves(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
+        high, low = hash_ranges.halves(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
         for key, at in zip(keys, index.find(high, low).tolist(), strict=True):
             if at != ABSENT and not isinstance(found.get(key), Scored):
                 found[key] = from_values(facts.slice(at, 1).to_pylist()[0])

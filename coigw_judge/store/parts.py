@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from coigw_judge.errors import FixStore
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import ALL, Span
 from coigw_judge.storage.paths import list_files, open_filesystem, write_atomic
 from coigw_judge.store.fact import LATER, OUTCOME_COLUMNS, SCHEMA, earliest, of_pairs, with_columns
@@ -152,7 +152,7 @@ class Store:
             return pa.schema([SCHEMA.field(name) for name in names]).empty_table()
         try:
             if part.span is not None:
-                table = spans.read_span(self.filesystem, part.path, "home", wanted, names)
+                table = hash_ranges.read_span(self.filesystem, part.path, "home", wanted, names)
             else:
                 with pq.ParquetFile(self.filesystem.open_input_file(part.path)) as file:
                     table = file.read(columns=names)
@@ -163,7 +163,7 @@ class Store:
         trouble = foreign(table.schema, names)
         if trouble:
             raise no_part(part.path, trouble)
-        return spans.within(of_pairs(with_columns(table, names), pairs), "home", wanted)
+        return hash_ranges.within(of_pairs(with_columns(table, names), pairs), "home", wanted)
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
         """Keep what a configuration's ask fingerprints are."""

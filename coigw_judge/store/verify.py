@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import Span
 from coigw_judge.store.parts import PART_NAME, Part, Store, foreign
 
@@ -83,7 +83,7 @@ def _trouble(store: Store, part: Part) -> Finding | int:
             reason = foreign(file.schema_arrow)
             if reason:
                 return Finding("foreign", part.path, f"holds no facts ({reason}); {away}")
-            for batch in file.iter_batches(spans.ROW_GROUP):
+            for batch in file.iter_batches(hash_ranges.ROW_GROUP):
                 if part.span is not None and not _in_order(batch, part.span):
                     return Finding("foreign", part.path, f"its homes are not those its compaction names; {away}")
             rows = int(file.metadata.num_rows)
@@ -99,7 +99,7 @@ def _trouble(store: Store, part: Part) -> Finding | int:
 
 
 def _in_order(batch: pa.RecordBatch, span: Span) -> bool:
-    head = spans.heads(batch.column("home"))
+    head = hash_ranges.heads(batch.column("home"))
     inside = not len(head) or (int(head[0]) >= span.low and int(head[-1]) < span.high)
     return inside and bool(np.all(head[1:] >= head[:-1]))
 
@@ -130,11 +130,11 @@ def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[Findin
     passes = max(1, -(-facts // _KEYS_PER_PASS))
     keys = more = 0
     for number in range(passes):
-        wanted = spans.span(number, passes)
-        found = [spans.within(_keys(store, part), "key", wanted)["key"] for part in parts]
+        wanted = hash_ranges.span(number, passes)
+        found = [hash_ranges.within(_keys(store, part), "key", wanted)["key"] for part in parts]
         if not found:
             continue
-        _, new = spans.runs(np.concatenate([spans.as_bytes(each) for each in found]))
+        _, new = hash_ranges.runs(np.concatenate([hash_ranges.as_bytes(each) for each in found]))
         more += int(np.count_nonzero(~new))
         keys += int(np.count_nonzero(new[:-1] & ~new[1:]))
     if keys:

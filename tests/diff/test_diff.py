@@ -23,7 +23,7 @@ from coigw_judge.diff import text as diff_text
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.prompting.rubric import builtin
 from coigw_judge.run_folder.manifest import Manifest
-from coigw_judge.storage import hash_ranges as diff_rows_hash_ranges
+from coigw_judge.storage import hash_ranges
 from coigw_judge.text.terminal import cells
 
 Row = dict[str, Any]
@@ -609,16 +609,16 @@ def test_any_number_of_buckets_gives_what_a_join_by_hand_gives(tmp_path_factory,
 @given(st.lists(st.text(max_size=6), max_size=30), st.integers(1, 9), st.integers(0, 5))
 def test_a_texts_bucket_depends_on_the_text_alone(texts, buckets, skipped):
     array = pa.array(texts, pa.large_string())
-    found = diff_rows_hash_ranges.bucket_of(array, buckets).tolist()
+    found = hash_ranges.bucket_of(array, buckets).tolist()
     assert all(0 <= bucket < buckets for bucket in found)
-    assert found == [diff_rows_hash_ranges.bucket_of(pa.array([text], pa.large_string()), buckets)[0] for text in texts]
-    assert diff_rows_hash_ranges.bucket_of(array.slice(skipped), buckets).tolist() == found[skipped:]
+    assert found == [hash_ranges.bucket_of(pa.array([text], pa.large_string()), buckets)[0] for text in texts]
+    assert hash_ranges.bucket_of(array.slice(skipped), buckets).tolist() == found[skipped:]
 
 
 @pytest.mark.parametrize("pattern", ["a{:07d}", "{:032x}", "https://example.org/{}/文", "{}" + "x" * 5000])
 def test_buckets_are_of_about_one_size(pattern):
     texts = pa.array([pattern.format(n) for n in range(4000)], pa.large_string())
-    sizes = np.bincount(diff_rows_hash_ranges.bucket_of(texts, 8).astype(int), minlength=8)
+    sizes = np.bincount(hash_ranges.bucket_of(texts, 8).astype(int), minlength=8)
     assert sizes.min() > 350 and sizes.max() < 650
 
 

@@ -19,7 +19,7 @@ from coigw_judge.people.calibration.agreement import Bootstrap
 from coigw_judge.people.calibration.labelled_records import CalibrateOptions
 from coigw_judge.people.labels.read import read
 from coigw_judge.people.quality import leaks
-from coigw_judge.run_folder import folder as diff_rows
+from coigw_judge.run_folder.folder import open_run
 from coigw_judge.text.terminal import cells
 
 QUICK = ["--resamples", "50"]
@@ -44,7 +44,7 @@ def labelled(folder: Path, rows: Any = range(90), **more: Any) -> str:
 
 def report(run: str, labels: str, **options: Any) -> dict[str, Any]:
     """The report as JSON gives it."""
-    found = calibrate.report(diff_rows.open_run(run), read(labels), CalibrateOptions(how=Bootstrap(50), **options))
+    found = calibrate.report(open_run(run), read(labels), CalibrateOptions(how=Bootstrap(50), **options))
     return json.loads(calibrate.as_json(found))
 
 
@@ -97,7 +97,7 @@ def test_missing_scores_are_counted_by_cause_and_never_low(tmp_path):
 def calibrate_text(run: str, labels: str) -> str:
     from coigw_judge.people.calibration import text as texts
 
-    found = calibrate.report(diff_rows.open_run(run), read(labels), CalibrateOptions(how=Bootstrap(20)))
+    found = calibrate.report(open_run(run), read(labels), CalibrateOptions(how=Bootstrap(20)))
     return texts.as_text(found)
 
 

@@ -20,7 +20,7 @@ from coigw_judge.input.pick import input_order, rows_at
 from coigw_judge.input.splits import read_split, split_file
 from coigw_judge.people.export import sample as chosen
 from coigw_judge.people.labels.read import read
-from coigw_judge.run_folder import folder as diff_rows
+from coigw_judge.run_folder.folder import open_run
 
 SCORES = np.clip(np.round(np.random.default_rng(4).normal(8.3, 1, (120, 6))), 0, 10)
 QUICK = ["--resamples", "20"]
@@ -103,7 +103,7 @@ def test_blind_tasks_hold_nothing_that_the_judge_said(run, tmp_path):
 
 def test_a_sample_is_drawn_evenly_over_strata_and_weighs_what_it_stands_for(run, tmp_path, capsys):
     found = exported(run, tmp_path / "s.jsonl", "--to", "jsonl", "--sample", "30", "--stratify", "decision")
-    opened = diff_rows.open_run(run)
+    opened = open_run(run)
     all_rows = Counter(row["decision"] for row in pq.read_table(f"{run}/verdicts").to_pylist())
     drawn = Counter(row["judge"]["decision"] for row in found)
     assert sum(drawn.values()) == 30 and drawn["unscored"] == drawn["screened"] == 1 and drawn["duplicate"] == 0
@@ -118,14 +118,14 @@ def test_a_sample_is_drawn_evenly_over_strata_and_weighs_what_it_stands_for(run,
 
 
 def test_a_sample_does_not_hang_on_how_verdicts_are_cut(run, tmp_path):
-    whole = chosen.sample(diff_rows.open_run(run), chosen.READABLE, ["decision", "genre"], 40, 3)
-    cut = diff_rows.open_run(str(cut_up(run, tmp_path / "cut", 7)))
+    whole = chosen.sample(open_run(run), chosen.READABLE, ["decision", "genre"], 40, 3)
+    cut = open_run(str(cut_up(run, tmp_path / "cut", 7)))
     piecewise = chosen.sample(cut, chosen.READABLE, ["decision", "genre"], 40, 3, prune_at=10)
     assert piecewise.rows.sort_by("row_id").equals(whole.rows.sort_by("row_id")) and piecewise.strata == whole.strata
 
 
 def test_every_row_of_a_stratum_has_the_same_chance(tmp_path):
-    run = diff_rows.open_run(make_run(tmp_path, triplets(30), [decided(scored(9, 9, 9, 9, 9, 9))] * 30))
+    run = open_run(make_run(tmp_path, triplets(30), [decided(scored(9, 9, 9, 9, 9, 9))] * 30))
     times = Counter(
         row for seed in range(300) for row in chosen.sample(run, ["kept"], [], 10, seed).rows["row_id"].to_pylist()
     )

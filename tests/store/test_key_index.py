@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
 
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import ALL, around, read_span, sorted_file, span
 from coigw_judge.store.key_index import ABSENT, KeyIndex
 
@@ -16,7 +16,7 @@ DIGEST = st.binary(min_size=16, max_size=16)
 
 
 def table(digests: list[bytes]) -> pa.Table:
-    return pa.table({"home": pa.array(digests, spans.DIGEST), "n": pa.array(range(len(digests)), pa.int64())})
+    return pa.table({"home": pa.array(digests, hash_ranges.DIGEST), "n": pa.array(range(len(digests)), pa.int64())})
 
 
 @given(st.integers(1, 1000), st.lists(DIGEST, max_size=20))
@@ -26,7 +26,7 @@ def test_every_digest_lies_in_exactly_one_span(buckets: int, digests: list[bytes
     assert all(one.high == other.low for one, other in itertools.pairwise(pieces))
     for digest in digests:
         home = int.from_bytes(digest[:4], "big") * buckets >> 32
-        inside = [n for n, piece in enumerate(pieces) if spans.within(table([digest]), "home", piece).num_rows]
+        inside = [n for n, piece in enumerate(pieces) if hash_ranges.within(table([digest]), "home", piece).num_rows]
         assert inside == [home], "the bucket that a look-up computes is the one that a reader reads"
 
 
@@ -36,15 +36,15 @@ def test_a_sorted_file_gives_each_span_its_rows(
     tmp_path_factory, digests: list[bytes], buckets: int, group: int
 ) -> None:
     path = str(tmp_path_factory.mktemp("spans") / "file.parquet")
-    local, whole = fs.LocalFileSystem(), spans.sort(table(digests), "home")
+    local, whole = fs.LocalFileSystem(), hash_ranges.sort(table(digests), "home")
     assert whole["home"].to_pylist() == sorted(digests)
-    old, spans.ROW_GROUP = spans.ROW_GROUP, group
+    old, hash_ranges.ROW_GROUP = hash_ranges.ROW_GROUP, group
     try:
         with sorted_file(local, path, whole.schema) as file:
             file.append(whole.slice(0, len(digests) // 2))
             file.append(whole.slice(len(digests) // 2))
     finally:
-        spans.ROW_GROUP = old
+        hash_ranges.ROW_GROUP = old
     pieces = [read_span(local, path, "home", span(n, buckets)) for n in range(buckets)]
     assert pa.concat_tables(pieces).to_pylist() == whole.to_pylist()
     assert read_span(local, path, "home", ALL, ["n", "gone"]).schema.names == ["n"]
@@ -73,9 +73,13 @@ def test_a_sorted_file_that_was_cut_off_is_not_there(tmp_path) -> None:
 
 
 def test_digests_as_hex() -> None:
-    digests = pa.chunked_array([pa.array([b"\x00" * 16, None], spans.DIGEST), pa.array([b"\xab" * 16], spans.DIGEST)])
-    assert spans.as_hex(digests).to_pylist() == ["00" * 16, None, "ab" * 16]
-    assert spans.as_digests(spans.as_bytes(pa.array([b"\xab" * 16], spans.DIGEST))).to_pylist() == [b"\xab" * 16]
+    digests = pa.chunked_array(
+        [pa.array([b"\x00" * 16, None], hash_ranges.DIGEST), pa.array([b"\xab" * 16], hash_ranges.DIGEST)]
+    )
+    assert hash_ranges.as_hex(digests).to_pylist() == ["00" * 16, None, "ab" * 16]
+    assert hash_ranges.as_digests(hash_ranges.as_bytes(pa.array([b"\xab" * 16], hash_ranges.DIGEST))).to_pylist() == [
+        b"\xab" * 16
+    ]
 
 
 @given(

@@ -22,7 +22,7 @@ from coigw_judge.errors import FixJob
 from coigw_judge.people.labels.join import SAMPLES
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
-from coigw_judge.storage import hash_ranges as diff_rows
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.paths import open_atomic
 
 READABLE = tuple(name for name in DECISIONS if name not in ("unreadable", "duplicate"))
@@ -72,7 +72,7 @@ def sample(
     for table in verdict_rows.batches(run, _columns(*by), _decided(decisions)):
         strata = _joined([verdict_rows.group_of(table, column) for column in by], table.num_rows)
         keys = pc.binary_join_element_wise(str(seed), table["row_id"].combine_chunks(), ":").cast(pa.large_string())
-        hashes = pa.array(diff_rows.bucket_of(keys, _HASHES))
+        hashes = pa.array(hash_ranges.bucket_of(keys, _HASHES))
         held.append(table.append_column("stratum", strata).append_column("hash", hashes))
         for value in pc.value_counts(strata).to_pylist():
             counts[value["values"]] += value["counts"]

@@ -21,9 +21,8 @@ from coigw_judge.errors import FixSource
 from coigw_judge.people.calibration import agreement
 from coigw_judge.people.calibration.agreement import Bootstrap, Estimate
 from coigw_judge.people.labels import read as labels
-from coigw_judge.run_folder import folder as diff_rows
 from coigw_judge.run_folder import verdicts as verdict_rows
-from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.folder import Run, open_run
 from coigw_judge.storage.paths import open_filesystem
 
 BOUND = 0.5
@@ -70,7 +69,7 @@ def check(run: Run, reference: str, bound: float = BOUND, how: Bootstrap | None 
     scores = run.items("score")
     texts: dict[tuple[str, str], str] = {}
     if _is_run(reference):
-        golden, texts = _of_run(diff_rows.open_run(reference), scores)
+        golden, texts = _of_run(open_run(reference), scores)
     else:
         golden = _of_file(reference)
     found = _rows(run, golden, scores)
