@@ -5,7 +5,7 @@
 
 Keys are drawn as a scan with `near_duplicate: flag` would write them: an answer's digest and the digests of 14 bands
 for every row; one row in twenty is nearly like an earlier one and shares 5 of its bands. What is measured is all that
-follows the reading of texts (links.py): keys sorted into files, each bucket's links found, clusters made; every step
+follows the reading of texts (copies.py): keys sorted into files, each bucket's links found, clusters made; every step
 in a process of its own, so peak memory is that step's. bench/screens.py --near has the sketches themselves.
 Prints a table, and as its last line one JSON object.
 """
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from store import alone
 
-from coigw_judge.scan import copies as links
+from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.minhash import BANDS
@@ -84,14 +84,14 @@ def draw(root: str, rows: int) -> Figures:
             "key": pa.FixedSizeBinaryArray.from_buffers(
                 spans.DIGEST, len(row), [None, pa.py_buffer(digests.tobytes())]
             ),
-            "kind": np.tile(np.r_[links.ANSWER, np.full(BANDS, links.BAND)].astype(np.int8), count),
+            "kind": np.tile(np.r_[copies.ANSWER, np.full(BANDS, copies.BAND)].astype(np.int8), count),
             "row": row,
             "position": row,
             "published": pa.nulls(len(row), pa.date32()),
             "same": row,
         }
         pq.write_table(
-            pa.table([columns[name] for name in links.KEYS.names], schema=links.KEYS),
+            pa.table([columns[name] for name in copies.KEYS.names], schema=copies.KEYS),
             f"{store.root}/work/keys-{split:05d}.parquet",
             compression="zstd",
         )
@@ -100,27 +100,27 @@ def draw(root: str, rows: int) -> Figures:
 
 
 def _groups(splits: int) -> list[range]:
-    return scanning.file_groups([_ROWS_PER_SPLIT * (1 + BANDS)] * splits, links.KEYS_PER_FILE)
+    return scanning.file_groups([_ROWS_PER_SPLIT * (1 + BANDS)] * splits, copies.KEYS_PER_FILE)
 
 
 def sort(root: str, splits: int) -> Figures:
     """Every group of splits into a file in order."""
     for number, group in enumerate(_groups(splits)):
-        links.gather(Store(root), f"{root}/work", number, group)
+        copies.gather(Store(root), f"{root}/work", number, group)
     return {}
 
 
 def find(root: str, splits: int) -> Figures:
     """Every bucket's links."""
-    buckets, files = max(1, -(-splits * _ROWS_PER_SPLIT * (1 + BANDS) // links.KEYS_PER_BUCKET)), len(_groups(splits))
+    buckets, files = max(1, -(-splits * _ROWS_PER_SPLIT * (1 + BANDS) // copies.KEYS_PER_BUCKET)), len(_groups(splits))
     for bucket in range(buckets):
-        links.find(Store(root), f"{root}/work", bucket, files, spans.span(bucket, buckets))
+        copies.find(Store(root), f"{root}/work", bucket, files, spans.span(bucket, buckets))
     return {}
 
 
 def cluster(root: str, splits: int) -> Figures:
     """All links at once."""
-    return {"linked": links.resolve(Store(root), f"{root}/work", Screen(near_duplicate="flag"))}
+    return {"linked": copies.resolve(Store(root), f"{root}/work", Screen(near_duplicate="flag"))}
 
 
 _STEPS = {"sort": sort, "find": find, "cluster": cluster}

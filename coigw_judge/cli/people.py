@@ -205,7 +205,7 @@ def _export(options: argparse.Namespace) -> int:
         rows = chosen.of_decisions(run, decisions)
     special = export.special_column(run, options.special) if options.split else None
     out = _out(options, "label-studio.json" if options.to == "label-studio" else "rows.jsonl")
-    return _told(export.write(run, rows, export.Options(options.to, out, options.blind, special)))
+    return _told(export.write(run, rows, export.ExportOptions(options.to, out, options.blind, special)))
 
 
 def _decisions(options: argparse.Namespace) -> list[str]:

@@ -28,7 +28,7 @@ from coigw_judge.prompting.request import Ask, Need, seed
 from coigw_judge.records.record import Record
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.store.fact import Fact
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.writer import Writer
 
 FLUSH_SECONDS = 5.0
@@ -44,7 +44,9 @@ class Filler:
     `tally` counts what was done, `now` what it has in its hands (ledger.py). Its owner calls `flush_forever` as a task.
     """
 
-    def __init__(self, recipe: Recipe, judge: Judge, writer: Writer, known: Known, flush_seconds: float) -> None:
+    def __init__(
+        self, recipe: Recipe, judge: Judge, writer: Writer, known: HalfDoneFacts, flush_seconds: float
+    ) -> None:
         self._recipe = recipe
         self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
         self._judge = judge

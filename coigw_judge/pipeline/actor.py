@@ -33,7 +33,7 @@ from coigw_judge.pipeline.coordinator import Report, Snapshot
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.storage.paths import is_uri
 from coigw_judge.store.fact import DECIDING_COLUMNS
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer, moment
 
@@ -163,12 +163,12 @@ class JudgeActor:
         self._tasks = [asyncio.create_task(self._filler.flush_forever()), asyncio.create_task(self._report_forever())]
         self._tasks[0].add_done_callback(self._flushing_ended)
 
-    def _known_facts(self) -> Known:
+    def _known_facts(self) -> HalfDoneFacts:
         """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
         folder, buckets = self._known
         retrying = self._recipe.run if self._recipe.retry_unscored else None
         recent = self._store.read(DECIDING_COLUMNS, since=self._since, failures_of=retrying)
-        return Known(recent, self._store.filesystem, folder, buckets)
+        return HalfDoneFacts(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:
         """Returns when the board has it: a block that is done stands in the counts."""

@@ -21,7 +21,7 @@ from coigw_judge.input.splits import group_for_tasks, split_file, split_files
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.pipeline.tasks import run_tasks
 from coigw_judge.run_folder import verdict_schema as verdict_verdict_schema
-from coigw_judge.scan import copies as links
+from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.input_checks import check_columns, excluded_files
 from coigw_judge.scan.rows import Scan
@@ -118,26 +118,26 @@ def _link(
 
     def exclude_one(item: dict[str, Any]) -> list[int]:
         place, piece = pieces[item["number"] - first]
-        keys = links.excluded_keys(Store(store.root), work, item["number"], piece, place, columns, screen)
+        keys = copies.excluded_keys(Store(store.root), work, item["number"], piece, place, columns, screen)
         return [item["number"], keys]
 
     sizes = [count["keys"] for count in counts]
     found = [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
     _check_excluded(excluded, pieces, found)
     sizes += found
-    groups = scanning.file_groups(sizes, links.KEYS_PER_FILE)
+    groups = scanning.file_groups(sizes, copies.KEYS_PER_FILE)
     run_tasks(
         [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
-        lambda item: links.gather(Store(store.root), work, item["number"], item["splits"]),
+        lambda item: copies.gather(Store(store.root), work, item["number"], item["splits"]),
     )
-    buckets = max(1, -(-sum(sizes) // links.KEYS_PER_BUCKET))
+    buckets = max(1, -(-sum(sizes) // copies.KEYS_PER_BUCKET))
     run_tasks(
         [{"bucket": n} for n in range(buckets)],
-        lambda item: links.find(
+        lambda item: copies.find(
             Store(store.root), work, item["bucket"], len(groups), spans.span(item["bucket"], buckets)
         ),
     )
-    links.resolve(store, work, screen)
+    copies.resolve(store, work, screen)
 
 
 def _check_excluded(excluded: list[File], pieces: list[tuple[int, Split]], found: list[int]) -> None:

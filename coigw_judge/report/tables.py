@@ -6,7 +6,7 @@ Not known here: HTML, what a table is about.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coigw_judge.people.calibration.agreement import Estimate
+from coigw_judge.people.calibration.agreement import IntervalEstimate
 from coigw_judge.people.calibration.text import WARNING
 from coigw_judge.report.axes import Axis, Lane
 
@@ -62,6 +62,6 @@ def notes(sentences: Sequence[str]) -> tuple[Note, ...]:
     return tuple(Note(text.removeprefix(WARNING), text.startswith(WARNING)) for text in sentences)
 
 
-def ends(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:
+def ends(estimate: IntervalEstimate | None) -> tuple[float | None, float | None, float | None]:
     """An estimate's value, and the ends of its interval."""
     return (None, None, None) if estimate is None else (estimate.value, estimate.low, estimate.high)

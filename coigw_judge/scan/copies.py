@@ -3,7 +3,7 @@
     <scan's work>/keys-00000.parquet     what the rows of one split can be recognised by (KEYS), while the scan lasts
     <scan's work>/sorted-00000.parquet   the same of some splits, in order of `key`
     <scan's work>/links-00000.parquet    a bucket's rows that share a key with an earlier or excluded one (LINKS)
-    <scan's work>/clusters.parquet       what every linked row is told (CLUSTERS), in input order
+    <scan's work>/clusters.parquet       the cluster of every linked row (CLUSTERS), in input order
 
 A key is the digest of an answer, of a band of its sketch (screens/minhash.py), or of its cluster; equal keys meet in
 one bucket, whatever they stand for. Links make clusters. A cluster is as old as its earliest member, and represented
@@ -24,7 +24,7 @@ from coigw_judge.hashing import digest
 from coigw_judge.input.listing import Split
 from coigw_judge.input.splits import read_split
 from coigw_judge.records.record import Record, Unreadable, to_record
-from coigw_judge.screens import minhash as sketch
+from coigw_judge.screens import minhash
 from coigw_judge.screens.characters import LOOKED_AT
 from coigw_judge.screens.config import Screen
 from coigw_judge.storage import hash_ranges
@@ -93,7 +93,7 @@ class Keys:
         self._rows.append({"key": digest([b"query", query]), "kind": QUERY, **row})
 
     def _sketch(self) -> None:
-        for (_, row), found in zip(self._waiting, sketch.bands([text for text, _ in self._waiting]), strict=True):
+        for (_, row), found in zip(self._waiting, minhash.bands([text for text, _ in self._waiting]), strict=True):
             self._rows += [{"key": key, "kind": BAND, **row} for key in found]
         self._waiting.clear()
 
@@ -151,7 +151,7 @@ def find(store: Store, work: str, bucket: int, files: int, wanted: Span) -> int:
 
 
 def _links(keys: pa.Table) -> pa.Table:
-    """What rows with equal keys tell each other."""
+    """Links between rows with equal keys."""
     if not keys.num_rows:
         return LINKS.empty_table()
     order, new = hash_ranges.runs(hash_ranges.as_bytes(keys["key"]), keys["row"].to_numpy())
@@ -170,7 +170,7 @@ def _links(keys: pa.Table) -> pa.Table:
     earliest = np.minimum.reduceat(days, starts)[at]
     excluded = np.where(lowest < 0, -1 - lowest, -1)[at]
     kind = keys["kind"].to_numpy()
-    told = ours & ((excluded >= 0) | ((kind != QUERY) & (np.arange(len(rows)) != first)))
+    linked = ours & ((excluded >= 0) | ((kind != QUERY) & (np.arange(len(rows)) != first)))
     first = np.minimum(first, len(rows) - 1)
     columns = {
         "kind": kind,
@@ -182,7 +182,7 @@ def _links(keys: pa.Table) -> pa.Table:
         "exact": _exact(kind, at, keys["same"].to_numpy(), ours),
         "excluded": excluded,
     }
-    return pa.table([columns[name] for name in LINKS.names], schema=LINKS).filter(pa.array(told))
+    return pa.table([columns[name] for name in LINKS.names], schema=LINKS).filter(pa.array(linked))
 
 
 def _exact(kind: Numbers, group: Numbers, same: Numbers, ours: Numbers) -> Numbers:
@@ -205,7 +205,7 @@ def _as_dates(days: Numbers) -> pa.Array:
 
 
 def resolve(store: Store, work: str, screen: Screen) -> int:
-    """Make clusters of all links and write what every linked row is told; returns how many rows that are."""
+    """Make clusters of all links and write every linked row's; returns how many rows that are."""
     found = [
         pq.read_table(store.filesystem.open_input_file(path))
         for path in list_files(store.filesystem, work, ".parquet")
@@ -235,9 +235,9 @@ def _clusters(links: pa.Table, joining: Sequence[int]) -> pa.Table:
     similar[row_at[near]] = similar[first_at[near]] = True
     excluded = {True: np.full(len(nodes), -1), False: np.full(len(nodes), -1)}
     by = links["excluded"].to_numpy()
-    for word_for_word, told in excluded.items():
+    for word_for_word, file in excluded.items():
         chosen = (by >= 0) & ((kind != BAND) == word_for_word)
-        told[row_at[chosen]] = by[chosen]
+        file[row_at[chosen]] = by[chosen]
     plain = nodes & ~_DROPPED
     copy = (label != np.arange(len(nodes))) & similar & ~exact
     columns = {
@@ -263,8 +263,12 @@ def _components(nodes: int, one: Numbers, other: Numbers) -> Numbers:
     return np.asarray(lowest[component])
 
 
-def told(store: Store, work: str, splits: Sequence[int]) -> dict[tuple[int, int], dict[str, Any]]:
-    """What the linked rows of some neighbouring splits are told, by split and row."""
+Clusters = dict[tuple[int, int], dict[str, Any]]
+"""Rows of CLUSTERS by split and row."""
+
+
+def read_clusters(store: Store, work: str, splits: Sequence[int]) -> Clusters:
+    """What is known of the clusters of the linked rows of some neighbouring splits."""
     table = pq.read_table(
         f"{work}/clusters.parquet",
         filesystem=store.filesystem,

@@ -31,8 +31,7 @@ from coigw_judge.input.listing import File, Split
 from coigw_judge.input.splits import read_split, row_id
 from coigw_judge.job.job import Job
 from coigw_judge.records.record import FIELDS, Record, Unreadable, record_digest, to_label, to_record
-from coigw_judge.scan import copies as links
-from coigw_judge.scan import screening as screened
+from coigw_judge.scan import copies, screening
 from coigw_judge.scan.screening import Names
 from coigw_judge.screens import ENGAGEMENT, NAMES, Looked, Screens
 from coigw_judge.screens.config import Screen
@@ -195,7 +194,7 @@ class _Look:
         self._columns = columns
         self._cluster = screen.cluster_column
         self._screens = Screens(screen)
-        self.keys = links.Keys(screen) if screen.links else None
+        self.keys = copies.Keys(screen) if screen.links else None
 
     def rows(
         self, number: int, piece: Split, limit: int | None
@@ -216,7 +215,7 @@ class _Look:
                 row |= {name: to_label(raw.get(self._columns.get(name, name))) for name in _LABELS}
                 if self.keys is not None:
                     cluster = to_label(raw.get(self._cluster)) if self._cluster else None
-                    self.keys.add(record, screened.known_by(row, self._screens), cluster)
+                    self.keys.add(record, screening.key_row(row, self._screens), cluster)
             yield record, row
 
 
@@ -228,7 +227,7 @@ def _row(record: Record, looked: Looked, screens: Screens) -> dict[str, Any]:
         "record": record_digest(digests),
         **{str(field): value for field, value in digests.items()},
         "genre": record.genre,
-        **screened.columns(looked.findings, looked.suspected, screens),
+        **screening.columns(looked.findings, looked.suspected, screens),
         "suspected": looked.suspected,
         "published": looked.published,
         "ttr": looked.ttr,
@@ -253,7 +252,7 @@ def gather(
 ) -> dict[str, int]:
     """Put the rows that some tasks wrote into `work` into one file, in order of `home`.
 
-    `names` says how what links.py found is called, where rows were compared. Returns `<screen>.dropped` and `.flagged`.
+    `names`: how what copies.py found is called, where rows were compared. Returns `<screen>.dropped` and `.flagged`.
     """
     tables = [pq.read_table(store.filesystem.open_input_file(f"{work}/{n:05d}.parquet")) for n in tasks]
     table = pa.concat_tables(tables)
@@ -261,10 +260,10 @@ def gather(
     if names is not None and table.num_rows:
         numbers = pc.min_max(table["split"]).as_py()
         splits = range(numbers["min"], numbers["max"] + 1)
-        table = screened.told(table, links.told(store, work, splits), screens, names)
+        table = screening.with_copies(table, copies.read_clusters(store, work, splits), screens, names)
     with hash_ranges.sorted_file(store.filesystem, _path(store, digest, number), SCHEMA) as file:
         file.append(hash_ranges.sort(table, "home"))
-    return screened.hits(table, screens)
+    return screening.hits(table, screens)
 
 
 def count_duplicates(store: Store, digest: str, files: int, wanted: Span) -> int:
@@ -300,8 +299,8 @@ def finish(
         troubled=_troubled_files(splits, ordered),
     )
     _write_splits(store, scan)
-    told = ("digest", "files", "kinds", "unreadable", "screened", "duplicates", "screens")
-    described = {name: getattr(scan, name) for name in told}
+    plain = ("digest", "files", "kinds", "unreadable", "screened", "duplicates", "screens")
+    described = {name: getattr(scan, name) for name in plain}
     described["troubled"] = [asdict(file) for file in scan.troubled]
     data = json.dumps(described, ensure_ascii=False).encode()
     write_atomic(store.filesystem, store.path("scans", digest, "scan.json"), data)

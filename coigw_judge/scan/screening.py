@@ -1,6 +1,6 @@
 """What screens say of scanned rows, in columns: first each by itself, then with what copies of it tell.
 
-Not known here: how rows are looked at (screens/), how copies are found (links.py).
+Not known here: how rows are looked at (screens/), how copies are found (copies.py).
 """
 
 from collections import Counter
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.input.splits import row_id
-from coigw_judge.scan import copies as links
+from coigw_judge.scan import copies
 from coigw_judge.screens import SUSPECTED, Finding, Screens, as_finding
 
 _BY_COPIES = ("published_after", "no_date", "excluded", "excluded_near", "near_duplicate")
@@ -35,40 +35,40 @@ def columns(findings: Iterable[Finding], suspected: str | None, screens: Screens
     return settled
 
 
-def known_by(row: dict[str, Any], screens: Screens) -> dict[str, Any]:
-    """A row for links.Keys. What the date screen says is the same for all copies, so it does not set a row back."""
+def key_row(row: dict[str, Any], screens: Screens) -> dict[str, Any]:
+    """A row for copies.Keys. What the date screen says is the same for all copies, so it does not set a row back."""
     own = {as_finding(sentence).screen for sentence in row["screens"]}.difference(_BY_COPIES)
     dropped = any(map(screens.drops, own))
     return {
-        "row": links.number(row["split"], row["row"], dropped),
+        "row": copies.number(row["split"], row["row"], dropped),
         "position": row["position"],
         "published": row["published"],
         "same": int.from_bytes(row["record"][8:], "big", signed=True),
     }
 
 
-def told(table: pa.Table, by_row: dict[tuple[int, int], dict[str, Any]], screens: Screens, names: Names) -> pa.Table:
-    """The rows, with what their copies tell them."""
+def with_copies(table: pa.Table, clusters: copies.Clusters, screens: Screens, names: Names) -> pa.Table:
+    """The rows, with the findings that their copies add."""
     places = zip(table["split"].to_pylist(), table["row"].to_pylist(), strict=True)
-    linked = pa.array([place in by_row for place in places], pa.bool_())
+    linked = pa.array([place in clusters for place in places], pa.bool_())
     rows = table.filter(linked).to_pylist()
     for row in rows:
-        findings = _findings(row, by_row[row["split"], row["row"]], screens, names)
+        findings = _findings(row, clusters[row["split"], row["row"]], screens, names)
         row |= columns(findings, row["suspected"], screens)
     return pa.concat_tables([table.filter(pc.invert(linked)), pa.Table.from_pylist(rows, schema=table.schema)])
 
 
-def _findings(row: dict[str, Any], told: dict[str, Any], screens: Screens, names: Names) -> list[Finding]:
+def _findings(row: dict[str, Any], cluster: dict[str, Any], screens: Screens, names: Names) -> list[Finding]:
     found = [finding for finding in map(as_finding, row["screens"]) if finding.screen not in _BY_COPIES]
-    found += screens.dated(told["published"], copied=told["published"] != row["published"])
-    if told["excluded"] is not None and screens.on("excluded"):
-        found.append(Finding("excluded", f"its text stands in {names.excluded[told['excluded']]}"))
-    if told["excluded_near"] is not None and screens.on("excluded_near"):
+    found += screens.dated(cluster["published"], copied=cluster["published"] != row["published"])
+    if cluster["excluded"] is not None and screens.on("excluded"):
+        found.append(Finding("excluded", f"its text stands in {names.excluded[cluster['excluded']]}"))
+    if cluster["excluded_near"] is not None and screens.on("excluded_near"):
         found.append(
-            Finding("excluded_near", f"nearly the same text stands in {names.excluded[told['excluded_near']]}")
+            Finding("excluded_near", f"nearly the same text stands in {names.excluded[cluster['excluded_near']]}")
         )
-    if told["near_split"] is not None and screens.on("near_duplicate", row["genre"]):
-        first = row_id(names.splits[told["near_split"]], told["near_position"])
+    if cluster["near_split"] is not None and screens.on("near_duplicate", row["genre"]):
+        first = row_id(names.splits[cluster["near_split"]], cluster["near_position"])
         found.append(Finding("near_duplicate", f"nearly the same as {first}"))
     return found
 

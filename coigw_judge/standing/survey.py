@@ -18,7 +18,7 @@ from coigw_judge.standing import join as buckets
 from coigw_judge.standing.join import Bucket, View
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic
-from coigw_judge.store.half_done import write_known
+from coigw_judge.store.half_done import write_half_done
 from coigw_judge.store.parts import Store
 
 OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
@@ -32,8 +32,7 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str,
     store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
     records by what they wait for (Waits), `share` what is known of those asked in full (asked_in_full.told). Into the
     folder `work` go the numbers of the rows with open asks (OPEN, open-*.parquet) and the facts that they have
-    (half_done.write_known). Of records with the same texts and genre only the first is to be asked: the others share
-    its facts.
+    (half_done.py). Of records with the same texts and genre only the first is to be asked: the others share its facts.
     """
     found = buckets.read(view, bucket)
     asks: Counter[str] = Counter()
@@ -66,4 +65,4 @@ def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: i
     places = np.unique(np.concatenate([at[wanted] for at in found.fact_of.values()]))
     places = places[places >= 0]
     if len(places):
-        write_known(filesystem, work, bucket, found.facts.take(pa.array(places)))
+        write_half_done(filesystem, work, bucket, found.facts.take(pa.array(places)))

@@ -1,7 +1,7 @@
 """What a fill knows beforehand: the facts of half-done records, looked up without holding them in memory.
 
 The survey writes, per bucket of records, the facts of those that still need something, sorted by key and
-uncompressed (`write_known`). An actor maps these files into memory and bisects: pages that are never asked for are
+uncompressed (`write_half_done`). An actor maps these files into memory and bisects: pages that are never asked for are
 never read, so ten million facts cost an actor what it looks up. Beside them stand the facts that were written
 since the fill began, which only a restarted actor finds; they are few.
 Not known here: which requests a record needs.
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def write_known(filesystem: fs.FileSystem, folder: str, bucket: int, facts: pa.Table) -> None:
+def write_half_done(filesystem: fs.FileSystem, folder: str, bucket: int, facts: pa.Table) -> None:
     """Keep the facts (DECIDING_COLUMNS, sorted by key, each key once) of a bucket's half-done records."""
     high, low = hash_ranges.halves(hash_ranges.as_bytes(facts["key"]))
     columns = [pa.array(high), pa.array(low), *(facts[field.name] for field in list(_SCHEMA)[2:])]
@@ -39,8 +39,8 @@ def write_known(filesystem: fs.FileSystem, folder: str, bucket: int, facts: pa.T
         writer.write_table(table, max_chunksize=max(1, table.num_rows))
 
 
-class Known:
-    """Facts by key: those of `recent` (at least DECIDING_COLUMNS), and those in a folder that write_known filled."""
+class HalfDoneFacts:
+    """Facts by key: those of `recent` (at least DECIDING_COLUMNS), and those that write_half_done left in a folder."""
 
     def __init__(
         self, recent: pa.Table, filesystem: fs.FileSystem | None = None, folder: str | None = None, buckets: int = 1

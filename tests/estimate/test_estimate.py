@@ -46,7 +46,7 @@ from coigw_judge.run.manifest import estimate_error
 from coigw_judge.run_folder.manifest import Asks, Manifest, PlannedFigures, Tokens
 from coigw_judge.scan import rows as scanning
 from coigw_judge.store.fact import SCHEMA, Fact
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer
 from coigw_judge.text.terminal import aligned, cells
@@ -122,7 +122,7 @@ def test_tokens_are_those_of_the_ids_sent_and_of_an_ideal_cache_over_them(write_
     recorder = Recorder()
 
     async def fill() -> None:
-        filler = Filler(recipe, recorder, Writer(Store(job.store), "run"), Known(SCHEMA.empty_table()), 5)
+        filler = Filler(recipe, recorder, Writer(Store(job.store), "run"), HalfDoneFacts(SCHEMA.empty_table()), 5)
         flusher = asyncio.create_task(filler.flush_forever())
         for number in range(len(stage.scan.splits)):
             for _, record in scanning.records(stage.scan, number, {}, None):

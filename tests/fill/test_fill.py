@@ -25,11 +25,11 @@ from coigw_judge.prompting.request import Ask
 from coigw_judge.prompting.template import omission
 from coigw_judge.records.record import Record
 from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer
 
-NOTHING = Known(SCHEMA.empty_table())
+NOTHING = HalfDoneFacts(SCHEMA.empty_table())
 GOOD = '{"quality":{"reason":"好","score":8},"creativity":{"reason":"新","score":9}}'
 
 
@@ -127,7 +127,7 @@ def test_known_facts_are_not_asked(recipe, tmp_path):
     store, judge = Store(str(tmp_path / "facts")), FakeJudge(good)
     run(recipe, judge, store, [records(3)])
     again = FakeJudge(good)
-    filler = run(recipe, again, store, [records(4)], Known(store.read(DECIDING_COLUMNS)))
+    filler = run(recipe, again, store, [records(4)], HalfDoneFacts(store.read(DECIDING_COLUMNS)))
     assert len(again.asked) == 2 and filler.tally["asks.from_store"] == 6
 
 
@@ -212,7 +212,7 @@ def test_further_samples_are_asked_drawn_and_counted_apart(recipe, tmp_path):
         "a further try is drawn at 0.7 at least"
     )
     again = FakeJudge(good)
-    run(several, again, store, [records(2)], Known(store.read(DECIDING_COLUMNS)))
+    run(several, again, store, [records(2)], HalfDoneFacts(store.read(DECIDING_COLUMNS)))
     assert again.asked == []
 
 
@@ -222,7 +222,7 @@ def test_who_is_given_up_among_further_samples_keeps_what_it_has(recipe, tmp_pat
     store = Store(str(tmp_path / "facts"))
     run(several, FakeJudge(good), store, [records(1)])
     table = store.read(("sample", *DECIDING_COLUMNS))
-    left = Known(table.filter(pc.not_equal(table["sample"], 3)).select(list(DECIDING_COLUMNS)))
+    left = HalfDoneFacts(table.filter(pc.not_equal(table["sample"], 3)).select(list(DECIDING_COLUMNS)))
 
     async def give_up() -> None:
         writer = Writer(store, "other")

@@ -31,7 +31,7 @@ from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, blocks_at_once, rows_per
 from coigw_judge.prompting.request import Ask
 from coigw_judge.records.record import Record
 from coigw_judge.store.fact import SCHEMA
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer
 
@@ -218,7 +218,7 @@ def test_a_block_is_not_kept_waiting_for_a_flush_while_the_judge_runs_dry(
 
     async def go() -> bool:
         judge, store = Slow(), Store(str(tmp_path / "facts"))
-        filler = Filler(recipe, judge, Writer(store, "run"), Known(SCHEMA.empty_table()), flush_seconds=100)
+        filler = Filler(recipe, judge, Writer(store, "run"), HalfDoneFacts(SCHEMA.empty_table()), flush_seconds=100)
         flusher = asyncio.create_task(filler.flush_forever())
         slow = asyncio.create_task(filler.block(block("慢", at_work)))
         quick = asyncio.create_task(filler.block(block("快", 0)))  # done at once, and waits for a flush

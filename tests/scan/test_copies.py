@@ -15,9 +15,9 @@ from small import Row, plan, rubric, scan_rows
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.job.job import load_job
 from coigw_judge.pipeline import passes
-from coigw_judge.scan import copies as links
+from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
-from coigw_judge.scan.screening import known_by
+from coigw_judge.scan.screening import key_row
 from coigw_judge.screens import Screens
 from coigw_judge.screens import minhash as sketch
 from coigw_judge.screens.config import Screen
@@ -256,8 +256,8 @@ def test_clusters_are_what_looking_at_all_pairs_finds(
         assert (near and positions[near.removeprefix("nearly the same as ")]) == first
     assert scan.screened == sum(row["screened"] is not None for row in found)
     work = store.path("work")
-    counts = [links.find(store, work, n, 1, span(n, buckets)) for n in range(buckets)]
-    assert sum(counts) == links.find(store, work, 0, 1, ALL)
+    counts = [copies.find(store, work, n, 1, span(n, buckets)) for n in range(buckets)]
+    assert sum(counts) == copies.find(store, work, 0, 1, ALL)
 
 
 def test_numbers_of_rows_keep_their_order_and_put_the_dropped_last() -> None:
@@ -267,7 +267,7 @@ def test_numbers_of_rows_keep_their_order_and_put_the_dropped_last() -> None:
 
     def row(split: int, number: int, *hit: str) -> int:
         scanned = {"split": split, "row": number, "position": 0, "published": None, "record": b"r" * 16}
-        return int(known_by({**scanned, "screens": [f"{name}: why" for name in hit]}, screens)["row"])
+        return int(key_row({**scanned, "screens": [f"{name}: why" for name in hit]}, screens)["row"])
 
     undropped = [row(0, 0), row(0, 1 << 39, "published_after"), row(1, 0, "no_date", "repetition"), row(1 << 20, 5)]
     wanted = [*undropped, row(0, 0, "encoding"), row(0, 1, "published_after", "min_likes")]

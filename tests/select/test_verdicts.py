@@ -38,7 +38,7 @@ from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.standing.join import View
 from coigw_judge.standing.survey import survey_bucket
 from coigw_judge.store.fact import DECIDING_COLUMNS
-from coigw_judge.store.half_done import Known
+from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
 
 
@@ -154,7 +154,9 @@ def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
     seen = view(tmp_path)
     survey_bucket(seen, 0, str(tmp_path / "work"))
     store = Store(seen.store)
-    known = Known(store.read(DECIDING_COLUMNS).slice(0, 0), store.filesystem, str(tmp_path / "work"), seen.buckets)
+    known = HalfDoneFacts(
+        store.read(DECIDING_COLUMNS).slice(0, 0), store.filesystem, str(tmp_path / "work"), seen.buckets
+    )
     for row, wanted in ((ROWS[4], {"answer": (9, 9)}), (ROWS[5], {}), (ROWS[0], {})):
         record = to_record(row, {})
         assert isinstance(record, Record)

@@ -21,7 +21,7 @@ from coigw_judge.errors import FixStore
 from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.storage.hash_ranges import span
 from coigw_judge.store.fact import DECIDING_COLUMNS, SCHEMA, Fact, outcomes
-from coigw_judge.store.half_done import Known, write_known
+from coigw_judge.store.half_done import HalfDoneFacts, write_half_done
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import Writer, moment
 
@@ -79,15 +79,15 @@ HOME = b"\x80" + b"h" * 15
 """In the second of two buckets."""
 
 
-def known_scores(scores: dict[bytes, int], folder: Path | None = None) -> Known:
+def known_scores(scores: dict[bytes, int], folder: Path | None = None) -> HalfDoneFacts:
     """Facts of one home, in memory or in files that are mapped."""
     rows = [{**fact(answer=scored(score)).row("run", NOON), "key": key} for key, score in sorted(scores.items())]
     table = pa.Table.from_pylist(rows, schema=SCHEMA).select(DECIDING_COLUMNS)
     if folder is None:
-        return Known(table)
+        return HalfDoneFacts(table)
     store = Store(str(folder))
-    write_known(store.filesystem, store.path(), 1, table)
-    return Known(table.slice(0, 0), store.filesystem, store.path(), 2)
+    write_half_done(store.filesystem, store.path(), 1, table)
+    return HalfDoneFacts(table.slice(0, 0), store.filesystem, store.path(), 2)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_an_empty_store_reads_as_no_facts(store: Store) -> None:
     assert store.parts() == []
     assert Writer(store, "run").flush() == 0
     assert store.parts() == []
-    assert Known(store.read(DECIDING_COLUMNS)).find(stable("r"), [stable("k")]) == {}
+    assert HalfDoneFacts(store.read(DECIDING_COLUMNS)).find(stable("r"), [stable("k")]) == {}
 
 
 def test_each_flush_is_one_part_and_names_sort_by_time(store: Store) -> None:

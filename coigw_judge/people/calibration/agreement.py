@@ -29,7 +29,7 @@ LEAST_RECORDS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class IntervalEstimate:
     """A statistic over `n` records and its 95 % interval.
 
     None where it is not defined (all values alike, no pair); no interval for fewer than LEAST_RECORDS.
@@ -61,7 +61,7 @@ class Tables:
 Statistic = Callable[[Tables], Floats]
 
 
-def correlations(x: Floats, y: Floats, weights: Floats | None, how: Bootstrap) -> dict[str, Estimate]:
+def correlations(x: Floats, y: Floats, weights: Floats | None, how: Bootstrap) -> dict[str, IntervalEstimate]:
     """Pearson, Spearman and Kendall (tau-b) of x and y."""
     found = {}
     for name, by_table in (("pearson", pearson), ("spearman", spearman), ("kendall", kendall)):
@@ -80,7 +80,7 @@ def by_scipy(name: str, x: Floats, y: Floats) -> float:
     return float(functions[name](x, y).statistic)
 
 
-def kappa(x: Floats, y: Floats, grid: Floats, weights: Floats | None, how: Bootstrap) -> Estimate:
+def kappa(x: Floats, y: Floats, grid: Floats, weights: Floats | None, how: Bootstrap) -> IntervalEstimate:
     """Cohen's kappa with quadratic weights over the values of `grid`, on which x and y lie."""
     from sklearn.metrics import cohen_kappa_score
 
@@ -103,7 +103,7 @@ def kappa(x: Floats, y: Floats, grid: Floats, weights: Floats | None, how: Boots
     return estimate(places_x, places_y, weights, quadratic_kappa, how, point)
 
 
-def auc(scores: Floats, accepted: Floats, weights: Floats | None, how: Bootstrap) -> Estimate:
+def auc(scores: Floats, accepted: Floats, weights: Floats | None, how: Bootstrap) -> IntervalEstimate:
     """How often an accepted record has the higher score of two (ties count half)."""
     from sklearn.metrics import roc_auc_score
 
@@ -113,11 +113,11 @@ def auc(scores: Floats, accepted: Floats, weights: Floats | None, how: Bootstrap
     return estimate(scores, accepted, weights, area, how, point)
 
 
-def hits(passed: Floats, accepted: Floats, weights: Floats | None, how: Bootstrap) -> dict[str, Estimate]:
+def hits(passed: Floats, accepted: Floats, weights: Floats | None, how: Bootstrap) -> dict[str, IntervalEstimate]:
     """Precision, recall and F1 of `passed` (1 or 0) against `accepted` (1 or 0)."""
     from sklearn.metrics import precision_recall_fscore_support
 
-    found: dict[str, Estimate] = {}
+    found: dict[str, IntervalEstimate] = {}
     points = dict.fromkeys(("precision", "recall", "f1"), math.nan)
     if len(passed):
         told = precision_recall_fscore_support(
@@ -129,7 +129,7 @@ def hits(passed: Floats, accepted: Floats, weights: Floats | None, how: Bootstra
     return found
 
 
-def mean(values: Floats, weights: Floats | None, how: Bootstrap) -> Estimate:
+def mean(values: Floats, weights: Floats | None, how: Bootstrap) -> IntervalEstimate:
     """The (weighted) mean."""
     point = float(np.average(values, weights=weights)) if len(values) else math.nan
     return estimate(values, np.zeros(len(values)), weights, _mean, how, point)
@@ -143,7 +143,7 @@ def estimate(
     how: Bootstrap,
     point: float | None = None,
     values: tuple[float, ...] | None = None,
-) -> Estimate:
+) -> IntervalEstimate:
     """A statistic with its interval. `point`: its value, where a library has said it already.
 
     `values` are those of both x and y, where they are known beforehand.
@@ -151,14 +151,14 @@ def estimate(
     if point is None:
         point = float(statistic(table(x, y, weights, values))[0]) if len(x) else math.nan
     if not math.isfinite(point):
-        return Estimate(None, None, None, len(x))
+        return IntervalEstimate(None, None, None, len(x))
     if len(x) < LEAST_RECORDS:
-        return Estimate(point, None, None, len(x))
+        return IntervalEstimate(point, None, None, len(x))
     if values is None:
         x, y = _coarse(x), _coarse(y)
     at_once = max(1, _CELLS_AT_ONCE // max(_MOST_VALUES**2, len(x)))
     low, high = bootstrap(len(x), lambda drawn: statistic(tables(x, y, weights, drawn, values)), how, at_once)
-    return Estimate(point, low, high, len(x))
+    return IntervalEstimate(point, low, high, len(x))
 
 
 def resamples(n: int, how: Bootstrap, at_once: int = 1) -> Iterator[Places]:

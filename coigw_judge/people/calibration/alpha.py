@@ -9,12 +9,19 @@ from typing import Literal
 
 import numpy as np
 
-from coigw_judge.people.calibration.agreement import LEAST_RECORDS, Bootstrap, Estimate, Floats, Places, bootstrap
+from coigw_judge.people.calibration.agreement import (
+    LEAST_RECORDS,
+    Bootstrap,
+    Floats,
+    IntervalEstimate,
+    Places,
+    bootstrap,
+)
 
 Level = Literal["nominal", "ordinal", "interval"]
 
 
-def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) -> Estimate:
+def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) -> IntervalEstimate:
     """Krippendorff's alpha between annotators: rows of `values` are records, columns annotators, NaN what is missing.
 
     `n` counts the records that at least two annotators labelled; the others say nothing about agreement.
@@ -23,22 +30,22 @@ def alpha(values: Floats, level: Level, weights: Floats | None, how: Bootstrap) 
     kept = given >= 2
     values, given = values[kept], given[kept].astype(np.float64)
     if not len(values):
-        return Estimate(None, None, None, 0)
+        return IntervalEstimate(None, None, None, 0)
     own = np.ones(len(values)) if weights is None else weights[kept] / weights[kept].mean()
     distinct = np.unique(values[~np.isnan(values)])
     counts = np.stack([(values == value).sum(axis=1) for value in distinct], axis=1).astype(np.float64)
     point = _alpha(counts, given, distinct, level, own)
     if not math.isfinite(point):
-        return Estimate(None, None, None, len(values))
+        return IntervalEstimate(None, None, None, len(values))
     if len(values) < LEAST_RECORDS:
-        return Estimate(point, None, None, len(values))
+        return IntervalEstimate(point, None, None, len(values))
 
     def resampled(drawn: Places) -> Floats:
         times = (np.bincount(row, minlength=len(values)) for row in drawn)
         return np.array([_alpha(counts, given, distinct, level, own * each) for each in times])
 
     low, high = bootstrap(len(values), resampled, how)
-    return Estimate(point, low, high, len(values))
+    return IntervalEstimate(point, low, high, len(values))
 
 
 def _alpha(counts: Floats, given: Floats, distinct: Floats, level: Level, weights: Floats) -> float:

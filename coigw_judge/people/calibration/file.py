@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from coigw_judge.errors import FixStore
-from coigw_judge.people.calibration.agreement import Estimate
+from coigw_judge.people.calibration.agreement import IntervalEstimate
 from coigw_judge.people.calibration.cheapest_gate import Choice
 from coigw_judge.people.quality.drift import Drift
 from coigw_judge.run_folder.folder import Run
@@ -24,11 +24,11 @@ class Group(TypedDict):
     """Judge and people on the records of one group."""
 
     compared: int
-    judge_mean: Estimate
-    people_mean: Estimate
-    pearson: Estimate
-    spearman: Estimate
-    kendall: Estimate
+    judge_mean: IntervalEstimate
+    people_mean: IntervalEstimate
+    pearson: IntervalEstimate
+    spearman: IntervalEstimate
+    kendall: IntervalEstimate
 
 
 class Item(TypedDict):
@@ -38,12 +38,12 @@ class Item(TypedDict):
     compared: int
     range: NotRequired[tuple[float, float] | None]
     judge_missing: dict[str, int]
-    between_annotators: dict[str, Estimate]
-    pearson: NotRequired[Estimate]
-    spearman: NotRequired[Estimate]
-    kendall: NotRequired[Estimate]
-    kappa: NotRequired[Estimate | None]
-    auc: NotRequired[Estimate]
+    between_annotators: dict[str, IntervalEstimate]
+    pearson: NotRequired[IntervalEstimate]
+    spearman: NotRequired[IntervalEstimate]
+    kendall: NotRequired[IntervalEstimate]
+    kappa: NotRequired[IntervalEstimate | None]
+    auc: NotRequired[IntervalEstimate]
     by: NotRequired[dict[str, Group]]
     within: NotRequired[dict[str, float | None]]
     points: NotRequired[list[tuple[float, float, float]]]
@@ -54,9 +54,9 @@ class Hits(TypedDict):
 
     records: int
     accepted: int
-    precision: Estimate
-    recall: Estimate
-    f1: Estimate
+    precision: IntervalEstimate
+    recall: IntervalEstimate
+    f1: IntervalEstimate
 
 
 class GateAgainstPeople(TypedDict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from coigw_judge.people.calibration.agreement import Bootstrap, Floats
-from coigw_judge.people.labels.join import Record
+from coigw_judge.people.labels.join import LabelledRecord
 from coigw_judge.people.labels.read import OVERALL
 from coigw_judge.run_folder.folder import Run
 
@@ -47,7 +47,7 @@ class LabelledRecords:
     """All that the run has, as `rubric.dimension`."""
     checks: tuple[str, ...]
     """All that the run has, as `rubric.check`."""
-    records: tuple[Record, ...]
+    records: tuple[LabelledRecord, ...]
     weights: Floats | None
     """Of the records; None where all weigh alike."""
     options: CalibrateOptions
@@ -62,7 +62,7 @@ class LabelledRecords:
         return "-" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def judged(record: Record, item: str, scores: Sequence[str], checks: Sequence[str]) -> float | str:
+def judged(record: LabelledRecord, item: str, scores: Sequence[str], checks: Sequence[str]) -> float | str:
     """The judge's number for an item, or why there is none.
 
     `scores` and `checks` are all that the run has. `overall` is the sum that the gate looks at. A rubric is the mean

@@ -22,7 +22,7 @@ from coigw_judge.people.calibration import agreement, alpha
 from coigw_judge.people.calibration import gate as calibrate_gate
 from coigw_judge.people.calibration.agreement import Bootstrap, Floats
 from coigw_judge.people.calibration.labelled_records import CalibrateOptions, LabelledRecords, judged
-from coigw_judge.people.labels.join import Joined, Record, join, unknown_items
+from coigw_judge.people.labels.join import Joined, LabelledRecord, join, unknown_items
 from coigw_judge.people.labels.read import OVERALL, VERDICTS, Labels
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
@@ -107,7 +107,7 @@ def _ordered(joined: Joined, items: Iterable[str]) -> list[str]:
     return [item for item in known if item in given] + sorted(given.difference(known))
 
 
-def _blind(records: Iterable[Record]) -> dict[str, int]:
+def _blind(records: Iterable[LabelledRecord]) -> dict[str, int]:
     counts = Counter({True: "blind", False: "not_blind", None: "not_said"}[record.blind] for record in records)
     return {name: counts[name] for name in ("blind", "not_blind", "not_said")}
 

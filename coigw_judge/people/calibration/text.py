@@ -8,7 +8,7 @@ Not known here: how anything was computed.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from coigw_judge.people.calibration.agreement import Estimate
+from coigw_judge.people.calibration.agreement import IntervalEstimate
 from coigw_judge.people.calibration.cheapest_gate import Choice
 from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.text.terminal import columns, one_line, sentence
@@ -68,7 +68,7 @@ def caveats(found: Mapping[str, Any]) -> list[str]:
     return said + ([f"rubrics: {found['rubrics']}"] if found["rubrics"] else [])
 
 
-def shown(value: Estimate | None) -> str:
+def shown(value: IntervalEstimate | None) -> str:
     """An estimate with its interval, `-` where there is none."""
     if value is None or value.value is None:
         return "-"
@@ -82,7 +82,7 @@ def plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ceiling(between: Mapping[str, Estimate]) -> Estimate | None:
+def ceiling(between: Mapping[str, IntervalEstimate]) -> IntervalEstimate | None:
     """Krippendorff's alpha of the people on an item, by numbers where they gave such, else by decisions."""
     return between.get("interval") or between.get("ordinal")
 

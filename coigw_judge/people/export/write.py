@@ -43,7 +43,7 @@ _LEFT_OUT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ExportOptions:
     """What to write. `special`: (column, value) that tells records which need special knowledge; None: no split."""
 
     to: To
@@ -75,7 +75,7 @@ class Found:
     record: Record
 
 
-def write(run: Run, chosen: Chosen, options: Options) -> Written:
+def write(run: Run, chosen: Chosen, options: ExportOptions) -> Written:
     """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
     rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
     best = sum(gate_of(run).tops.values())
@@ -108,7 +108,7 @@ def write_accepted(run: Run, chosen: Chosen, joined: Joined, out: str, accept_at
         done.left_out["that people do not accept"] += vote is not None and not vote[0]
     kept = chosen.rows.filter(pa.array([name in accepted for name in names], pa.bool_()))
     found = _found(run, Chosen(kept, {}), done, ["row_id", "record", "file", "position"])
-    _stream(found, lambda each: json_line(dict(each.raw)), Options("jsonl", out), done)
+    _stream(found, lambda each: json_line(dict(each.raw)), ExportOptions("jsonl", out), done)
     return done
 
 
@@ -171,7 +171,7 @@ def _verdicts(run: Run, rows: Sequence[Mapping[str, Any]], columns: Sequence[str
     return {row["row_id"]: row for row in verdict_rows.rows(run, columns, where)}
 
 
-def _columns(run: Run, options: Options) -> list[str]:
+def _columns(run: Run, options: ExportOptions) -> list[str]:
     skipped = {"file", "position", "chars", "suspected", "repeat_decision", "repeat_scores", "samples", "spread"}
     return [name for name in run.columns if name not in skipped]
 
@@ -179,7 +179,7 @@ def _columns(run: Run, options: Options) -> list[str]:
 # Writing
 
 
-def _about(found: Found, chosen: Chosen, options: Options, run: Run) -> dict[str, Any]:
+def _about(found: Found, chosen: Chosen, options: ExportOptions, run: Run) -> dict[str, Any]:
     """What a row carries beside its texts. A blind row's weight stands in the sample alone: it tells the decision."""
     about: dict[str, Any] = {}
     if chosen.sample is not None:
@@ -207,7 +207,7 @@ def _plain_row(found: Found, about: Mapping[str, Any], blind: bool) -> dict[str,
     return {**found.raw, **{name if name not in found.raw else f"verdict_{name}": ours[name] for name in ours}}
 
 
-def _stream(found: Iterable[Found], as_text: Callable[[Found], bytes], options: Options, done: Written) -> None:
+def _stream(found: Iterable[Found], as_text: Callable[[Found], bytes], options: ExportOptions, done: Written) -> None:
     """Write every row to its file; one file, or one per number of reviewers."""
     many = [] if options.special is None else list(REVIEWERS)
     paths = {count: f"{_stem(options.out)}-{count}{_suffix(options.out)}" for count in many} or {0: options.out}

@@ -1,4 +1,4 @@
-"""Labels joined with a run: one Record per labelled row, with what people said and what the judge said.
+"""Labels joined with a run: one LabelledRecord per labelled row, with what people said and what the judge said.
 
 Several people, several rounds: of every annotator the last round counts; numbers become their mean; decisions become
 the share that accepts, and more than half is a yes (a tie is a no). Weights come from the labels, or from the sample
@@ -23,7 +23,7 @@ SAMPLES = "samples"
 
 
 @dataclass(slots=True)
-class Record:
+class LabelledRecord:
     """A labelled row. `people`: item -> annotator -> value, each annotator's last round."""
 
     row_id: str
@@ -57,7 +57,7 @@ class Record:
 class Joined:
     """Labelled records, and the labels that found none: reason -> how many."""
 
-    records: tuple[Record, ...]
+    records: tuple[LabelledRecord, ...]
     left_out: Mapping[str, int]
     annotators: tuple[str, ...]
     labels: int
@@ -74,7 +74,7 @@ def join(run: Run, labels: Labels, columns: Sequence[str], round_: int | None = 
     if len(chosen) < len(labels.labels):
         left_out[f"of another round than {round_}"] += len(labels.labels) - len(chosen)
     by_row, by_id = _verdicts(run, chosen, columns)
-    records: dict[str, Record] = {}
+    records: dict[str, LabelledRecord] = {}
     last: dict[tuple[str, str, str], int] = {}
     used: list[Label] = []
     for label in sorted(chosen, key=lambda each: each.round):
@@ -82,7 +82,7 @@ def join(run: Run, labels: Labels, columns: Sequence[str], round_: int | None = 
         if isinstance(found, str):
             left_out[found] += 1
             continue
-        record = records.setdefault(found["row_id"], Record(found["row_id"], found))
+        record = records.setdefault(found["row_id"], LabelledRecord(found["row_id"], found))
         key = (found["row_id"], label.annotator, label.item)
         left_out["of an earlier round"] += key in last
         last[key] = label.round
@@ -128,14 +128,14 @@ def _row_of(
     return (judged or rows)[0] if rows else "of an id that the run does not have"
 
 
-def _take(record: Record, label: Label) -> None:
+def _take(record: LabelledRecord, label: Label) -> None:
     record.people[label.item][label.annotator] = label.value
     record.weight = label.weight if record.weight is None else record.weight
     if label.blind is not None:
         record.blind = label.blind if record.blind is None else record.blind and label.blind
 
 
-def _weigh(run: Run, records: Mapping[str, Record], labels: Iterable[Label]) -> None:
+def _weigh(run: Run, records: Mapping[str, LabelledRecord], labels: Iterable[Label]) -> None:
     """Weights that the labels do not carry: from the sample that they were drawn in."""
     names = {each.sample for each in labels if each.sample and each.weight is None}
     for name in sorted(names):

@@ -19,7 +19,7 @@ import pyarrow.dataset as ds
 
 from coigw_judge.errors import FixSource
 from coigw_judge.people.calibration import agreement
-from coigw_judge.people.calibration.agreement import Bootstrap, Estimate
+from coigw_judge.people.calibration.agreement import Bootstrap, IntervalEstimate
 from coigw_judge.people.labels import read as labels
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run, open_run
@@ -36,7 +36,7 @@ class Moved:
     item: str
     records: int
     lost: int
-    shift: Estimate
+    shift: IntervalEstimate
     change: float | None
     noise: float | None
     spearman: float | None
@@ -168,7 +168,7 @@ def _moved(
     )
 
 
-def _alarms(shift: Estimate, change: float | None, noise: float, lost: int, bound: float) -> Iterable[str]:
+def _alarms(shift: IntervalEstimate, change: float | None, noise: float, lost: int, bound: float) -> Iterable[str]:
     if lost:
         yield f"{lost:,} golden records lost their score"
     certain = shift.low is not None and shift.high is not None and not shift.low <= 0 <= shift.high
