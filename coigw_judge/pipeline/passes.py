@@ -248,7 +248,7 @@ def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
     """What every gate of a grid would keep, in one pass over the facts."""
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
         found = run_tasks(
-            [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count(ready, item["bucket"])
+            [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count_patterns(ready, item["bucket"])
         )
     return sweeping.yields(view.plan.gate, grid, found, view.plan.samples)
 

@@ -1,10 +1,10 @@
 """`select --sweep`: what a grid of gates would keep, from one pass over the facts.
 
-A pass counts how many records share which scores (bucket.Standing); the gates are then tried on those patterns, so
-a grid of fifty gates reads the store once. Where a fact that a gate needs was never asked (an earlier, stricter
-gate stopped early, or the fill still runs), the yield is a range: it could be kept, or not. So it is where a gate has
-records near a threshold that were not asked the further samples (decide/resampling.py) which it wants of them.
-Not known here: Ray, the gate's other keys, which stay as the job has them.
+A pass counts how many records share which scorecard; the gates are then tried on those patterns, so a grid of fifty
+gates reads the store once. Each gate is read as it decides (Gate.assess); what the grid does not name stays the job's.
+Where a fact that a gate needs was never asked (an earlier, stricter gate stopped early, or the fill still runs), the
+yield is a range. So it is where records near a threshold were not asked the further samples that the gate wants of
+them (decide/resampling.py).
 """
 
 import json
@@ -20,7 +20,7 @@ from coigw_judge.decide.resampling import Others, Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values
-from coigw_judge.standing import join as buckets
+from coigw_judge.standing import join
 from coigw_judge.standing.join import View
 
 Grid = Mapping[str, tuple[float, ...]]
@@ -37,14 +37,20 @@ _SLACK = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """What a gate would do: rows kept for certain, rows that could be kept as well, rows in review for certain."""
+    """What a gate would do, in rows."""
 
     total: float | None
+    """The gate's threshold of the sum."""
     each: float | None
+    """The gate's threshold of every score; None where there is none, or one per dimension."""
     kept: int
+    """Kept for certain."""
     possible: int
+    """Those that could be kept as well."""
     review: int
+    """In review for certain."""
     judged: int
+    """All that the judge was asked about."""
 
 
 def parse_grid(text: str) -> Grid:
@@ -65,16 +71,17 @@ def parse_grid(text: str) -> Grid:
     return grid
 
 
-def count(view: View, bucket: int) -> dict[str, int]:
-    """How often which scorecard occurs in a bucket; a scorecard is told as JSON, without what no gate looks at."""
+def count_patterns(view: View, bucket: int) -> dict[str, int]:
+    """How many records of a bucket have which scorecard (`pattern_of`)."""
     counts: Counter[str] = Counter()
-    for each in buckets.read(view, bucket, every_sample=True).standings:
-        counts[pattern_of(each.reached.first, view.plan.gate, each.others)] += each.count
+    for standing in join.read(view, bucket, every_sample=True).standings:
+        counts[pattern_of(standing.reached.first, view.plan.gate, standing.others)] += standing.count
     return dict(counts)
 
 
 def pattern_of(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
-    """A scorecard as JSON, as far as gates may tell it from others that differ in `total` and `each` only."""
+    """A scorecard as JSON: as much of it as gates see that differ in `total` and `each` only. `others`: its further
+    samples."""
     return card_as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
 
 
@@ -109,22 +116,24 @@ def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """What is known of some rows: the card of their first samples, and the further ones, as far as they are there."""
+    """What is known of the rows of one pattern."""
 
     first: Scorecard
+    """Of their first samples."""
     others: Others
+    """Their further samples, as far as they were asked."""
 
 
 def yields(
     gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]], samples: Resampling | None = None
 ) -> list[Yield]:
-    """Try every gate of the grid on what `count` found in all buckets. What the grid does not name stays the gate's.
+    """Try every gate of the grid on what `count_patterns` found in all buckets.
 
     `samples`: who is due more than one (None: nobody).
     """
     patterns: Counter[str] = Counter()
-    for found in counted:
-        patterns.update(found)
+    for of_bucket in counted:
+        patterns.update(of_bucket)
     each = gate.each if "each" not in grid else None
     cards = _alike(((_from_json(text), rows) for text, rows in patterns.items()), gate, isinstance(each, Mapping))
     gates = product(grid.get("total", (None,)), grid.get("each", (None,)))
@@ -140,12 +149,12 @@ def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -
     """
     alike: dict[tuple[float | None, ...], tuple[_Card, int]] = {}
     for number, (card, rows) in enumerate(cards):
-        found = card.first.assess(gate)
-        known = all(one.value is not None for one in (*found.scores, *found.checks))
+        assessed = card.first.assess(gate)
+        known = all(one.value is not None for one in (*assessed.scores, *assessed.checks))
         several = any(any(others) for others in card.others.values())
         key: tuple[float | None, ...] = (number,)
-        if known and found.scores and not by_dimension and not several:
-            key = (found.total.value, min(one.best for one in found.scores), found.lost)
+        if known and assessed.scores and not by_dimension and not several:
+            key = (assessed.total.value, min(one.best for one in assessed.scores), assessed.lost)
         alike[key] = (card, rows + (alike[key][1] if key in alike else 0))
     return list(alike.values())
 
@@ -160,12 +169,12 @@ def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Y
     kept = possible = review = 0
     for known, rows in cards:
         card, complete = _with_others(known, gate, samples)
-        found = card.assess(gate)
-        if not complete or (found.unknown and found.at_best == "kept" and not card.failed()):
+        assessed = card.assess(gate)
+        if not complete or (assessed.unknown and assessed.at_best == "kept" and not card.failed()):
             possible += rows
-        elif not found.unknown:
-            kept += rows * (found.at_best == "kept")
-            review += rows * (found.at_best == "review")
+        elif not assessed.unknown:
+            kept += rows * (assessed.at_best == "kept")
+            review += rows * (assessed.at_best == "review")
     each = gate.each if isinstance(gate.each, (int, float)) else None
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 
@@ -193,24 +202,24 @@ def _from_json(text: str) -> _Card:
     return _Card(Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable)), others)
 
 
-def as_text(found: list[Yield], rows_in: int) -> str:
+def as_text(swept: list[Yield], rows_in: int) -> str:
     """A table: a line per `total`, a column per `each`; a range where facts are pending."""
-    totals = list(dict.fromkeys(each.total for each in found))
-    eaches = list(dict.fromkeys(each.each for each in found))
-    cells = {(each.total, each.each): _cell(each) for each in found}
+    totals = list(dict.fromkeys(one.total for one in swept))
+    eaches = list(dict.fromkeys(one.each for one in swept))
+    cells = {(one.total, one.each): _cell(one) for one in swept}
     width = max(8, *(len(cell) + 2 for cell in cells.values()))
-    lines = [f"kept of {found[0].judged:,} judged rows ({rows_in:,} in all), by gate", ""]
+    lines = [f"kept of {swept[0].judged:,} judged rows ({rows_in:,} in all), by gate", ""]
     lines.append(f"{'total':>8} |" + "".join(f"{'each ' + _shown(each):>{width}}" for each in eaches))
     lines.append("-" * 8 + "-+" + "-" * (width * len(eaches)))
     for total in totals:
         lines.append(f"{_shown(total):>8} |" + "".join(f"{cells[total, each]:>{width}}" for each in eaches))
-    if any(each.possible for each in found):
+    if any(one.possible for one in swept):
         lines += ["", "a-b: facts that this gate needs were never asked; the next fill under it asks exactly those"]
     return "\n".join(lines)
 
 
-def _cell(found: Yield) -> str:
-    return f"{found.kept:,}" + (f"-{found.kept + found.possible:,}" if found.possible else "")
+def _cell(one: Yield) -> str:
+    return f"{one.kept:,}" + (f"-{one.kept + one.possible:,}" if one.possible else "")
 
 
 def _shown(value: float | None) -> str:

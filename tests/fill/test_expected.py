@@ -115,7 +115,7 @@ def test_fill_select_and_sweep_agree_on_expected_scores(tmp_path: Path) -> None:
     assert found["lacks"]["flags"] == ["expected_crosses", "expected_missing"] and counts["flag.expected_missing"] == 1
     assert open_rows(seen, tmp_path) == [(0, 4), (0, 5)]
     grid = {"total": (20.0, 21.6), "each": (5.0, 6.0, 7.0)}
-    for yielded in sweep.yields(EXPECTED, grid, [sweep.count(seen, bucket) for bucket in range(seen.buckets)]):
+    for yielded in sweep.yields(EXPECTED, grid, [sweep.count_patterns(seen, bucket) for bucket in range(seen.buckets)]):
         gate = replace(EXPECTED, total=yielded.total, each=yielded.each)
         moved = replace(seen, plan=replace(some, gate=gate))
         told = by_id(decide(moved, tmp_path / f"{yielded.total}-{yielded.each}")[0])
@@ -146,7 +146,7 @@ def test_a_sweep_tells_no_more_cards_apart_than_its_gates_can(tmp_path: Path) ->
     rows = [{"id": str(n), "answer": f"文{n}", "query": "题"} for n in range(200)]
     facts = {str(n): {"two": two(8, 8, 8 + n / 1e6, 7.5), "one": one(8, 8.0)} for n in range(200)}
     seen = view(tmp_path, [rows], plan(TWO, ONE, gate=EXPECTED), facts)
-    counted = sweep.count(seen, 0)
+    counted = sweep.count_patterns(seen, 0)
     assert len(counted) == 1 and sum(counted.values()) == 200
 
 
