@@ -1,6 +1,5 @@
 """Rows, facts and a plan for tests of survey and select, bucket by bucket."""
 
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.replies.outcome import Scored, Unscored
+from coigw_judge.select.counts import SelectCounts
 from coigw_judge.select.verdicts import decide_bucket
 from coigw_judge.standing.join import View
 from coigw_judge.standing.survey import survey_bucket
@@ -123,11 +123,11 @@ def view(
     return View(store=store.root, scan=scan, plan=some, pairs=pairs, **keys)
 
 
-def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], Counter[str]]:
+def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], SelectCounts]:
     """All buckets' rows and counts."""
-    counts: Counter[str] = Counter()
+    counts = SelectCounts()
     for bucket in range(view.buckets):
-        counts.update(decide_bucket(view, bucket, str(folder / "verdicts")))
+        counts += decide_bucket(view, bucket, str(folder / "verdicts"))
     return pq.read_table(folder / "verdicts").to_pylist(), counts
 
 
@@ -138,7 +138,7 @@ def open_rows(view: View, folder: Path) -> list[tuple[int, int]]:
         told = survey_bucket(view, bucket, str(folder))
         path = folder / f"open-{bucket:05d}.parquet"
         rows = pq.read_table(path).to_pylist() if path.exists() else []
-        assert told["rows"] == len(rows)
+        assert told.rows == len(rows)
         found += [(row["split"], row["row"]) for row in rows]
     return sorted(found)
 

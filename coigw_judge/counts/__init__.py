@@ -1,8 +1,8 @@
 """Counts with named fields that add up: over buckets, over processes, over rounds.
 
 A set of counts is a small model whose fields are numbers, maps of numbers, or further counts. `+` and `-` go field by
-field, so a new count is one new field; a misspelt one is a type error. Counts cross to other processes and into
-manifest.json as JSON (`model_dump(mode="json")`). Keys that another version wrote are kept and added to nothing.
+field, so a new count is one new field; a misspelt one is a type error. They cross to other processes pickled, and stand
+in manifest.json as their JSON. Keys that another version wrote there are kept and added to nothing.
 """
 
 import operator
@@ -40,6 +40,8 @@ def _combined(a: Value, b: Value, combine: Callable[[Any, Any], Any]) -> Value:
     if isinstance(a, Counts):
         fields = {name: _combined(getattr(a, name), getattr(b, name), combine) for name in type(a).model_fields}
         together = a.model_copy(update=fields)
+    elif isinstance(a, Counter) and not b:
+        together = a.copy()
     elif isinstance(a, dict) and isinstance(b, dict):
         nothing = {key: type(value)() for key, value in (*a.items(), *b.items())}
         summed = {key: _combined(a.get(key, zero), b.get(key, zero), combine) for key, zero in nothing.items()}

@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow.parquet as pq
+from pydantic import Field
 
+from coigw_judge.counts import Counts
 from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.rubric import REASON_CHARS, Reasons
@@ -146,19 +148,19 @@ def look(
     counts = _walk_all(plan, by_record)
     if share is None or not share.records:
         share = in_full.of_records(plan, by_record)
-    from_share = 20 * counts["out_of_turn"] > len(by_record) and in_full.enough(share, LEAST)
+    from_share = 20 * counts.out_of_turn > len(by_record) and in_full.enough(share, LEAST)
     if from_share:
         counts = _walk_share(plan, share)
     names = [rubric.name for rubric in plan.rubrics]
     return Seen(
         spent=spent,
         records=len(by_record),
-        reached={name: counts[f"reached.{name}"] for name in names},
-        ended={name: counts[f"ended.{name}"] for name in names},
-        complete=counts["complete"],
-        passed=counts["passed"],
-        near=counts["near"],
-        further={name: counts[f"further.{name}"] for name in names},
+        reached={name: counts.reached[name] for name in names},
+        ended={name: counts.ended[name] for name in names},
+        complete=counts.complete,
+        passed=counts.passed,
+        near=counts.near,
+        further={name: counts.further[name] for name in names},
         bytes_each=bytes_each,
         share=share,
         from_share=from_share,
@@ -212,44 +214,54 @@ def _bytes_each(store: Store, parts: Sequence[Part]) -> float | None:
     return size / rows if rows else None
 
 
-def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> Counter[str]:
-    counts: Counter[str] = Counter()
+class Walked(Counts):
+    """What came of asking records' rubrics again. `out_of_turn`: those whose facts were asked in another order."""
+
+    reached: Counter[str] = Field(default_factory=Counter)
+    ended: Counter[str] = Field(default_factory=Counter)
+    further: Counter[str] = Field(default_factory=Counter)
+    complete: int = 0
+    passed: int = 0
+    near: int = 0
+    out_of_turn: int = 0
+
+
+def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> Walked:
+    counts = Walked()
     for facts in by_record.values():
         count_walk(plan, facts, counts)
     return counts
 
 
-def _walk_share(plan: Plan, share: InFull) -> Counter[str]:
-    counts: Counter[str] = Counter()
+def _walk_share(plan: Plan, share: InFull) -> Walked:
+    counts = Walked()
     for card, records in share.cards:
-        of_card: Counter[str] = Counter()
-        count_walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, of_card)
-        counts.update({name: n * records for name, n in of_card.items()})
+        count_walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, counts, records)
     return counts
 
 
-def count_walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Counter[str]) -> None:
-    """Ask a record's rubrics again, in the job's order, as far as its facts go."""
+def count_walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Walked, records: int = 1) -> None:
+    """Ask the rubrics of records with these facts again, in the job's order, as far as the facts go."""
     order = [rubric.name for rubric in plan.rubrics]
     known = [name in facts for name in order]
     if not any(known):
         return
     last = max(n for n, there in enumerate(known) if there)
     lacking = tuple(name for name, there in zip(order[:last], known, strict=False) if not there)
-    counts["out_of_turn"] += bool(lacking)
+    counts.out_of_turn += records * bool(lacking)
     shown: dict[str, Scored | Unscored | None] = {name: None for name in order if name not in lacking}
     for name in order[: last + 1]:
         if name in lacking:
             continue  # what stands before a known one and is not known does not apply to this record
         shown[name] = facts[name]
-        counts[f"reached.{name}"] += 1
+        counts.reached[name] += records
         if plan.ends(Scorecard(shown, lacking)):
-            counts[f"ended.{name}"] += 1
+            counts.ended[name] += records
             return
     if last == len(order) - 1:
-        counts["complete"] += 1
         card = Scorecard(shown, lacking)
-        counts["passed"] += card.decide(plan.gate).decision in ("kept", "review")
         due = plan.samples.due(card, plan.gate)
-        counts["near"] += any(n > plan.samples.count for n in due.values())
-        counts.update({f"further.{name}": n - 1 for name, n in due.items()})
+        counts.complete += records
+        counts.passed += records * (card.decide(plan.gate).decision in ("kept", "review"))
+        counts.near += records * any(n > plan.samples.count for n in due.values())
+        counts.further.update({name: records * (n - 1) for name, n in due.items()})

@@ -28,7 +28,7 @@ from coigw_judge.estimate.estimate import Asked, Estimate
 from coigw_judge.estimate.history import look
 from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, weigh
 from coigw_judge.estimate.sample import packed_bytes
-from coigw_judge.estimate.sampled_standing import Counts, Inquiry, State, states_of
+from coigw_judge.estimate.sampled_standing import Inquiry, State, states_of
 from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.recipe import Recipe, make_recipe
 from coigw_judge.judges.engines import engine_of
@@ -36,6 +36,7 @@ from coigw_judge.judges.protocol import Yardstick
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.prompting.tokens import Encoder
 from coigw_judge.records.record import Record
+from coigw_judge.standing.survey import RubricAsks, SurveyCounts
 from coigw_judge.storage.paths import is_uri
 
 SAMPLE_RECORDS = 2_000
@@ -121,7 +122,7 @@ def _order(inquiry: Inquiry, shown: Sequence[Record], encoder: Encoder | None) -
 
 def _rubrics(
     inquiry: Inquiry,
-    counts: Counts,
+    counts: SurveyCounts,
     states: Sequence[State],
     recipe: Recipe,
     encoder: Encoder | None,
@@ -145,7 +146,7 @@ def _rubrics(
     found = []
     for n, rubric in enumerate(job.all_rubrics):
         spent, name = seen.spent.get(rubric.name), rubric.name
-        kinds = {kind: float(counts.asks.get(f"{name}.{kind}", 0)) for kind in _KINDS}
+        asks = counts.asks.get(name, RubricAsks())
         tries = spent.tries if spent else 1.0
         prompt = cached = long = None
         source = ""
@@ -175,16 +176,17 @@ def _rubrics(
                 ends=seen.ends(name),
                 reached=seen.reached.get(name, 0),
                 facts=spent.facts if spent else 0,
-                **kinds,
+                applies=float(asks.applies),
+                known=float(asks.known),
+                failed=float(asks.failed),
+                spared=float(asks.spared),
+                open=float(asks.open),
             )
         )
     return tuple(found), interval(inquiry, sums, expected, found)
 
 
-_KINDS = ("applies", "known", "failed", "spared", "open")
-
-
-def _expected(inquiry: Inquiry, counts: Counts, *kinds: SampleKind) -> Counter[str]:
+def _expected(inquiry: Inquiry, counts: SurveyCounts, *kinds: SampleKind) -> Counter[str]:
     """How many requests of each rubric are likely made for these kinds of sample."""
     found: Counter[str] = Counter()
     for waits, count in counts.waiting.items():
@@ -195,7 +197,7 @@ def _expected(inquiry: Inquiry, counts: Counts, *kinds: SampleKind) -> Counter[s
     return found
 
 
-def further_asks(inquiry: Inquiry, counts: Counts) -> Counter[str]:
+def further_asks(inquiry: Inquiry, counts: SurveyCounts) -> Counter[str]:
     """How many further samples of each rubric are likely asked: those that are open now, and those that come of first
     samples that are."""
     found: Counter[str] = Counter()

@@ -3,14 +3,13 @@
 Not known here: tokens, where the sample was drawn.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.decide.plan import Reached, Subject, Waits, applies
+from coigw_judge.decide.plan import Subject, Waits, applies
 from coigw_judge.estimate.history import Seen
 from coigw_judge.estimate.sample import Sample
 from coigw_judge.estimate.speed import Rates
@@ -20,6 +19,7 @@ from coigw_judge.records.record import Record, record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.screens.injection.detect import suspected as suspected_in
 from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing.survey import RubricAsks, SurveyCounts
 from coigw_judge.store.fact import DECIDING_COLUMNS, earliest, of_pairs, outcomes
 from coigw_judge.store.parts import Part, Store
 
@@ -27,16 +27,6 @@ _LOOKED_UP = 1 << 30
 """Bytes of facts up to which a run looks its sampled records up in the store; the dry run does always."""
 
 Facts = dict[bytes, Scored | Unscored]
-
-
-@dataclass(slots=True)
-class Counts:
-    """Counts of all rows."""
-
-    asks: Mapping[str, float]
-    """Per rubric how many requests apply, are known, failed, spared and open at the most, as survey.py names them."""
-    waiting: Mapping[Waits, float]
-    """Records by what they wait for."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,7 +42,7 @@ class Inquiry:
     parts: Sequence[Part]
     planned: Planned
     sample: Sample
-    counts: Counts | None
+    counts: SurveyCounts | None
     rates: Rates
     gpus: float
     settled: float | None = None
@@ -78,13 +68,12 @@ class State:
 # Where the sampled records stand
 
 
-def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Counts]:
+def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], SurveyCounts]:
     """What each sampled record waits for, and those counts scaled to all rows."""
     plan, sample = inquiry.planned.plan, inquiry.sample
     subjects = [Subject(record.digests(), record.genre, record.chars) for record in sample.records]
     facts = _facts_of(inquiry, subjects)
-    asks: Counter[str] = Counter()
-    waiting: Counter[Waits] = Counter()
+    counts = SurveyCounts()
     states: list[State] = []
     before: set[tuple[bytes, str | None]] = set()
     screen = inquiry.job.config.screen
@@ -96,22 +85,13 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Count
             continue
         before.add(same)
         reached = plan.reached(subject, facts)
-        _count_asks(reached, weight, asks)
+        for name, fact in reached.card.facts.items():
+            counts.asks.setdefault(name, RubricAsks()).add(fact, bool(reached.open), weight)
         for waits in reached.waits():
-            waiting[waits] += weight  # type: ignore[assignment]
+            counts.waiting[waits] += weight  # type: ignore[assignment]
         applicable = tuple(r.name for r in (*plan.rubrics, *plan.then) if applies(r, subject))
         states.append(State(cut, plan.genre(subject, facts), reached.first_waits(), applicable, place, weight))
-    return states, Counts(asks, waiting)
-
-
-def _count_asks(reached: Reached, weight: float, asks: Counter[str]) -> None:
-    """Count the rubrics of a record that stands for so many."""
-    card, open_ = reached.card, bool(reached.open)
-    for name, fact in card.facts.items():
-        known = fact is not None
-        kinds = {"applies": True, "known": known, "failed": isinstance(fact, Unscored)}
-        kinds |= {"open": not known and open_, "spared": not known and not open_}
-        asks.update({f"{name}.{kind}": weight for kind, there in kinds.items() if there})
+    return states, counts
 
 
 def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from ray.util.metrics import Counter, Gauge, Histogram
 
+from coigw_judge.decide.decisions import Decided
 from coigw_judge.fill.ledger import FLUSH_SECONDS, REQUEST_SECONDS, SCORED
 from coigw_judge.pipeline.coordinator import Look, Report
 
@@ -120,7 +121,7 @@ class Meter:
             self._gauges["replicas"].set(0)
             self._in_hand(())
 
-    def decided(self, decisions: Mapping[str, int]) -> None:
+    def decided(self, decisions: Mapping[Decided, int]) -> None:
         """Select has decided so many rows."""
         if self._on:
             for decision, count in decisions.items():

@@ -14,12 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from coigw_judge.decide.plan import Waits
 from coigw_judge.errors import FixInput, FixSource
 from coigw_judge.input.listing import File, Split, list_input_files
 from coigw_judge.input.splits import group_for_tasks, split_file, split_files
 from coigw_judge.job.job import LoadedJob
-from coigw_judge.pipeline.tasks import run_tasks
+from coigw_judge.pipeline.tasks import add_up, run_tasks
 from coigw_judge.run_folder import verdict_schema as verdict_verdict_schema
 from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
@@ -28,9 +27,10 @@ from coigw_judge.scan.rows import Scan
 from coigw_judge.scan.screening import Names
 from coigw_judge.screens.config import Screen
 from coigw_judge.select import sweep as sweeping
-from coigw_judge.select import verdicts as verdict
+from coigw_judge.select.counts import SelectCounts
+from coigw_judge.select.verdicts import decide_bucket
 from coigw_judge.standing.join import ROWS_PER_BUCKET, View
-from coigw_judge.standing.survey import survey_bucket
+from coigw_judge.standing.survey import SurveyCounts, survey_bucket
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.storage.paths import list_files, open_atomic
 from coigw_judge.store import compaction
@@ -186,14 +186,11 @@ def _cut(
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """What is still to ask: how many rows of which splits, where their numbers stand, and survey_bucket's counts:
-    per rubric, of records by what they wait for, and what is known of the share asked in full."""
+    """What is still to ask: how many rows of which splits, where their numbers stand, and all buckets' counts."""
 
     splits: dict[int, int]
     path: str | None
-    asks: Counter[str]
-    waiting: Counter[Waits]
-    share: Counter[str]
+    counts: SurveyCounts
 
     @property
     def rows(self) -> int:
@@ -203,19 +200,16 @@ class Open:
 
 def survey(view: View, work: str | None = None) -> Open:
     """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
-    counts: dict[str, Counter[Any]] = {name: Counter() for name in ("asks", "waiting", "share")}
-    rows = 0
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
-        for found in run_tasks(
-            [{"bucket": b} for b in range(view.buckets)], lambda item: survey_bucket(ready, item["bucket"], work)
-        ):
-            for name, count in counts.items():
-                count.update(found[name])
-            rows += found["rows"]
-    if work is None or not rows:
-        return Open({}, None, **counts)
+        counts = add_up(_buckets(view), lambda item: survey_bucket(ready, item["bucket"], work), SurveyCounts())
+    if work is None or not counts.rows:
+        return Open({}, None, counts)
     splits, path = _open_rows(Store(view.store).filesystem, work)
-    return Open(splits, path, **counts)
+    return Open(splits, path, counts)
+
+
+def _buckets(view: View) -> list[dict[str, Any]]:
+    return [{"bucket": bucket} for bucket in range(view.buckets)]
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
@@ -232,24 +226,16 @@ def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], st
     return per_split, f"{work}/open.parquet"
 
 
-def select(view: View, folder: str) -> Counter[str]:
-    """Decide every row; verdicts go to `folder`. Returns the counts of verdict.decide_bucket, summed."""
-    counts: Counter[str] = Counter()
+def select(view: View, folder: str) -> SelectCounts:
+    """Decide every row; verdicts go to `folder`."""
     with _facts_at_hand(view, (*DECIDING_COLUMNS, *verdict_verdict_schema.VERDICT_COLUMNS)) as ready:
-        for found in run_tasks(
-            [{"bucket": b} for b in range(view.buckets)],
-            lambda item: verdict.decide_bucket(ready, item["bucket"], folder),
-        ):
-            counts.update(found)
-    return counts
+        return add_up(_buckets(view), lambda item: decide_bucket(ready, item["bucket"], folder), SelectCounts())
 
 
 def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
     """What every gate of a grid would keep, in one pass over the facts."""
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
-        found = run_tasks(
-            [{"bucket": b} for b in range(view.buckets)], lambda item: sweeping.count_patterns(ready, item["bucket"])
-        )
+        found = run_tasks(_buckets(view), lambda item: sweeping.count_patterns(ready, item["bucket"]))
     return sweeping.yields(view.plan.gate, grid, found, view.plan.samples)
 
 

@@ -2,13 +2,21 @@
 
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.data
 
 from coigw_judge import errors
+from coigw_judge.counts import Counts
 from coigw_judge.errors import CoigwError, FixStore
+
+Counted = TypeVar("Counted", bound=Counts)
+
+
+def add_up(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Counted], nothing: Counted) -> Counted:
+    """Run a task that counts over items, as `run_tasks` does; what all of them counted. `nothing` begins the sum."""
+    return sum(run_tasks(items, task), nothing)
 
 
 def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from coigw_judge.estimate import sample as estimate_sample
 from coigw_judge.estimate import speed as estimate_time
 from coigw_judge.estimate.ask_order import lengths as estimate_lengths
 from coigw_judge.estimate.ask_order import suggestion as ordering
-from coigw_judge.estimate.sampled_standing import Counts, Inquiry, may_look_up
+from coigw_judge.estimate.sampled_standing import Inquiry, may_look_up
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.judges.engines import engine_of
@@ -17,6 +17,7 @@ from coigw_judge.pipeline.cluster import devices
 from coigw_judge.run.state import Stage
 from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing.survey import SurveyCounts
 from coigw_judge.store.parts import Store
 
 
@@ -30,13 +31,13 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         parts=parts,
         planned=stage.planned,
         sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
-        counts=Counts(found.asks, found.waiting) if found else Counts({}, {}),
+        counts=found.counts if found else SurveyCounts(),
         rates=rates(stage.job, stage.store, stage.planned),
         gpus=engine_of(stage.job.config.judge).gpus_planned(),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
-        share=in_full.read(found.share) if found else None,
+        share=in_full.read(found.counts.share) if found else None,
     )
 
 

@@ -14,59 +14,42 @@ from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.run.state import Stage
 from coigw_judge.run_folder.manifest import (
     Asks,
-    Borderline,
     Cache,
     Exhaustive,
-    Expected,
-    Genres,
     Manifest,
-    Repeated,
     ScreenHits,
     Tokens,
 )
 from coigw_judge.scan.rows import Scan
+from coigw_judge.select.counts import SelectCounts
 
 
-def build(stage: Stage, counts: Counter[str], order: dict[str, Any] | None, *, complete: bool) -> Manifest:
+def build(stage: Stage, counts: SelectCounts, order: dict[str, Any] | None, *, complete: bool) -> Manifest:
     """The manifest of a run. `counts`: select's. `order`: what is known of the order of asks."""
     job, planned, tally = stage.job, stage.planned, stage.tally
-    asked = counts["asks.asked"] + counts["asks.repeated"] + counts["further.asked"]
     made = int(tally.get("asks.made", 0))
+    asks = Asks(made=made, retried=int(tally.get("asks.retried", 0)), extra=int(tally.get("asks.extra", 0)))
+    asks += counts.asks
+    asks.from_store = max(0, counts.facts - made)
     manifest = Manifest(
         run=stage.run,
         job=job.config.name,
         job_file=str(job.path),
         store=job.store,
         rows_in=stage.scan.rows_in,
-        decisions={decision: counts[f"decision.{decision}"] for decision in DECISIONS},
-        gate_reasons=_under(counts, "gate."),
-        asks=Asks(
-            made=made,
-            from_store=max(0, asked - made),
-            skipped=counts["asks.skipped"],
-            failed=counts["asks.failed"],
-            retried=int(tally.get("asks.retried", 0)),
-            extra=int(tally.get("asks.extra", 0)),
-            extra_failed=counts["further.failed"],
-            exhaustive=counts["asks.exhaustive"],
-        ),
-        exhaustive=Exhaustive(share=job.config.samples.exhaustive, rows=counts["exhaustive.rows"]),
+        decisions={decision: counts.decisions[decision] for decision in DECISIONS},
+        gate_reasons=counts.gate_reasons,
+        asks=asks,
+        exhaustive=Exhaustive(share=job.config.samples.exhaustive, rows=counts.asked_in_full),
         repeat=job.config.samples.repeat,
-        repeated=Repeated(rows=counts["repeat.asked"], flipped=counts["repeat.flipped"]),
+        repeated=counts.repeated,
         samples=planned.plan.samples,
-        borderline=Borderline(
-            rows=counts["borderline.rows"], resampled=counts["several.rows"], flipped=counts["several.flipped"]
-        ),
-        failures=_under(counts, "failed."),
-        expected=Expected(given=counts["expected.given"], missing=_under(counts, "expected.missing.")),
-        flags=_under(counts, "flag."),
+        borderline=counts.borderline,
+        failures=_failures(counts),
+        expected=counts.expected,
+        flags=counts.flags,
         screens=screen_hits(stage.scan) | _duplicates(counts),
-        genres=Genres(
-            categories=_under(counts, "category."),
-            unknown=_under(counts, "genre."),
-            unknown_beyond=counts["genres.rest"],
-            none=counts["genres.none"],
-        ),
+        genres=counts.genres,
         tokens=Tokens(
             prompt=int(tally.get("tokens.prompt", 0)),
             prompt_cached=int(tally.get("tokens.cached", 0)),
@@ -119,14 +102,14 @@ def screen_hits(scan: Scan) -> dict[str, ScreenHits]:
     return {name: ScreenHits(dropped=hits["dropped"], flagged=hits["flagged"]) for name, hits in scan.screens.items()}
 
 
-def _duplicates(counts: Counter[str]) -> dict[str, ScreenHits]:
+def _duplicates(counts: SelectCounts) -> dict[str, ScreenHits]:
     """The screen that other rows decide."""
-    hits = ScreenHits(dropped=counts["decision.duplicate"], flagged=counts["flag.duplicate"])
+    hits = ScreenHits(dropped=counts.decisions["duplicate"], flagged=counts.flags["duplicate"])
     return {"duplicate": hits} if hits.dropped or hits.flagged else {}
 
 
-def _under(counts: Counter[str], prefix: str) -> Counter[Any]:
-    return Counter({name.removeprefix(prefix): n for name, n in counts.items() if name.startswith(prefix)})
+def _failures(counts: SelectCounts) -> Counter[str]:
+    return Counter({f"{name}.{cause}": n for name, causes in counts.failures.items() for cause, n in causes.items()})
 
 
 def _versions() -> dict[str, str]:

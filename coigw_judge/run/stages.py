@@ -6,7 +6,6 @@ Not known here: argument parsing, how a stage is spread over a cluster.
 import logging
 import secrets
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coigw_judge import estimate, logs
+from coigw_judge.decide.decisions import Decided
 from coigw_judge.errors import CountsDiffer, FixJob
 from coigw_judge.fill.ledger import under
 from coigw_judge.fill.self_test import specimen_ask
@@ -37,6 +37,7 @@ from coigw_judge.run_folder.manifest import Manifest
 from coigw_judge.run_folder.manifest import write as write_manifest
 from coigw_judge.scan.rows import Scan, check_total
 from coigw_judge.select import folders as written
+from coigw_judge.select.counts import SelectCounts
 from coigw_judge.standing import asked_in_full as in_full
 from coigw_judge.storage.paths import check_reach, make_folder, open_filesystem
 from coigw_judge.store.parts import Store
@@ -197,12 +198,12 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[Manifes
     folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
     filesystem, inner = open_filesystem(folder)
     make_folder(filesystem, inner)
-    counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else Counter()
+    counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else SelectCounts()
     written_rows = _write_folders(stage, folder, form)
     stage.seconds["select"] = time.monotonic() - started
-    decided = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
+    decided = counts.decisions
     trouble = _reconcile(stage, decided, written_rows, filled)
-    order = _order(stage, in_full.read({name: int(n) for name, n in under(counts, "share")}))
+    order = _order(stage, in_full.read(counts.share))
     manifest = build(stage, counts, order, complete=not trouble)
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest.exit_code = 1 if trouble or too_many_unscored(manifest) else 0
@@ -235,7 +236,7 @@ def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[s
     return counts
 
 
-def _reconcile(stage: Stage, decided: Mapping[str, int], written_rows: Mapping[str, int], filled: bool) -> str:
+def _reconcile(stage: Stage, decided: Mapping[Decided, int], written_rows: Mapping[str, int], filled: bool) -> str:
     """What does not add up, or an empty string."""
     try:
         check_total(stage.scan, sum(decided.values()))

@@ -1,79 +1,110 @@
-"""What a manifest says of a bucket's verdicts, as counts by name (verdict.decide_bucket lists the names).
+"""What a manifest says of a bucket's verdicts.
 
 Not known here: how verdicts come about.
 """
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
+from coigw_judge.counts import Counts, Named
 from coigw_judge.decide.decisions import Decided
 from coigw_judge.decide.gate import Decision, Gate
 from coigw_judge.replies.outcome import Unscored
+from coigw_judge.run_folder.manifest import Asks, Borderline, Expected, GateReason, Genres, Repeated
+from coigw_judge.standing.asked_in_full import Share
 from coigw_judge.standing.join import Standing
 
 _UNKNOWN_GENRES = 100
 """Genres that the taxonomy does not know are counted by name, as many per bucket; what lies beyond, together."""
 
 
-def of_standings(gate: Gate, standings: Sequence[Standing]) -> Counter[str]:
-    """What a manifest says of the judged rows, each pattern as often as it occurs."""
-    counts: Counter[str] = Counter()
-    for each in standings:
-        reached = each.reached
+class SelectCounts(Counts):
+    """What select counts, for the manifest."""
+
+    decisions: Named[Decided] = Field(default_factory=Counter)
+    gate_reasons: Named[GateReason] = Field(default_factory=Counter)
+    facts: int = 0
+    """Requests of the judged rows that have a fact, whatever sample they are."""
+    asks: Asks = Asks()
+    """Those that facts tell: `skipped`, `failed`, `extra_failed`, `exhaustive`."""
+    failures: dict[str, Named[str]] = Field(default_factory=dict)
+    """Requests without a score, by rubric and cause."""
+    asked_in_full: int = 0
+    """Rows of the share that is asked in full."""
+    share: Share = Share()
+    """The same, by what is known of them."""
+    repeated: Repeated = Repeated()
+    borderline: Borderline = Borderline()
+    expected: Expected = Expected()
+    flags: Named[str] = Field(default_factory=Counter)
+    genres: Genres = Genres()
+
+
+def of_standings(gate: Gate, standings: Sequence[Standing]) -> SelectCounts:
+    """What the patterns of judged rows say, each as often as it occurs."""
+    counts = SelectCounts()
+    asks = counts.asks
+    for standing in standings:
+        reached, rows = standing.reached, standing.count
         asked, failed = len(reached.card.asked()), reached.card.failed()
-        counts["asks.asked"] += each.count * asked
-        counts["asks.failed"] += each.count * len(failed)
-        counts["asks.skipped"] += 0 if reached.open else each.count * (len(reached.card.facts) - asked)
+        counts.facts += rows * asked
+        asks.failed += rows * len(failed)
+        asks.skipped += 0 if reached.open else rows * (len(reached.card.facts) - asked)
         for rubric, fact in failed.items():
-            counts[f"failed.{rubric}.{fact.cause}"] += each.count
-        for kind in _kinds(each.final, each.decision):
-            counts[f"gate.{kind}"] += each.count
+            counts.failures.setdefault(rubric, Counter())[fact.cause] += rows
+        counts.gate_reasons.update(dict.fromkeys(_gate_reasons(standing.final, standing.decision), rows))
         if reached.repeat is not None and not reached.open_repeat:
             repeated = reached.repeat.final(gate, complete=True)[0]
-            counts["repeat.asked"] += each.count
-            counts["repeat.flipped"] += each.count * (repeated != each.final)
-            counts["asks.repeated"] += each.count * len(reached.repeat.asked())
-        if each.others:
-            counts.update(_several(gate, each))
+            counts.repeated.rows += rows
+            counts.repeated.flipped += rows * (repeated != standing.final)
+            counts.facts += rows * len(reached.repeat.asked())
+        if standing.others:
+            _add_further(counts, gate, standing)
         if reached.asked_in_full and not reached.open:
-            counts["exhaustive.rows"] += each.count
-            counts["asks.exhaustive"] += each.count * each.beyond_early_exit
+            counts.asked_in_full += rows
+            asks.exhaustive += rows * standing.beyond_early_exit
     return counts
 
 
-def _several(gate: Gate, standing: Standing) -> dict[str, int]:
+def _add_further(counts: SelectCounts, gate: Gate, standing: Standing) -> None:
     """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
-    others = [other for each in standing.others.values() for other in each if other is not None]
+    others = [other for further in standing.others.values() for other in further if other is not None]
     first, _ = standing.reached.first.final(gate, complete=True)
     rows = 0 if standing.reached.open else standing.count
-    return {
-        "further.asked": standing.count * len(others),
-        "further.failed": standing.count * sum(isinstance(other, Unscored) for other in others),
-        "borderline.rows": rows * standing.near,
-        "several.rows": rows,
-        "several.flipped": rows * (first != standing.final),
-    }
+    counts.facts += standing.count * len(others)
+    counts.asks.extra_failed += standing.count * sum(isinstance(other, Unscored) for other in others)
+    counts.borderline += Borderline(rows=rows * standing.near, resampled=rows, flipped=rows * (first != standing.final))
 
 
-def _kinds(final: Decided, decision: Decision) -> set[str]:
+def _gate_reasons(final: Decided, decision: Decision) -> set[GateReason]:
     """Which halves of the gate decided. `total_only` and `each_only`: that half alone kept the row from being kept."""
     if final not in ("dropped", "review"):
         return set()
-    kinds = {reason.kind for reason in decision.reasons}
-    return {*kinds, *(f"{kind}_only" for kind in ("total", "each") if kinds == {kind})}
+    kinds: set[GateReason] = {reason.kind for reason in decision.reasons}
+    if kinds == {"total"}:
+        kinds.add("total_only")
+    elif kinds == {"each"}:
+        kinds.add("each_only")
+    return kinds
 
 
-def of_genres(table: pa.Table) -> Counter[str]:
+def of_genres(table: pa.Table) -> Genres:
     """Rows per category, and the commonest genres that the taxonomy does not know, as they are."""
-    counts: Counter[str] = Counter()
-    unknown = table["genre"].filter(pc.is_null(table["category"])).drop_null()
-    for value in pc.value_counts(table["category"].drop_null()).to_pylist():
-        counts[f"category.{value['values']}"] = value["counts"]
-    named = Counter({value["values"]: value["counts"] for value in pc.value_counts(unknown).to_pylist()})
-    for name, rows in named.most_common(_UNKNOWN_GENRES):
-        counts[f"genre.{name}"] = rows
-    rest = named.total() - sum(rows for _, rows in named.most_common(_UNKNOWN_GENRES))
-    return counts + Counter({"genres.rest": rest, "genres.none": table["genre"].null_count})
+    unknown = value_counts(table["genre"].filter(pc.is_null(table["category"])).drop_null())
+    commonest = Counter(dict(unknown.most_common(_UNKNOWN_GENRES)))
+    return Genres(
+        categories=value_counts(table["category"].drop_null()),
+        unknown=commonest,
+        unknown_beyond=unknown.total() - commonest.total(),
+        none=table["genre"].null_count,
+    )
+
+
+def value_counts(values: pa.ChunkedArray | pa.Array) -> Counter[Any]:
+    """How often each value occurs."""
+    return Counter({value["values"]: value["counts"] for value in pc.value_counts(values).to_pylist()})

@@ -6,7 +6,6 @@ flag `expected_<cause>:<dimension>`. Under `gate.use: expected` a sampled score 
 Not known here: tokens, the gate's thresholds.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from coigw_judge.decide.plan import Plan
 from coigw_judge.prompting.samples import FIRST
 from coigw_judge.replies.outcome import MISSING_EXPECTED
+from coigw_judge.run_folder.manifest import Expected
 from coigw_judge.standing.join import Bucket, looked_up
 from coigw_judge.storage.hash_ranges import Numbers
 
@@ -37,9 +37,9 @@ def stood_in(plan: Plan, found: Bucket) -> Numbers:
     return judged
 
 
-def count(plan: Plan, found: Bucket) -> Counter[str]:
-    """Of the judged rows' scores: `expected.given`, those with an expected one, and `expected.missing.<cause>`."""
-    counts: Counter[str] = Counter()
+def count(plan: Plan, found: Bucket) -> Expected:
+    """Of the judged rows' scores: those with an expected one, and those without by cause."""
+    counts = Expected()
     facts = found.facts
     rows_of = np.zeros(facts.num_rows, np.int64)
     for rubric in (*plan.rubrics, *plan.then):
@@ -48,12 +48,12 @@ def count(plan: Plan, found: Bucket) -> Counter[str]:
         np.add.at(rows_of, at, 1)
         for dimension in rubric.dimensions:
             given = pc.is_valid(looked_up(facts["expected"], dimension.key)).to_numpy(False)
-            counts["expected.given"] += int(given[at].sum())
+            counts.given += int(given[at].sum())
     flagged = pc.fill_null(pc.list_value_length(facts["flags"]), 0).to_numpy() > 0
     for fact in np.flatnonzero(flagged & (rows_of > 0)).tolist():
         for cause in _causes(facts["flags"][fact].as_py()):
-            counts[f"expected.missing.{cause}"] += int(rows_of[fact])
-    return +counts
+            counts.missing[cause] += int(rows_of[fact])
+    return counts
 
 
 def _causes(flags: list[str]) -> Iterator[str]:

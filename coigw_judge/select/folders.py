@@ -10,13 +10,13 @@ Not known here: Ray, how a row was decided.
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from coigw_judge.decide.decisions import DECISIONS
+from coigw_judge.decide.decisions import DECISIONS, Decided
 from coigw_judge.input.listing import Split
 from coigw_judge.input.splits import read_split
 from coigw_judge.records.record import Unreadable
@@ -35,7 +35,7 @@ _MAPS: dict[str, tuple[Any, pa.DataType]] = {
 """Columns of verdicts that hold maps of texts to these."""
 
 
-def decisions_to_write(write: Iterable[str]) -> list[str]:
+def decisions_to_write(write: Iterable[str]) -> list[Decided]:
     """The decisions that `write` names; `all` stands for every one."""
     named = set(write)
     return [d for d in DECISIONS if d in named or "all" in named]
@@ -46,7 +46,7 @@ def write_group(
     pieces: list[Split],
     rows: list[int],
     folder: str,
-    decisions: list[str],
+    decisions: Sequence[str],
     form: Format,
     chars_per_part: int = CHARS_PER_PART,
 ) -> dict[str, int]:
@@ -71,7 +71,7 @@ def write_group(
     return dict(counts)
 
 
-def _wanted(pieces: list[Split], rows: list[int], decisions: list[str]) -> list[tuple[str, str, Any]]:
+def _wanted(pieces: list[Split], rows: list[int], decisions: Sequence[str]) -> list[tuple[str, str, Any]]:
     """A filter for the verdicts of a group; where the group lies in one file, by position too."""
     names = sorted({piece.name for piece in pieces})
     wanted: list[tuple[str, str, Any]] = [("file", "in", names), ("decision", "in", decisions)]

@@ -19,10 +19,10 @@ from coigw_judge.prompting.samples import FIRST
 from coigw_judge.records import genres
 from coigw_judge.replies.outcome import Unscored
 from coigw_judge.run_folder.verdict_schema import NUMBERS, STRINGS, VERDICT_COLUMNS, verdict_schema
-from coigw_judge.select import counts as verdict_counts
 from coigw_judge.select import expected
-from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.select.counts import SelectCounts, of_genres, of_standings, value_counts
 from coigw_judge.standing import join as buckets
+from coigw_judge.standing.asked_in_full import count_share
 from coigw_judge.standing.join import Bucket, Standing, View
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.storage.hash_ranges import Numbers
@@ -32,16 +32,8 @@ _ROW_GROUP = 4096
 """Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
 
 
-def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
-    """Decide a bucket's rows and write them as one part of `folder`; returns counts.
-
-    Counts: `decision.<decision>`, `gate.<reason kind>`, `asks.asked`, `asks.skipped`, `asks.failed`,
-    `failed.<rubric>.<cause>`, `flag.<flag>`, `expected.given`, `expected.missing.<cause>`, `repeat.asked`,
-    `repeat.flipped`, `exhaustive.rows`,
-    `asks.exhaustive` (those that early exit would have spared), `share.<card>` (in_full.told), `category.<category>`,
-    `genre.<genre>` of those that the taxonomy does not know, `genres.rest`, `genres.none`; of further samples
-    `further.asked` and `further.failed` (requests), `borderline.rows`, `several.rows` and `several.flipped`.
-    """
+def decide_bucket(view: View, bucket: int, folder: str) -> SelectCounts:
+    """Decide a bucket's rows and write them as one part of `folder`."""
     found = buckets.read(view, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(view.plan)
     columns = _settled_columns(view, found) | _judged_columns(view, found)
@@ -49,14 +41,13 @@ def decide_bucket(view: View, bucket: int, folder: str) -> dict[str, int]:
     filesystem, inner = open_filesystem(folder)
     with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
-    counts = verdict_counts.of_standings(view.plan.gate, found.standings)
-    for name, column in (("decision", table["decision"]), ("flag", table["flags"].combine_chunks().flatten())):
-        for value in pc.value_counts(column).to_pylist():
-            counts[f"{name}.{value['values']}"] += value["counts"]
-    counts.update(verdict_counts.of_genres(table))
-    counts.update({f"share.{name}": n for name, n in in_full.told(view, bucket, found.standings).items()})
-    counts.update(expected.count(view.plan, found))
-    return dict(counts)
+    counts = of_standings(view.plan.gate, found.standings)
+    counts.decisions = value_counts(table["decision"])
+    counts.flags = value_counts(table["flags"].combine_chunks().flatten())
+    counts.genres = of_genres(table)
+    counts.share = count_share(view, bucket, found.standings)
+    counts.expected = expected.count(view.plan, found)
+    return counts
 
 
 def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:

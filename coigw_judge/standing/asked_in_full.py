@@ -1,28 +1,53 @@
 """What the judge said of the share of records that are asked in full, whatever early exit could spare.
 
-Survey and select see every record's scorecard, pattern by pattern, and count those of the share on the way: as JSON,
-so that counts of many buckets add up. Only what may end a record is told of it; the buckets are spans of a hash, so the
-first ones are a sample as good as any, and as many are counted as hold about MOST records of the share.
+Survey and select see every record's scorecard, pattern by pattern, and count those of the share on the way. Of a card
+only what may end a record is kept. The buckets are spans of a hash, so the first ones are a sample as good as any, and
+as many are counted as hold about MOST records of the share.
 Not known here: what is suggested from it (estimate/ask_order/cheapest.py).
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import NamedTuple
 
+from pydantic import Field
+
+from coigw_judge.counts import Counts
 from coigw_judge.decide.ask_order import can_end
 from coigw_judge.decide.gate import Use
 from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.samples import SampleKind
-from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values
+from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing.join import Standing, View
 
 MOST = 20_000
-LACKING = "lacking"
-"""Counts records of the share of which only a part is known: the share is larger than it was, or a fill was cut off."""
+
+
+class Values(NamedTuple):
+    """What a fact says of a decision."""
+
+    scores: tuple[tuple[str, float], ...] = ()
+    checks: tuple[tuple[str, bool], ...] = ()
+    failed: bool = False
+    """Whether the judge gave no score."""
+
+
+class Card(NamedTuple):
+    """A scorecard that can be counted by: by rubric what is known, and the rubrics that do not apply."""
+
+    facts: tuple[tuple[str, Values], ...]
+    not_applicable: tuple[str, ...]
+
+
+class Share(Counts):
+    """Records of the share, of any number of buckets."""
+
+    cards: Counter[Card] = Field(default_factory=Counter)
+    """Those of which all is known."""
+    lacking: int = 0
+    """Those of which only a part is known: the share is larger than it was, or a fill was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,46 +63,51 @@ class InFull:
         return sum(count for _, count in self.cards)
 
 
-def told(view: View, bucket: int, standings: Iterable[Standing]) -> dict[str, int]:
+def count_share(view: View, bucket: int, standings: Iterable[Standing]) -> Share:
     """A bucket's records of the share, by what is known of them."""
-    plan = view.plan
-    if bucket * view.rows_per_bucket * plan.exhaustive >= MOST:
-        return {}
-    counts: Counter[str] = Counter()
-    for each in standings:
-        if each.reached.asked_in_full and (name := as_json(plan, each.reached.card)):
-            counts[name] += each.count
-    return dict(counts)
+    plan, share = view.plan, Share()
+    if bucket * view.rows_per_bucket * plan.exhaustive < MOST:
+        for standing in standings:
+            if standing.reached.asked_in_full:
+                add_card(share, plan, standing.reached.card, standing.count)
+    return share
 
 
-def as_json(plan: Plan, card: Scorecard) -> str:
-    """A card without what can end no record; LACKING where only a part is known, an empty string where nothing is."""
+def add_card(share: Share, plan: Plan, card: Scorecard, records: int = 1) -> None:
+    """Count records with this card, of which only what can end a record is kept."""
     asked = {rubric.name: card.facts[rubric.name] for rubric in plan.rubrics if rubric.name in card.facts}
-    if any(fact is None for fact in asked.values()):
-        return LACKING if any(fact is not None for fact in asked.values()) else ""
+    known = [fact is not None for fact in asked.values()]
+    if not all(known):
+        share.lacking += records * any(known)
+        return
     ending = {rubric.name for rubric in plan.rubrics if can_end(rubric, plan.gate, plan.floor)}
-    facts = {name: _values(fact, plan.gate.use) if name in ending else {} for name, fact in asked.items()}
-    lacking = [rubric.name for rubric in plan.rubrics if rubric.name in card.not_applicable]
-    return json.dumps([facts, lacking], ensure_ascii=False, sort_keys=True)
+    facts = ((name, _values(fact, plan.gate.use) if name in ending else Values()) for name, fact in asked.items())
+    lacking = (rubric.name for rubric in plan.rubrics if rubric.name in card.not_applicable)
+    share.cards[Card(tuple(facts), tuple(lacking))] += records
 
 
-def _values(fact: Scored | Unscored | None, use: Use) -> dict[str, Any]:
-    """What may end a record: the scores that the gate uses, as sampled ones, and checks; failures are all alike."""
+def _values(fact: Scored | Unscored | None, use: Use) -> Values:
+    """A fact's values, its scores those that the gate uses: `read` gives them back as sampled ones, which stand in."""
     if not isinstance(fact, Scored):
-        return {"cause": "malformed"}
+        return Values(failed=True)
     expected = {} if use == "sampled" else {key: value for key, value in fact.expected.items() if value is not None}
-    return to_values(replace(fact, scores={**fact.scores, **expected}), ("scores", "checks"))
+    scores = {**fact.scores, **expected}
+    return Values(tuple(sorted(scores.items())), tuple(sorted(fact.checks.items())))
 
 
-def read(counts: Mapping[str, int]) -> InFull:
-    """What `told` counted, over any number of buckets."""
-    cards = []
-    for name, count in counts.items():
-        if name != LACKING:
-            facts, lacking = json.loads(name)
-            by_rubric = {rubric: from_values(fact) for rubric, fact in facts.items()}
-            cards.append((Scorecard(by_rubric, tuple(lacking)), count))
-    return InFull(tuple(cards), counts.get(LACKING, 0))
+def read(share: Share) -> InFull:
+    """The share's scorecards."""
+    cards = (
+        (Scorecard({rubric: _fact(values) for rubric, values in card.facts}, card.not_applicable), records)
+        for card, records in share.cards.items()
+    )
+    return InFull(tuple(cards), share.lacking)
+
+
+def _fact(values: Values) -> Scored | Unscored:
+    if values.failed:
+        return Unscored(cause="malformed")
+    return Scored(scores=dict(values.scores), checks=dict(values.checks))
 
 
 def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> InFull:
@@ -85,12 +115,11 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
 
     Then only records with facts of all rubrics count as known in full.
     """
-    counts: Counter[str] = Counter()
+    share = Share()
     for digest, facts in records.items():
         if SampleKind.IN_FULL.draws(digest, plan.exhaustive):
-            counts[as_json(plan, Scorecard({rubric.name: facts.get(rubric.name) for rubric in plan.rubrics}))] += 1
-    counts.pop("", None)
-    return read(counts)
+            add_card(share, plan, Scorecard({rubric.name: facts.get(rubric.name) for rubric in plan.rubrics}))
+    return read(share)
 
 
 def enough(found: InFull, least: int) -> bool:

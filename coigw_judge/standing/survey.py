@@ -5,16 +5,17 @@ Not known here: Ray, judges, the texts of records.
 """
 
 from collections import Counter
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field
 
+from coigw_judge.counts import Counts
 from coigw_judge.decide.plan import Waits
-from coigw_judge.replies.outcome import Unscored
-from coigw_judge.standing import asked_in_full
+from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing import join as buckets
+from coigw_judge.standing.asked_in_full import Share, count_share
 from coigw_judge.standing.join import Bucket, View
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic
@@ -25,27 +26,51 @@ OPEN = pa.schema([("split", pa.int32()), ("row", pa.int64())])
 """Rows that have something to ask: survey's file, in input order."""
 
 
-def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str, Any]:
-    """What a bucket still needs.
+class RubricAsks(Counts):
+    """Requests of one rubric. Of a sample of the rows these are estimates."""
 
-    Returns `rows`, how many records have open asks, and `asks`: per rubric how many of its requests apply, are in the
-    store (`known`), failed there, are open at the most, and are not needed any more (`spared`). `waiting` counts
-    records by what they wait for (Waits), `share` what is known of those asked in full (asked_in_full.told). Into the
-    folder `work` go the numbers of the rows with open asks (OPEN, open-*.parquet) and the facts that they have
-    (half_done.py). Of records with the same texts and genre only the first is to be asked: the others share its facts.
-    """
+    applies: float = 0
+    known: float = 0
+    """In the store."""
+    failed: float = 0
+    """Of those, without a score."""
+    open: float = 0
+    """Still to ask, at the most."""
+    spared: float = 0
+    """Not needed any more."""
+
+    def add(self, fact: Scored | Unscored | None, is_open: bool, records: float) -> None:
+        """Count records for which the rubric applies. `is_open`: whether anything is still asked of them."""
+        self.applies += records
+        self.known += records * (fact is not None)
+        self.failed += records * isinstance(fact, Unscored)
+        self.open += records * (fact is None and is_open)
+        self.spared += records * (fact is None and not is_open)
+
+
+class SurveyCounts(Counts):
+    """What is still needed."""
+
+    rows: int = 0
+    """Records with open asks. Of those with the same texts and genre only the first: the others share its facts."""
+    asks: dict[str, RubricAsks] = Field(default_factory=dict)
+    """By rubric."""
+    waiting: Counter[Waits] = Field(default_factory=Counter)
+    """Records by what they wait for."""
+    share: Share = Share()
+    """Of records that are asked in full, what is known."""
+
+
+def survey_bucket(view: View, bucket: int, work: str | None = None) -> SurveyCounts:
+    """What a bucket still needs. Into the folder `work` go the numbers of the rows with open asks (OPEN,
+    open-*.parquet) and the facts that they have (half_done.py)."""
     found = buckets.read(view, bucket)
-    asks: Counter[str] = Counter()
-    waiting: Counter[Waits] = Counter()
-    for each in found.standings:
-        waiting.update(dict.fromkeys(each.reached.waits(), each.count))
-        is_open = bool(each.reached.open)
-        for rubric, fact in each.reached.card.facts.items():
-            asks[f"{rubric}.applies"] += each.count
-            asks[f"{rubric}.known"] += each.count * (fact is not None)
-            asks[f"{rubric}.failed"] += each.count * isinstance(fact, Unscored)
-            asks[f"{rubric}.open"] += each.count * (fact is None and is_open)
-            asks[f"{rubric}.spared"] += each.count * (fact is None and not is_open)
+    counts = SurveyCounts(share=count_share(view, bucket, found.standings))
+    for standing in found.standings:
+        counts.waiting.update(dict.fromkeys(standing.reached.waits(), standing.count))
+        is_open = bool(standing.reached.open)
+        for rubric, fact in standing.reached.card.facts.items():
+            counts.asks.setdefault(rubric, RubricAsks()).add(fact, is_open, standing.count)
     needs = np.array([bool(each.reached.open or each.reached.open_repeat) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
     named = buckets.numbered(found.genres)[wanted]
@@ -53,8 +78,8 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> dict[str,
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(view, found, wanted, work, bucket)
-    share = asked_in_full.told(view, bucket, found.standings)
-    return {"rows": len(wanted), "asks": asks, "waiting": waiting, "share": share}
+    counts.rows = len(wanted)
+    return counts
 
 
 def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:

@@ -1,8 +1,7 @@
 """The order of asks: the cheapest one against brute force, what may be said of it, and the share that tells rates."""
 
 import random
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -25,7 +24,7 @@ from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.report import page
 from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.asked_in_full import LACKING, InFull, as_json, enough, of_records, read
+from coigw_judge.standing.asked_in_full import InFull, Share, add_card, enough, of_records, read
 
 NOTE = rubric("n", reads=("query", "answer", "thought"), notes=("n",))
 GENRE = genre_rubric("诗歌", "散文")
@@ -106,12 +105,16 @@ def by_walking(
     return total / len(cards)
 
 
+def share_of(some: Plan, cards: Iterable[Scorecard], records: int = 1) -> InFull:
+    share = Share()
+    for card in cards:
+        add_card(share, some, card, records)
+    return read(share)
+
+
 def known_of(some: Plan, cards: Sequence[tuple[Subject, dict]]) -> InFull:
-    counts: Counter[str] = Counter()
     whole = replace(some, early_exit=False, then=())
-    for who, answers in cards:
-        counts[as_json(some, whole.card(who, walk(whole, who, answers)[0]))] += 1
-    return read(counts)
+    return share_of(some, (whole.card(who, walk(whole, who, answers)[0]) for who, answers in cards))
 
 
 @settings(max_examples=40)
@@ -159,12 +162,12 @@ GATE = Gate(each=8, over=tuple(f"{name}.d" for name in NAMES), tops=dict.fromkey
 
 def crawl(ends: dict[str, float], count: int, seed: int = 1) -> InFull:
     """Records whose rubrics fail independently at known rates."""
-    dice, counts = random.Random(seed), Counter[str]()
+    dice, cards = random.Random(seed), []
     some = plan(*(rubric(name, dimensions=("d",)) for name in ends), gate=gate_of(ends))
     for _ in range(count):
         facts = {name: Scored(scores={"d": 7.0 if dice.random() < share else 9.0}) for name, share in ends.items()}
-        counts[as_json(some, Scorecard(facts))] += 1
-    return read(counts)
+        cards.append(Scorecard(facts))
+    return share_of(some, cards)
 
 
 def gate_of(names: Sequence[str]) -> Gate:
@@ -195,8 +198,8 @@ def test_a_sum_that_only_two_can_miss_is_seen_by_sets() -> None:
     gate = Gate(total=20, over=GATE.over, tops=GATE.tops)
     facts = [{"a": 4.0, "b": 4.0, "c": 10.0}] * 80 + [{"a": 10.0, "b": 10.0, "c": 10.0}] * 20
     some = plan(FREE[0], FREE[2], FREE[1], gate=gate)
-    counts = Counter(as_json(some, Scorecard({n: Scored(scores={"d": v}) for n, v in each.items()})) for each in facts)
-    made = suggest(some, read(counts), alike(NAMES))
+    cards = (Scorecard({n: Scored(scores={"d": v}) for n, v in each.items()}) for each in facts)
+    made = suggest(some, share_of(some, cards), alike(NAMES))
     assert made.suggested == ("a", "b", "c") and [rate.ends for rate in made.rates] == [0, 0, 0]
 
 
@@ -262,8 +265,7 @@ def test_the_fewest_fields_go_first_genre_before_and_what_ends_nothing_last() ->
 def test_a_card_that_was_counted_ends_where_the_record_does(some: Plan, who: Subject, answers: dict) -> None:
     whole = replace(some, early_exit=False)
     card = whole.card(who, walk(whole, who, answers)[0])
-    name = as_json(some, card)
-    ((again, count),) = read({name: 3}).cards
+    ((again, count),) = share_of(some, [card], 3).cards
     assert count == 3 and set(again.not_applicable) == set(card.not_applicable)
     asked = [rubric.name for rubric in some.rubrics if rubric.name in card.facts]
     for n in range(len(asked) + 1):
@@ -278,7 +280,7 @@ def test_where_the_gate_uses_expected_scores_a_card_ends_by_those() -> None:
     fact = Scored(scores={"d": 9.0}, expected={"d": 7.4})
     for use, ends in (("sampled", False), ("expected", True)):
         some = plan(FREE[0], gate=replace(gate_of("a"), use=use))
-        ((card, _),) = read({as_json(some, Scorecard({"a": fact})): 1}).cards
+        ((card, _),) = share_of(some, [Scorecard({"a": fact})]).cards
         assert some.ends(card) == some.ends(Scorecard({"a": fact})) == ends
 
 
@@ -289,10 +291,8 @@ def test_records_known_in_part_are_counted_apart_and_too_many_of_them_spoil_the_
     found = of_records(some, records)
     assert (found.records, found.lacking) == (1, 1)
     assert of_records(replace(some, exhaustive=0.0), records) == InFull()
-    assert (
-        as_json(some, Scorecard({"a": good, "b": None})) == LACKING
-        and as_json(some, Scorecard({"a": None, "b": None})) == ""
-    )
+    assert share_of(some, [Scorecard({"a": good, "b": None})]) == InFull(lacking=1)
+    assert share_of(some, [Scorecard({"a": None, "b": None})]) == InFull()
     assert (
         enough(InFull(found.cards * 30, 3), 30)
         and not enough(InFull(found.cards * 30, 4), 30)

@@ -27,7 +27,6 @@ from coigw_judge.estimate import speed as estimate_time
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate.history import Seen
 from coigw_judge.estimate.make import further_asks
-from coigw_judge.estimate.sampled_standing import Counts
 from coigw_judge.fill.filler import Filler
 from coigw_judge.job.job import EstimateConfig, load_job
 from coigw_judge.job.recipe import make_recipe
@@ -45,6 +44,7 @@ from coigw_judge.run import stages as runs
 from coigw_judge.run.manifest import estimate_error
 from coigw_judge.run_folder.manifest import Asks, Manifest, PlannedFigures, Tokens
 from coigw_judge.scan import rows as scanning
+from coigw_judge.standing.survey import SurveyCounts
 from coigw_judge.store.fact import SCHEMA, Fact
 from coigw_judge.store.half_done import HalfDoneFacts
 from coigw_judge.store.parts import Store
@@ -170,16 +170,16 @@ def scored(value: float) -> Scored:
 
 
 def walked(plan_: Any, *records: dict[str, Any]) -> Seen:
-    counts: Counter[str] = Counter()
+    counts = estimate_facts.Walked()
     for facts in records:
         estimate_facts.count_walk(plan_, facts, counts)
     return Seen(
-        reached={n: counts[f"reached.{n}"] for n in "abc"},
-        ended={n: counts[f"ended.{n}"] for n in "abc"},
-        complete=counts["complete"],
-        passed=counts["passed"],
-        near=counts["near"],
-        further={n: counts[f"further.{n}"] for n in "abc"},
+        reached={n: counts.reached[n] for n in "abc"},
+        ended={n: counts.ended[n] for n in "abc"},
+        complete=counts.complete,
+        passed=counts.passed,
+        near=counts.near,
+        further={n: counts.further[n] for n in "abc"},
     )
 
 
@@ -234,7 +234,7 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     inquiry: Any = SimpleNamespace(seen=seen, planned=SimpleNamespace(plan=several))
     for first, in_full in ((9, 0), (0, 9), (5, 4)):
         waiting = {Waits(SampleKind.FIRST, ("a", "b")): first, Waits(SampleKind.IN_FULL, ("a", "b")): in_full}
-        counts = Counts(asks={}, waiting={**waiting, Waits(SampleKind.FURTHER, ("b", "b")): 1})
+        counts = SurveyCounts(waiting=Counter({**waiting, Waits(SampleKind.FURTHER, ("b", "b")): 1}))
         assert further_asks(inquiry, counts) == pytest.approx({"a": 6 * alive, "b": 12 * alive + 2}), (
             "asked in full or not"
         )
@@ -424,7 +424,7 @@ def test_a_rate_of_zero_is_refused_by_the_job(write_job):
 def a_manifest(estimate: PlannedFigures | None) -> Manifest:
     return Manifest(
         run="r",
-        judge=Identity("vllm", "m", None, "f" * 32),
+        judge=Identity(engine="vllm", model="m", revision=None, fingerprint="f" * 32),
         asks=Asks(made=110),
         tokens=Tokens(prompt=950, prompt_cached=0, generated=40),
         seconds={"fill": 30.0},

@@ -1,6 +1,5 @@
 """Survey, select and sweep over many buckets, as Ray tasks, say what one bucket says."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,8 @@ def everything(view: Any, folder: Path) -> tuple[Any, ...]:
     return (
         found.splits,
         pq.read_table(found.path).to_pylist(),
-        +Counter(found.asks),
-        +counts,
+        found.counts,
+        counts,
         verdicts,
         passes.sweep(view, GRID),
     )

@@ -60,8 +60,7 @@ def test_every_row_has_one_verdict_and_its_reasons(tmp_path: Path) -> None:
         "check": ("dropped", "refine", ["pair.ok is false"]),
     }
     assert found[None][2][0].startswith("the line is not JSON")
-    decisions = {name.removeprefix("decision."): n for name, n in counts.items() if name.startswith("decision.")}
-    assert decisions == Counter(row["decision"] for row in rows)
+    assert counts.decisions == Counter(row["decision"] for row in rows)
 
 
 def test_a_verdict_says_what_was_asked_skipped_and_did_not_apply(tmp_path: Path) -> None:
@@ -76,8 +75,8 @@ def test_a_verdict_says_what_was_asked_skipped_and_did_not_apply(tmp_path: Path)
     assert told["article"] == (["answer", "later"], [], ["pair"])
     assert told["number"] == told["again"] == ([], [], [])
     asked, skipped = (sum(len(row[name]) for row in rows) for name in ("asked", "skipped"))
-    assert (counts["asks.asked"], counts["asks.skipped"], counts["asks.failed"]) == (asked, skipped, 2)
-    assert (counts["failed.answer.malformed"], counts["failed.later.malformed"]) == (1, 1)
+    assert (counts.facts, counts.asks.skipped, counts.asks.failed) == (asked, skipped, 2)
+    assert counts.failures == {"answer": {"malformed": 1}, "later": {"malformed": 1}}
 
 
 def test_a_verdict_carries_scores_checks_notes_and_reasons(tmp_path: Path) -> None:
@@ -95,9 +94,8 @@ def test_a_verdict_carries_scores_checks_notes_and_reasons(tmp_path: Path) -> No
 
 def test_which_half_of_the_gate_decided_is_counted(tmp_path: Path) -> None:
     _, counts = decide(view(tmp_path), tmp_path)
-    told = {name: n for name, n in counts.items() if name.startswith("gate.")}
-    assert told == {"gate.each": 1, "gate.total": 2, "gate.total_only": 1, "gate.require": 1}
-    assert counts["flag.injection_suspected"] == 1
+    assert counts.gate_reasons == {"each": 1, "total": 2, "total_only": 1, "require": 1}
+    assert counts.flags["injection_suspected"] == 1
 
 
 def test_the_columns_are_those_of_the_contract(tmp_path: Path) -> None:
@@ -134,7 +132,7 @@ def test_the_number_of_buckets_changes_nothing(tmp_path: Path, rows_per_bucket: 
     assert len(parted) == len(rows)
     assert counted == counts
     parts = [survey_bucket(whole, bucket) for bucket in range(whole.buckets)]
-    assert sum((Counter(part["asks"]) for part in parts), Counter()) == +Counter(surveyed["asks"])
+    assert sum(parts[1:], parts[0]) == surveyed
     assert open_rows(whole, tmp_path / "open parted") == named
     assert {len(list((tmp_path / name / "verdicts").iterdir())) for name in ("whole", "parted")} == {1, whole.buckets}
 
@@ -142,9 +140,9 @@ def test_the_number_of_buckets_changes_nothing(tmp_path: Path, rows_per_bucket: 
 def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: Path) -> None:
     seen = view(tmp_path)
     assert open_rows(seen, tmp_path / "open") == [(0, 4), (0, 5)]
-    asks = survey_bucket(seen, 0)["asks"]
+    asks = survey_bucket(seen, 0).asks
     told = {
-        name: [asks[f"{name}.{what}"] for what in ("applies", "known", "failed", "open")]
+        name: [asks[name].applies, asks[name].known, asks[name].failed, asks[name].open]
         for name in ("answer", "pair", "later")
     }
     assert told == {"answer": [8, 7, 1, 1], "pair": [7, 4, 0, 2], "later": [8, 3, 1, 2]}
@@ -168,7 +166,7 @@ def test_a_survey_hands_on_what_half_done_records_have(tmp_path: Path) -> None:
 
 def test_a_survey_after_all_is_asked_finds_nothing(tmp_path: Path) -> None:
     done = {name: {"answer": good(9), "pair": OK, "later": NOTED} for name in ("pending", "untouched")}
-    assert survey_bucket(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "work"))["rows"] == 0
+    assert survey_bucket(view(tmp_path, facts={**FACTS, **done}), 0, str(tmp_path / "work")).rows == 0
     assert not (tmp_path / "work").exists()
 
 
@@ -243,8 +241,8 @@ def test_an_input_without_records_has_verdicts_without_facts(tmp_path: Path, fil
     seen = view(tmp_path, files)
     rows, counts = decide(seen, tmp_path)
     assert [row["decision"] for row in rows] == ["unreadable"] * sum(map(len, files))
-    assert counts["asks.asked"] == 0
-    assert survey_bucket(seen, 0)["rows"] == 0
+    assert counts.facts == 0
+    assert survey_bucket(seen, 0).rows == 0
 
 
 def test_a_score_on_a_cut_text_is_flagged_once(tmp_path: Path) -> None:
@@ -255,7 +253,7 @@ def test_a_score_on_a_cut_text_is_flagged_once(tmp_path: Path) -> None:
     flags = {row["id"]: row["flags"] for row in rows}
     assert (flags["kept"], flags["article"]) == (["head_tail"], ["injection_suspected", "head_tail"])
     assert flags["unscored"] == flags["review"] == [], "there is no score to flag"
-    assert counts["flag.head_tail"] == 2
+    assert counts.flags["head_tail"] == 2
 
 
 def test_a_long_records_facts_are_found_by_its_characters(tmp_path: Path) -> None:
@@ -275,25 +273,25 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
     seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0))
     rows, counts = decide(seen, tmp_path)
     assert by_id(rows)["dropped"]["decision"] == "pending"
-    assert (counts["exhaustive.rows"], counts["asks.exhaustive"]) == (5, 0), "the article has but one rubric"
-    found = in_full.read({name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")})
+    assert (counts.asked_in_full, counts.asks.exhaustive) == (5, 0), "the article has but one rubric"
+    found = in_full.read(counts.share)
     assert (found.records, found.lacking) == (5, 2)
     facts = FACTS | {"dropped": {"answer": good(6), "pair": OK}, "pending": {"answer": good(1), "pair": NOT_OK}}
     (tmp_path / "whole").mkdir()
     whole = view(tmp_path / "whole", some=replace(PLAN, exhaustive=1.0), facts=facts)
     _, counts = decide(whole, tmp_path / "whole")
-    assert (counts["exhaustive.rows"], counts["asks.exhaustive"], counts["decision.dropped"]) == (7, 2, 3)
+    assert (counts.asked_in_full, counts.asks.exhaustive, counts.decisions["dropped"]) == (7, 2, 3)
     told = survey_bucket(whole, 0)
-    assert told["share"] == {name.removeprefix("share."): n for name, n in counts.items() if name.startswith("share.")}
-    assert told["waiting"] == {Waits(SampleKind.IN_FULL, ("answer", "pair", "later")): 1}
+    assert told.share == counts.share
+    assert told.waiting == {Waits(SampleKind.IN_FULL, ("answer", "pair", "later")): 1}
 
 
 def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0), rows_per_bucket=2)
     assert seen.buckets > 2
-    known = [survey_bucket(seen, bucket)["share"] for bucket in range(seen.buckets)]
+    known = [survey_bucket(seen, bucket).share for bucket in range(seen.buckets)]
     monkeypatch.setattr(in_full, "MOST", 4)
-    assert [survey_bucket(seen, bucket)["share"] for bucket in range(seen.buckets)] == [
+    assert [survey_bucket(seen, bucket).share for bucket in range(seen.buckets)] == [
         *known[:2],
-        *({} for _ in known[2:]),
+        *(in_full.Share() for _ in known[2:]),
     ]
