@@ -14,7 +14,7 @@ from coigw_judge.input.splits import split_file
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.records.record import FIELDS
 from coigw_judge.replies.outcome import Scored, Unscored
-from coigw_judge.scan import copies as links
+from coigw_judge.scan import copies
 from coigw_judge.scan.rows import ROWS_PER_FILE, Scan, count_duplicates, file_groups, finish, gather, scan_splits
 from coigw_judge.scan.screening import Names
 from coigw_judge.screens.config import Screen
@@ -102,9 +102,9 @@ def scan_rows(
     groups = file_groups([sum(count["rows"]) for count in counts], rows_per_file)
     found = None
     if how[2].links:
-        links.gather(store, work, 0, range(len(pieces)))
-        links.find(store, work, 0, 1, ALL)
-        links.resolve(store, work, how[2])
+        copies.gather(store, work, 0, range(len(pieces)))
+        copies.find(store, work, 0, 1, ALL)
+        copies.resolve(store, work, how[2])
         found = Names(tuple(piece.name for piece in pieces), ())
     gathered = [gather(store, "d", number, work, group, how[2], found) for number, group in enumerate(groups)]
     duplicates = count_duplicates(store, "d", len(groups), ALL)

@@ -54,12 +54,12 @@ def _rescore(options: argparse.Namespace) -> int:
     from coigw_judge.diff import compare as diff
     from coigw_judge.diff import text as diff_text
     from coigw_judge.run import earlier_run as earlier
-    from coigw_judge.run_folder import folder as diff_rows
+    from coigw_judge.run_folder.folder import open_run
 
     job = load(options)
     against = None if options.against is None else resolve(options.against, Path.cwd())
     before = against or earlier.run_over_same_input(job)
-    diff_rows.open_run(before)  # a run that cannot be compared is told before anything is asked
+    open_run(before)  # a run that cannot be compared is told before anything is asked
     manifest, folder = jobs.whole_run(job, options)
     status = jobs.report(manifest, folder)
     if manifest.rows_in:

@@ -80,11 +80,11 @@ def _calibrate(options: argparse.Namespace) -> int:
     from coigw_judge.people.quality import drift
     from coigw_judge.people.quality import leak_report as writers
     from coigw_judge.people.quality import text as drift_and_leaks
-    from coigw_judge.run_folder import folder as diff_rows
+    from coigw_judge.run_folder.folder import open_run
 
     if options.labels is None and options.golden is None and not options.annotators:
         raise FixJob("calibrate: give --labels FILE, --golden REFERENCE, --annotators, or several of them")
-    run = diff_rows.open_run(options.run)
+    run = open_run(options.run)
     how = Bootstrap(max(0, options.resamples), options.seed)
     labels = None if options.labels is None else labelling.read(options.labels)
     parts: dict[str, tuple[dict[str, Any], str]] = {}
@@ -183,9 +183,9 @@ def _export(options: argparse.Namespace) -> int:
     from coigw_judge.people.export import write as export
     from coigw_judge.people.labels import join as labelled
     from coigw_judge.people.labels import read as labels
-    from coigw_judge.run_folder import folder as diff_rows
+    from coigw_judge.run_folder.folder import open_run
 
-    run = diff_rows.open_run(options.run)
+    run = open_run(options.run)
     decisions = _decisions(options)
     if options.accepted:
         rows = chosen.of_decisions(run, decisions)

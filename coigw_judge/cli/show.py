@@ -13,11 +13,10 @@ import pyarrow.dataset as ds
 from coigw_judge.errors import FixStore
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.run_folder import explain
-from coigw_judge.run_folder import folder as diff_rows
 from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.run_folder import rows as picked
 from coigw_judge.run_folder import verdicts as verdict_rows
-from coigw_judge.run_folder.folder import Run
+from coigw_judge.run_folder.folder import Run, open_run
 from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.hash_ranges import around
 from coigw_judge.store.parts import Store
@@ -50,7 +49,7 @@ def find(run: str, row: str) -> dict[str, Any]:
 
     Raises FixStore where the run has no such row.
     """
-    opened = diff_rows.open_run(run)
+    opened = open_run(run)
     verdict = _verdict(opened, row)
     place = (verdict["file"], verdict["position"])
     texts = picked.records(opened.manifest, [place])[place]

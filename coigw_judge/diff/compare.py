@@ -3,7 +3,6 @@
 The manifests say what was different about the runs; the verdicts, joined, say what came of it. Beside the flips
 stands the noise floor: what a judge's second answer to the very same request flips, for the share of records that
 a job re-asks (`samples.repeat`). Only flips beyond that say something about a rubric, a model or a gate.
-Not known here: the input, the store, how a decision was made.
 """
 
 import json
@@ -16,7 +15,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from coigw_judge.diff import report as diff_report
-from coigw_judge.diff import rows as diff_rows
+from coigw_judge.diff import rows as run_rows
 from coigw_judge.diff import tally as diff_tally
 from coigw_judge.diff.tally import SIDES, Counts
 from coigw_judge.errors import FixJob
@@ -67,7 +66,7 @@ def compare(
 
 def _buckets(runs: tuple[Run, Run]) -> int:
     rows = sum(run.rows for run in runs)
-    return min(max(1, -(-rows // ROWS_PER_BUCKET)), diff_rows.MAX_BUCKETS)
+    return min(max(1, -(-rows // ROWS_PER_BUCKET)), run_rows.MAX_BUCKETS)
 
 
 def _open_sink(path: Path) -> IO[str]:
@@ -86,13 +85,13 @@ def _pieces(
     batches = []
     for run in runs:
         own: dict[str, Kind] = dict.fromkeys(run.items("score"), "score")
-        batches.append(diff_rows.read(run, by, {**own, **items}))
+        batches.append(run_rows.read(run, by, {**own, **items}))
     if buckets == 1:
         yield pa.concat_tables(batches[0]), pa.concat_tables(batches[1])
         return
-    a, b = (diff_rows.deal(batches[n], folder / SIDES[n], buckets, by_id=by_id) for n in (0, 1))
+    a, b = (run_rows.deal(batches[n], folder / SIDES[n], buckets, by_id=by_id) for n in (0, 1))
     for bucket in range(buckets):
-        yield diff_rows.load(a, bucket), diff_rows.load(b, bucket)
+        yield run_rows.load(a, bucket), run_rows.load(b, bucket)
 
 
 def _check_groups(counts: Counts, by: str) -> None:

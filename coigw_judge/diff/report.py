@@ -1,7 +1,4 @@
-"""What `diff` has counted, as one JSON-able report: shares, intervals, means, and what the manifests say differently.
-
-Not known here: how rows were joined or counted, what a report looks like on a terminal.
-"""
+"""What `diff` has counted, as one report for JSON: shares, intervals, means, and what the manifests say differently."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -87,34 +84,34 @@ def _items_of_one(run: Run, common: Mapping[str, Kind]) -> list[str]:
 
 def differences(a: Manifest, b: Manifest) -> list[dict[str, Any]]:
     """What two manifests say differently, as dotted keys with both values: rubrics, judge, gate, rows, the rest."""
-    told = (_told(a), _told(b))
-    keys = [key for key in {**told[0], **told[1]} if told[0].get(key) != told[1].get(key) and _says_more(key, told)]
+    both = (_settings(a), _settings(b))
+    keys = [key for key in {**both[0], **both[1]} if both[0].get(key) != both[1].get(key) and _says_more(key, both)]
     keys.sort(key=lambda key: next((n for n, kind in enumerate(_WEIGHTY) if key.startswith(kind)), len(_WEIGHTY)))
-    return [{"key": key, "a": told[0].get(key), "b": told[1].get(key)} for key in keys]
+    return [{"key": key, "a": both[0].get(key), "b": both[1].get(key)} for key in keys]
 
 
-def _says_more(key: str, told: tuple[Mapping[str, Any], Mapping[str, Any]]) -> bool:
+def _says_more(key: str, settings: tuple[Mapping[str, Any], Mapping[str, Any]]) -> bool:
     """A request's fingerprint covers its rubric and the judge: it tells something only where these are the same."""
     kind, _, name = key.partition(".")
     covered = ("judge.fingerprint", f"rubrics.{name}")
     if kind != "requests":
         return True
-    return all(key in t for t in told) and all(told[0].get(name) == told[1].get(name) for name in covered)
+    return all(key in t for t in settings) and all(settings[0].get(name) == settings[1].get(name) for name in covered)
 
 
-def _told(manifest: Manifest) -> dict[str, Any]:
+def _settings(manifest: Manifest) -> dict[str, Any]:
     """A manifest's word on what may decide a verdict, as flat dotted keys."""
     job = dict(manifest.configuration)
     for known in ("rubrics", "then", "gate", "name", "store", "out", "write"):
         job.pop(known, None)
-    told: dict[str, Any] = {f"rubrics.{name}": value for name, value in manifest.rubrics.items()}
-    told |= {f"requests.{name}": value for name, value in manifest.requests.items()}
+    settings: dict[str, Any] = {f"rubrics.{name}": value for name, value in manifest.rubrics.items()}
+    settings |= {f"requests.{name}": value for name, value in manifest.requests.items()}
     judge = {**(job.pop("judge", None) or {}), **asdict(manifest.judge)}
-    told |= _flat("judge", judge) | _flat("gate", manifest.gate)
-    told |= {"rows_in": manifest.rows_in} | _flat("input", job.pop("input", None) or {})
+    settings |= _flat("judge", judge) | _flat("gate", manifest.gate)
+    settings |= {"rows_in": manifest.rows_in} | _flat("input", job.pop("input", None) or {})
     for key, value in job.items():
-        told |= _flat(key, value)
-    return told | {"store": manifest.store} | _flat("versions", manifest.versions)
+        settings |= _flat(key, value)
+    return settings | {"store": manifest.store} | _flat("versions", manifest.versions)
 
 
 def _flat(key: str, value: object) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Rows are joined on `id`. A row without id, or with an id that stands more than o
 row_id with a row of the same id, or the same lack of one. A flip is a change between kept, review and dropped;
 no other decision says what the judge thought. A record whose texts changed says nothing about a rubric, so
 everything is counted for it apart.
-Not known here: files, how many buckets there are, what the counts mean to people.
 """
 
 from collections import Counter

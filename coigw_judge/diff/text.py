@@ -1,7 +1,4 @@
-"""A report of `diff` for a terminal, in 100 columns or as JSON. Every number in the text stands in the JSON.
-
-Not known here: how anything was counted.
-"""
+"""A report of `diff` for a terminal, in 100 columns or as JSON. Every number in the text stands in the JSON."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -10,7 +10,6 @@ one bucket, whatever they stand for. Links make clusters. A cluster is as old as
 by the first in input order that no screen of its own drops.
 Buckets bound memory but for the last step, which holds the links of all copies at once: some 100 bytes per row that
 has a copy and band that it shares. That is meant for ten million rows with near duplicates, far more without.
-Not known here: what becomes of a copy (scan/rows.py), Ray.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -2,7 +2,6 @@
 
 A file of another encoding, or an array where lines are expected, gives thousands of unreadable rows with one and the
 same reason. Where most rows of a file have it, a person is told so before anything is paid for.
-Not known here: what the reasons mean.
 """
 
 from collections import Counter

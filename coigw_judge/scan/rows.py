@@ -9,7 +9,6 @@
 rows and facts bucket by bucket (hash_ranges.py) finds a record's facts and its duplicates in one bucket, and unreadable
 rows do not crowd into one. The digest in the path covers the files' names, sizes and times, the column mapping, the
 limit and the screens: an unchanged input is scanned once. Texts are not copied; fill reads them again.
-Not known here: Ray, rubrics, judges.
 """
 
 import json

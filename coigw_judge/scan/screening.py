@@ -1,7 +1,4 @@
-"""What screens say of scanned rows, in columns: first each by itself, then with what copies of it tell.
-
-Not known here: how rows are looked at (screens/), how copies are found (copies.py).
-"""
+"""What screens say of scanned rows, in columns: first each by itself, then with what copies of it tell."""
 
 from collections import Counter
 from collections.abc import Iterable

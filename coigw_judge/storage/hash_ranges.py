@@ -4,7 +4,6 @@ A digest is uniform, so its first 32 bits deal rows into even buckets: bucket b 
 first 32 bits, as a share of 2**32, lie in [b/n, (b+1)/n). Spans and not remainders, because in a file that is
 sorted by digest a span is a few neighbouring row groups, found in the file's footer: n buckets read such a file
 once, not n times.
-Not known here: what the other columns mean.
 """
 
 import binascii

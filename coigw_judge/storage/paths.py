@@ -3,7 +3,6 @@
 A file is written whole or not at all. On a disk: beside, fsync, rename. On an object store: into a temporary file of
 this machine and from there up in one go, because closing one of pyarrow's streams completes its upload, whatever was
 written so far; there is no way to abandon it.
-Not known here: what the files hold.
 """
 
 import mmap

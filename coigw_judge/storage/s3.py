@@ -6,7 +6,6 @@ Credentials never stand in a URI: it would be copied into manifests and messages
 have them (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE and the files in ~/.aws, a role of the machine).
 So do endpoint and region where the URI names none; pyarrow's constructor would look for neither, and its `from_uri`
 knows no time limits, no retries and no virtual addressing, which some providers want.
-Not known here: what is kept in a bucket.
 """
 
 import configparser

@@ -10,7 +10,6 @@ the while: parts younger than two hours are left to its actors, which look for t
 compactions at once would leave facts in two places; reading each key once makes that harmless, and the next
 compaction drops the copies. A compacted part is merged again only with as much as its own size or more, so a fact
 is rewritten a few times in its life.
-Not known here: what a fact means.
 """
 
 import json

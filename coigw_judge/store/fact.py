@@ -1,7 +1,4 @@
-"""A fact: what the judge said to one request, and what that cost; as a value and as a row of Arrow columns.
-
-Not known here: where facts are kept, which requests a record needs.
-"""
+"""A fact: what the judge said to one request, and what that cost; as a value and as a row of Arrow columns."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -4,7 +4,6 @@ The survey writes, per bucket of records, the facts of those that still need som
 uncompressed (`write_half_done`). An actor maps these files into memory and bisects: pages that are never asked for are
 never read, so ten million facts cost an actor what it looks up. Beside them stand the facts that were written
 since the fill began, which only a restarted actor finds; they are few.
-Not known here: which requests a record needs.
 """
 
 import shutil

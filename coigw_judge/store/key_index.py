@@ -3,7 +3,6 @@
 Two uint64 arrays hold the sorted keys, which may be memory-mapped: 16 bytes a key, so 100 million keys are 1.6 GB
 of address space of which a look-up touches a few pages. The first 64 bits almost always decide; keys that share
 them are told apart by the other 64.
-Not known here: what the keys name.
 """
 
 from dataclasses import dataclass

@@ -12,7 +12,6 @@ Every file is written beside and renamed, so a reader never sees half of one; no
 another one replaces stays for a day and is passed over; a reader that finds one gone lists again.
 A fact's identity is its request's key (request.py); where a key stands twice, facts.earliest says which counts, so
 verdicts never flip by themselves.
-Not known here: which requests a record needs, whether a fact is good enough, Ray.
 """
 
 import json

@@ -1,7 +1,6 @@
 """Looking after a store: `store verify` finds what is wrong with its files, `store stats` says what is in it.
 
 Both read part by part and only the columns they need; what they hold is a part, or the keys of one pass.
-Not known here: jobs, whether a fact is still wanted.
 """
 
 from collections import Counter

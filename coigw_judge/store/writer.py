@@ -4,7 +4,6 @@ A part's name is `<milliseconds>-<writer>-<number>.parquet`: unique, and in orde
 ROLL_UP flushes a writer copies its small parts into one, `<milliseconds>-<writer>-<first>..<last>.parquet`; the
 name says what it replaces, so readers need to open nothing to know. What was replaced is deleted a day later: a
 reader that listed it before may still be at it.
-Not known here: when to flush, what a fact means.
 """
 
 import secrets

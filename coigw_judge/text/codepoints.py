@@ -3,7 +3,6 @@
 What looks at every character of every article is what a scan spends its time on: a table that is looked up for all
 characters at once takes a microsecond or two per thousand, a pattern with a choice at each of them fifty.
 An array takes several times the memory of its text, so texts longer than LONGEST are for patterns.
-Not known here: what the characters mean.
 """
 
 import re

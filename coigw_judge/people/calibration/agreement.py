@@ -5,7 +5,6 @@ to be called a thousand times per interval, so every statistic also has a form h
 (how much weight each pair of values carries). Without weights the two are equal, and a test holds them to 1e-9.
 Intervals are percentiles over resampled records (never labels: two labels of one record are not two observations),
 with a fixed seed.
-Not known here: records, rubrics, what a value means.
 """
 
 import math
@@ -120,10 +119,10 @@ def hits(passed: Floats, accepted: Floats, weights: Floats | None, how: Bootstra
     found: dict[str, IntervalEstimate] = {}
     points = dict.fromkeys(("precision", "recall", "f1"), math.nan)
     if len(passed):
-        told = precision_recall_fscore_support(
+        by_library = precision_recall_fscore_support(
             accepted, passed, pos_label=1, average="binary", sample_weight=weights, zero_division=np.nan
         )
-        points = dict(zip(points, map(float, told[:3]), strict=True))
+        points = dict(zip(points, map(float, by_library[:3]), strict=True))
     for name, by_table in (("precision", precision), ("recall", recall), ("f1", f1)):
         found[name] = estimate(passed, accepted, weights, by_table, how, points[name], values=(0.0, 1.0))
     return found

@@ -1,7 +1,6 @@
 """Krippendorff's alpha: how far annotators agree beyond chance, whoever labelled what.
 
 Written out here because no package takes weights; a test compares it with `krippendorff`.
-Not known here: what a value means.
 """
 
 import math

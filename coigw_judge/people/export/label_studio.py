@@ -4,7 +4,6 @@ The configuration shows the texts, then asks for the decision, the scores and ch
 write query and thought in. Where the judge may be seen, its scores stand in the task as a prediction, its reasons and
 analyses as texts beside the article. Control names are labels.control_name, so that exports can be read back.
 Texts go into tags that show text, never HTML: a record is hostile.
-Not known here: files, which rows go to people, how labels are read (labels/read.py).
 """
 
 import xml.etree.ElementTree as ET
@@ -103,12 +102,12 @@ def task(
     if blind:
         return {"data": data}
     data["judge_decision"] = "\n".join([str(verdict["decision"]), *(verdict["reasons"] or ())])
-    data["judge_reasons"] = _told(verdict["judge_reasons"], rubrics, verdict)
-    data["analysis"] = _told(verdict["notes"], rubrics, {})
+    data["judge_reasons"] = _words_of_judge(verdict["judge_reasons"], rubrics, verdict)
+    data["analysis"] = _words_of_judge(verdict["notes"], rubrics, {})
     return {"data": data, "predictions": [prediction(verdict, rubrics, str(about.get("judge_model", "judge")), best)]}
 
 
-def _told(texts: Mapping[str, str], rubrics: Sequence[Rubric], values: Mapping[str, Any]) -> str:
+def _words_of_judge(texts: Mapping[str, str], rubrics: Sequence[Rubric], values: Mapping[str, Any]) -> str:
     """The judge's words on each item, under the item's title."""
     lines = []
     for rubric in rubrics:

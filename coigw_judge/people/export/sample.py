@@ -3,7 +3,6 @@
 One pass over the verdicts' few columns; what is held is bounded by what is chosen. A sample is drawn by the hash of
 row_id and seed, so it stays the same when verdicts are written anew. It is stratified: every stratum gets an equal
 number of rows as far as it has them, and a row's weight is how many rows of its stratum it stands for.
-Not known here: texts, what becomes of the rows.
 """
 
 import hashlib
@@ -86,9 +85,9 @@ def sample(
     table = table.filter(pc.less(table["place"], drawn))
     weights = [counts[name] / sizes[name] for name in table["stratum"].to_pylist()]
     table = table.append_column("weight", pa.array(weights, pa.float64()))
-    told = hashlib.sha256(repr((sorted(decisions), list(by), size, seed, run.manifest.run)).encode()).hexdigest()
-    strata_told = {name: (n, sizes[name]) for name, n in sorted(counts.items())}
-    return Chosen(_finished(run, [table]), strata_told, f"{size}-{told[:8]}")
+    draw = hashlib.sha256(repr((sorted(decisions), list(by), size, seed, run.manifest.run)).encode()).hexdigest()
+    strata = {name: (n, sizes[name]) for name, n in sorted(counts.items())}
+    return Chosen(_finished(run, [table]), strata, f"{size}-{draw[:8]}")
 
 
 def allotted(counts: Counter[str], size: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 Rows are chosen from the verdicts (sample.py), then read from the input in its own order (pick.py) and written as they
 come, some thousand at a time, so that a million rows are never held. A row whose texts are no longer those that were
 judged is left out and counted: people would otherwise label something else.
-Not known here: what Label Studio wants (label_studio.py), how rows are chosen.
 """
 
 from collections import Counter

@@ -3,7 +3,6 @@
 Several people, several rounds: of every annotator the last round counts; numbers become their mean; decisions become
 the share that accepts, and more than half is a yes (a tie is a no). Weights come from the labels, or from the sample
 that `export --sample` wrote into the run folder.
-Not known here: statistics.
 """
 
 from collections import Counter, defaultdict

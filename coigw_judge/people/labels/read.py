@@ -5,7 +5,6 @@ told apart by what stands in a row: JSON has `annotations`, JSON-MIN and CSV hav
 `rubric-key` there (control_name), a record is found by the `row_id` that export put into its task.
 Texts that annotators wrote (a query, a thought) are read beside the labels. What cannot be read as either is counted
 with its reason, never dropped unsaid; a row that is broken is refused, because labels are few and dear.
-Not known here: which items a run scores, how labels of several people become one.
 """
 
 import json

@@ -5,7 +5,7 @@ An item raises the alarm where its mean moved by more than the bound and the int
 single scores moved by more than the bound beyond what asking the same judge again moves them (`samples.repeat`; the
 noise floor is 0 where the run re-asked nothing, and the report says so). A golden record that lost its score raises it
 too: drift may show as failures first.
-Not known here: what was changed on purpose; a changed rubric moves scores and ought to.
+A rubric that was changed moves scores too, and ought to: that is no drift.
 """
 
 import math

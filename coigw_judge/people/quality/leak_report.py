@@ -2,7 +2,6 @@
 
 The texts are the input's, by its `annotator` column; those that annotators wrote in Label Studio take their place.
 Texts are read as they stream; of each thought only its hashed pieces are kept (about 1 KB per thousand characters).
-Not known here: what counts as a leak (leaks.py).
 """
 
 from collections import defaultdict
@@ -39,12 +38,12 @@ def report(run: Run, written: tuple[Written, ...] = ()) -> dict[str, Any]:
     names: list[tuple[str, str]] = []
     hashed: list[leaks.Hashes] = []
     for text in _texts(run, written):
-        told = own[text.annotator]
+        counts = own[text.annotator]
         if text.query:
             shared = leaks.shared_phrases(text.query, text.answer)
-            told["queries"] += 1
-            told["share"] += shared.share
-            told["suspect"] += shared.suspect
+            counts["queries"] += 1
+            counts["share"] += shared.share
+            counts["suspect"] += shared.suspect
             if shared.suspect:
                 phrases.append(_phrase(text, shared))
                 phrases = sorted(phrases, key=lambda each: (-each["characters"], each["row_id"]))[:_EXAMPLES]
@@ -54,8 +53,8 @@ def report(run: Run, written: tuple[Written, ...] = ()) -> dict[str, Any]:
     pairs = [pair for pair in leaks.copies(hashed) if names[pair[0]][0] != names[pair[1]][0]]
     for later in {max(a, b) for a, b, _ in pairs}:
         own[names[later][1]]["copied"] += 1
-    for told in own.values():
-        told["share"] = told["share"] / told["queries"] if told["queries"] else None
+    for counts in own.values():
+        counts["share"] = counts["share"] / counts["queries"] if counts["queries"] else None
     return {
         "annotators": {name: own[name] for name in sorted(own)},
         "phrases": phrases,

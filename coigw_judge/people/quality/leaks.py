@@ -5,7 +5,6 @@ A query that quotes the article gives it away: its longest phrase that stands in
 share of its characters that lie in such phrases. Thoughts that share most of their five-character pieces are copies, or
 one template filled in twice. Both point to records that a person should read; neither is proof (a title, a line of a
 poem that the query must name, a stock opening).
-Not known here: who wrote what, files.
 """
 
 import re

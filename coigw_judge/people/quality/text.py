@@ -1,7 +1,4 @@
-"""Golden records that moved (drift.py) and leaks by annotator (leak_report.py), in words for a terminal and the page.
-
-Not known here: when a move is an alarm, what counts as a leak.
-"""
+"""Golden records that moved (drift.py) and leaks by annotator (leak_report.py), in words for terminal and page."""
 
 from collections.abc import Mapping
 from typing import Any
