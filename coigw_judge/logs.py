@@ -8,7 +8,7 @@ A judge actor writes to its standard error, which Ray keeps in the node's log fo
 driver writes where `--log-json` says. What a line may hold is listed here: a field that is not in FIELDS is left out
 of every line above debug. So what comes from a record, a reply or another program's error stays out of the logs
 even where somebody logs it by mistake. At debug there are details, which may quote a reply or a record.
-Not known here: which events there are (docs/metrics.md lists them), Ray.
+docs/metrics.md lists the events.
 """
 
 import json

@@ -3,7 +3,6 @@
 Fingerprints are computed when a fill begins (that reads the model's tokenizer and configuration) and kept in the
 store by what the job says. So `select` and `plan` find them again without a tokenizer, a model or a GPU.
 The room that long texts have (`long_text: head_tail`) is found and kept in the same way.
-Not known here: Ray, records.
 """
 
 from collections.abc import Mapping
@@ -35,11 +34,12 @@ _LATER = {"tokenizer": None, "reply_format": "json_schema"}
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A job's plan, its judge, and the (rubric, judge) fingerprints under which its facts stand."""
+    """A job's plan and its judge."""
 
     plan: Plan
     identity: Identity
     pairs: tuple[tuple[str, str], ...]
+    """(rubric, judge) fingerprints under which the job's facts stand."""
 
 
 def plan_for_fill(job: LoadedJob, store: Store) -> Planned:
@@ -77,31 +77,31 @@ def ask_fingerprint(job: LoadedJob, rubric: Rubric, identity: Identity) -> str:
     return fingerprint({"judge": identity.fingerprint, **job.request_shape(rubric)})
 
 
-def head_tail(job: LoadedJob, measure: Yardstick | None) -> HeadTail | None:
+def head_tail(job: LoadedJob, yardstick: Yardstick | None) -> HeadTail | None:
     """How the job's long texts are shown: what its longest request leaves them. None where the context is not known.
 
     Raises FixJob where that is nothing.
     """
-    if measure is None:
+    if yardstick is None:
         return None
-    reserved, name = max((reserve(job, rubric, measure), rubric.name) for rubric in job.all_rubrics)
-    step = max(1, measure.context // _STEPS)
-    room = measure.context - -(-reserved // step) * step
+    reserved, name = max((reserve(job, rubric, yardstick), rubric.name) for rubric in job.all_rubrics)
+    step = max(1, yardstick.context // _STEPS)
+    room = yardstick.context - -(-reserved // step) * step
     read = {field for rubric in job.all_rubrics for field in rubric.fields}
     if room < LEAST_ROOM * len(read):
         raise FixJob(
             f"{job.path}: long_text: head_tail: rubric {name} and its reply take up to {reserved} of the context's "
-            f"{measure.context} tokens, which leaves too little for a text; raise the context or shorten the reply"
+            f"{yardstick.context} tokens, which leaves too little for a text; raise the context or shorten the reply"
         )
-    return HeadTail(tuple(field for field in FIELDS if field in read), room, measure.context)
+    return HeadTail(tuple(field for field in FIELDS if field in read), room, yardstick.context)
 
 
-def reserve(job: LoadedJob, rubric: Rubric, measure: Yardstick) -> int:
+def reserve(job: LoadedJob, rubric: Rubric, yardstick: Yardstick) -> int:
     """Tokens that a rubric's requests need at the most beside the record's fields, the reply included."""
     template, judge = job.templates[rubric.name], job.config.judge
     tasks = [template.task(guidance) for guidance in (None, *rubric.by_genre.values())]
     reply = reply_budget(rubric, job.config.reasons) + (judge.thinking_tokens if judge.thinking else 0)
-    return measure.frame + measure.tokens(template.system) + max(map(measure.tokens, tasks)) + reply
+    return yardstick.frame + yardstick.tokens(template.system) + max(map(yardstick.tokens, tasks)) + reply
 
 
 def _policy(kept: Mapping[str, Any] | None) -> HeadTail | None:
@@ -127,13 +127,13 @@ def _planned(job: LoadedJob, asks: Mapping[str, str], identity: Identity, policy
 
 def resampling(job: LoadedJob) -> Resampling:
     """Who is asked more than once, and at which temperature: the job's, else the judge's own where it is not 0."""
-    said = job.config.samples
+    samples = job.config.samples
     own = sampling(job.config.judge, 0)["temperature"]
     return Resampling(
-        count=said.count,
-        borderline=said.borderline or said.count,
-        use=said.use,
-        temperature=said.temperature or own or DRAWN_AT,
+        count=samples.count,
+        borderline=samples.borderline or samples.count,
+        use=samples.use,
+        temperature=samples.temperature or own or DRAWN_AT,
         dropped=not job.config.early_exit,
     )
 

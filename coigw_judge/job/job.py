@@ -2,7 +2,7 @@
 
 `load_job` also loads the job's rubrics and prompts and binds its gate to them, so that every mistake a user can
 make in files is found before anything is started. Relative paths are relative to the job file.
-Not known here: whether the input exists, whether the judge can be started.
+Whether the input exists and the judge can be started shows later.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,10 +69,11 @@ class Input(Strict):
 class EarlyExit(Strict):
     """Stop asking only where a score is below `floor`."""
 
-    floor: Number
+    floor: Number = Field(description="a score below it ends a record, whatever its sum may still become")
 
 
 MOST_SAMPLES = 100
+"""Of one record."""
 
 
 class Samples(Strict):
@@ -146,8 +147,8 @@ class Job(Strict):
     max_unscored: float = Field(default=0.01, ge=0, le=1, description="share of judged rows that may end as unscored")
     write: list[Decided | Literal["all"]] = Field(default=["kept", "review"], description="decisions with own folders")
     estimate: EstimateConfig = EstimateConfig()
-    store: str = "facts/"
-    out: str = "runs/"
+    store: str = Field(default="facts/", description="the folder or URI of facts, for any number of jobs")
+    out: str = Field(default="runs/", description="where each run makes a folder")
     limit: int | None = Field(default=None, ge=1, description="the first N rows in listing order")
 
     @property
@@ -219,9 +220,12 @@ class LoadedJob:
     config: Job
     path: Path
     rubrics: tuple[Rubric, ...]
+    """In the order in which they are asked."""
     then: tuple[Rubric, ...]
     templates: dict[str, Template]
+    """By rubric."""
     gate: Gate
+    """The job's gate, bound to its rubrics."""
     store: str
     out: str
     relative: tuple[str, ...] = ()

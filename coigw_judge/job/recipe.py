@@ -1,7 +1,4 @@
-"""What a fill needs of a job, as plain values that travel to an actor.
-
-Not known here: records, judges.
-"""
+"""What a fill needs of a job, as plain values that travel to an actor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,15 +15,22 @@ class Recipe:
     """All that a fill needs of a job, as plain values that travel to an actor."""
 
     run: str
+    """The run's name, which every fact carries."""
     plan: Plan
     templates: Mapping[str, Template]
+    """By rubric, as the other mappings are."""
     schemas: Mapping[str, Mapping[str, Any]]
+    """The JSON schema of the reply."""
     reply_tokens: Mapping[str, int]
+    """What a complete reply may take at the most."""
     rubric_fingerprints: Mapping[str, str]
     judge_fingerprint: str
     retries: int
+    """How often a reply that gave no score is asked for again."""
     retry_unscored: bool = False
+    """Whether requests that an earlier run left without a score are asked again."""
     job: str = ""
+    """The job's name, for logs."""
     log_level: str = "info"
     expected: frozenset[str] = frozenset()
     """Rubrics whose replies are to carry expected scores."""

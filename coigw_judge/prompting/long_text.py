@@ -2,14 +2,12 @@
 
 The cut is made once per record, from all fields that the job's rubrics read and from the room that the job's
 longest request leaves: so all requests of the record show the same texts and share their prefix, though one of
-them alone might have had room for more. For the same reason a short request of a long record hangs on fields
+them alone might have had room for more. For the same reason a short request of a long record depends on fields
 that it does not show; `HeadTail.key` puts them, and the room, into its key. Records of a length that always
-fits are not concerned: neither their prompts nor their keys know of any of this, so that whoever turns from
-`reject` to `head_tail` pays for long records only.
+fits keep their prompts and keys, so turning from `reject` to `head_tail` costs requests for long records only.
 The longest field is cut first; where it would end shorter than the next, both are cut to one length.
 Counting goes piece by piece and ends when the room is used up, so ten million characters cost no more than what
 is shown of them.
-Not known here: what a token is (a function counts them), rubrics, judges.
 """
 
 import unicodedata
@@ -57,7 +55,7 @@ class HeadTail:
         return chars * _TOKENS_PER_CHAR + _DELIMITERS * len(self.fields) > self.room
 
     def key(self, digests: Mapping[FieldName, bytes]) -> bytes:
-        """What a request's key must hold where its record may be cut: all that the cut hangs on."""
+        """What a request's key must hold where its record may be cut: all that the cut depends on."""
         read = [digests.get(field) if field in self.fields else None for field in FIELDS]
         return digest([OMISSION.encode(), self.room.to_bytes(8, "little"), *read])
 

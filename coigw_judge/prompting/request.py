@@ -2,10 +2,9 @@
 
 A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
 tokenizer, template, rubric, schema, sampling and retry policy), the digests of the fields
-shown, the genre guidance shown, the sample number, for long records what their cut hangs on (long_text.py), and for
+shown, the genre guidance shown, the sample number, for long records what their cut depends on (long_text.py), and for
 further samples what they are drawn at (decide/resampling.py).
 Edit a rubric and exactly its requests have no fact yet; resume, rescoring and re-gating follow from that alone.
-Not known here: how a request is sent, whether it was ever answered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,28 +28,30 @@ class Need:
     rubric: str
     key: bytes
     guidance: str | None
+    """The rubric's guidance for the record's genre."""
     sample: Sample = FIRST
     temperature: float | None = None
+    """A further sample's; None: the judge's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request as a judge gets it. `attempt` counts from 0; `schema` is the JSON schema of the reply.
-
-    `reply_tokens` is what a complete reply may take at the most, thinking not included. `temperature` goes before the
-    judge's own sampling where it is given. `expected`: the reply should carry expected scores too, as far as the judge
-    can give them.
-    """
+    """A request as a judge gets it."""
 
     key: bytes
     rubric: str
     prompt: Prompt
     schema: Mapping[str, Any]
+    """The JSON schema of the reply."""
     reply_tokens: int
+    """What a complete reply may take at the most, thinking not included."""
     sample: Sample = FIRST
     attempt: int = 0
+    """Counts from 0."""
     temperature: float | None = None
+    """Goes before the judge's own sampling where it is given."""
     expected: bool = False
+    """The reply should carry expected scores too, as far as the judge can give them."""
 
     @property
     def seed(self) -> int:

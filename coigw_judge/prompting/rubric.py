@@ -3,7 +3,7 @@
 Loaded from rubrics/*.yaml, checked on the way in, and never changed afterwards. The output schema is
 generated from it, so an eleventh rubric needs no code. A rubric that gives nothing to answer, two items
 of one name, or an anchor outside the scale is refused with the file, the key and the fix.
-Not known here: how the prompt is worded (prompting/template.py), what a score is good for (gate.py).
+The prompt is worded in template.py; what a score is good for is the gate's.
 """
 
 import re
@@ -77,13 +77,16 @@ class Item(_Strict):
     key: Key
     title: Text
     aliases: tuple[Text, ...] = ()
+    """Other names by which a reply may call it."""
 
 
 class Dimension(Item):
     """A quality scored on the rubric's scale."""
 
     criteria: dict[Text, Text] = Field(min_length=1)
+    """What to look at, each with what is meant."""
     anchors: dict[float, Text] = Field(min_length=2)
+    """Scores of the scale, each with what earns it."""
 
 
 class Check(Item):
@@ -109,23 +112,31 @@ class Note(Item):
 
     question: Text
     max_chars: int = Field(default=300, gt=0, le=4000)
+    """The longest answer."""
 
 
 class Rubric(_Strict):
-    """One rubric. `name` prefixes every score (`answer.quality`); `reads` are the fields the judge sees."""
+    """One rubric: a file of rubrics/."""
 
     name: Key
+    """Prefixes every score: `answer.quality`."""
     title: Text
     reads: tuple[FieldName, ...] = Field(min_length=1)
+    """Fields that the judge sees; a record that lacks one is not asked."""
     reads_if_present: tuple[FieldName, ...] = ()
+    """Fields that it sees where the record has them."""
     prompt: Text
+    """A prompt file: its name in prompts/, or a path."""
     scale: Scale = Scale()
+    """Of all its dimensions."""
     dimensions: tuple[Dimension, ...] = ()
     checks: tuple[Check, ...] = ()
     choices: tuple[Choice, ...] = ()
     notes: tuple[Note, ...] = ()
     by_genre: dict[Text, Text] = {}
+    """Guidance that only records of a genre, or of a kind of it, are judged with."""
     path: str = Field(default="", exclude=True)
+    """The file it was read from."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Rubric":

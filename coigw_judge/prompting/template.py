@@ -12,7 +12,6 @@ A record's text stands between delimiters that carry 64 bits of a cryptographic 
 text cannot contain its own hash, so it cannot close its own block. That guards against instructions in
 plain words; against control tokens guards tokens.py, which is why a prompt is handed on in segments and
 never as one string.
-Not known here: tokens, chat templates, models.
 """
 
 import hashlib

@@ -7,7 +7,6 @@ substitute: it leaves added tokens such as Qwen's <think> whole.) Should a vocab
 token that plain text can reach, that text is encoded character by character.
 The ids are joined and sent as ids. `Encoder.verify` refuses a model for which that differs from what its own
 template would have rendered: prefix-space tokenizers, templates that trim or read the clock, no system role.
-Not known here: which engine takes the ids.
 """
 
 import json

@@ -2,7 +2,6 @@
 
 A value is accepted whole or not at all: `8/10` on a scale to 10 is 8, `80/100` is not; a choice is one
 of its options and no prefix of one. What is refused is `Bad`, with the cause that the record will carry.
-Not known here: where in a reply the value stood.
 """
 
 import re
@@ -21,6 +20,7 @@ class Bad:
 
     cause: Literal["malformed", "out_of_range"]
     why: str
+    """What the value was and what it should be, for a person."""
 
 
 Given = Mapping[str, Value | Bad]
@@ -52,7 +52,7 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)
 
 
-def names(rubric: Rubric) -> dict[str, Item]:
+def items_by_name(rubric: Rubric) -> dict[str, Item]:
     """Every name that leads to an item, folded. A title or alias that two items share leads to neither."""
     found: dict[str, Item] = {}
     shared: set[str] = set()

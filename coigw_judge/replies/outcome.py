@@ -26,10 +26,15 @@ class Scored:
     """A complete reply: every item of the rubric has a value from its scale or menu."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
+    """By dimension, on the rubric's scale."""
     reasons: Mapping[str, str] = field(default_factory=dict)
+    """By item, where the reply gives one."""
     checks: Mapping[str, bool] = field(default_factory=dict)
+    """By check; true is good."""
     choices: Mapping[str, str] = field(default_factory=dict)
+    """By choice, one of its options."""
     notes: Mapping[str, str] = field(default_factory=dict)
+    """By note, in the judge's words."""
     raw: str = ""
     """The reply, its lone surrogates as U+FFFD so that it can be stored."""
     flags: tuple[str, ...] = ()
@@ -44,8 +49,11 @@ class Unscored:
 
     cause: Cause
     raw: str = ""
+    """The reply, as Scored has it; empty where there was none."""
     detail: str = ""
+    """The cause in words, for a person."""
     flags: tuple[str, ...] = ()
+    """As Scored has them."""
 
 
 MAPPED = ("scores", "reasons", "checks", "choices", "notes", "expected")

@@ -5,8 +5,7 @@ text; then labelled statements. An object with an item in it settles the matter,
 prose around it cannot fill its gaps. Nothing is guessed: a missing item, a score off the scale and two
 statements that contradict each other are Unscored, each with its cause. No text makes it raise, and its
 time is linear in the text (tolerant_json.py and prose.py say how).
-Not known here: how the judge was asked, whether its reply was cut by a token limit (the caller has the
-`finish_reason`), and what a score is good for (gate.py).
+A reply that a token limit cut off is the caller's to tell, who has the `finish_reason`.
 """
 
 import re
@@ -14,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from coigw_judge.prompting.rubric import Item, Rubric
-from coigw_judge.replies.items import Bad, Given, accept, fold, members_given, names, reason_of, value_of
+from coigw_judge.replies.items import Bad, Given, accept, fold, items_by_name, members_given, reason_of, value_of
 from coigw_judge.replies.outcome import THINKING_ENDS, Scored, Unscored
-from coigw_judge.replies.prose import GENERIC, NOT_MEANT, labels, statements, total, unlabelled
-from coigw_judge.replies.tolerant_json import Broken, Found, NotJson, Piece, Value, pieces, strict
+from coigw_judge.replies.prose import GENERIC, NOT_MEANT, labels, last_total, statements, unlabelled
+from coigw_judge.replies.tolerant_json import Broken, JsonObject, NotJson, Piece, Value, pieces, strict
 from coigw_judge.text.unseen import encodable
 
 _THINKING_BEGINS = re.compile(r"<think(?:ing)?>", re.IGNORECASE)
@@ -45,7 +44,7 @@ def parse_reply(text: str, rubric: Rubric) -> Scored | Unscored:
     found = _from_objects(parts, rubric, raw)
     if found is not None:
         return found
-    return _from_prose("\n".join(part.text for part in parts if not isinstance(part, Found)), rubric, raw)
+    return _from_prose("\n".join(part.text for part in parts if not isinstance(part, JsonObject)), rubric, raw)
 
 
 def _standard_json(text: str) -> list[Piece] | None:
@@ -55,7 +54,7 @@ def _standard_json(text: str) -> list[Piece] | None:
     except NotJson:
         return None
     objects = [value] if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [Found(each) for each in objects if isinstance(each, dict)] or None
+    return [JsonObject(each) for each in objects if isinstance(each, dict)] or None
 
 
 def _after_thinking(text: str) -> str | None:
@@ -68,10 +67,10 @@ def _after_thinking(text: str) -> str | None:
 
 def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | Unscored | None:
     """The verdict of the last complete object, else of the last that names an item; None where none does."""
-    named = names(rubric)
+    named = items_by_name(rubric)
     given: list[tuple[int, Given]] = []
     for place, part in enumerate(parts):
-        if isinstance(part, Found) and not (place and _only_shown(parts[place - 1])):
+        if isinstance(part, JsonObject) and not (place and _only_shown(parts[place - 1])):
             given += [(place, each) for each in _statements_of(part.members, named, rubric)]
     complete = [(place, each) for place, each in given if not _missing(each, rubric)]
     unreadable = _malformed(raw, "an object that cannot be read")
@@ -87,7 +86,7 @@ def _from_objects(parts: Sequence[Piece], rubric: Rubric, raw: str) -> Scored | 
 
 def _only_shown(before: Piece) -> bool:
     """Whether the object behind this text is an example: `格式应为 {...}`, `for example: {...}`."""
-    return not isinstance(before, Found) and NOT_MEANT.search(fold(before.text[-40:])) is not None
+    return not isinstance(before, JsonObject) and NOT_MEANT.search(fold(before.text[-40:])) is not None
 
 
 def _statements_of(members: dict[str, Value], named: Mapping[str, Item], rubric: Rubric) -> Iterator[Given]:
@@ -112,14 +111,14 @@ def _has_loose_members(parts: Iterable[Piece], named: Mapping[str, Item], rubric
     """Whether `"quality":` stands outside all sound objects: the rest of one that broke, or that ended too early."""
     generic = GENERIC if len(rubric.dimensions) == 1 else ()
     member = re.compile(rf"""["'](?:{labels({*named, *generic})})["']\s{{0,20}}:""")
-    return any(member.search(fold(part.text)) for part in parts if not isinstance(part, Found))
+    return any(member.search(fold(part.text)) for part in parts if not isinstance(part, JsonObject))
 
 
 def _from_prose(text: str, rubric: Rubric, raw: str) -> Scored | Unscored:
     """The verdict of the last labelled statements, and of a sole item's value without its label."""
     given = statements(text, rubric)
     bare = unlabelled(text, rubric)
-    witness = bare or total(text, rubric)
+    witness = bare or last_total(text, rubric)
     if witness is not None and witness[0] in given and not _agree(given[witness[0]], witness, rubric):
         return _malformed(raw, f"{witness[0]}: two values that differ")
     if bare is not None:

@@ -3,10 +3,9 @@
 A statement is an item's name at the beginning of a phrase, a separator, and a value that ends where a
 value should. What only looks like one is not read: `8-9` and `8、` behind a name are `Bad`, so that the
 number that an earlier draft gave does not stand in for it; words behind a name are no statement at all.
-All of it works on the folded text (reply_items.fold), which has the original's positions.
+All of it works on the folded text (items.fold), which has the original's positions.
 
 Linear: every pattern spans a fixed window, and of very many names only the last MAX_HITS are looked at.
-Not known here: JSON, and what a value must be to count (items.py).
 """
 
 import re
@@ -14,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 
 from coigw_judge.prompting.rubric import Check, Choice, Dimension, Item, Note, Rubric, Scale
-from coigw_judge.replies.items import NO, OUT_OF, UNIT, YES, Bad, fold, is_score, names
+from coigw_judge.replies.items import NO, OUT_OF, UNIT, YES, Bad, fold, is_score, items_by_name
 from coigw_judge.replies.tolerant_json import Value
 
 MAX_HITS = 5_000
@@ -106,14 +105,14 @@ _CONTRARY = {True: _contrary(NO), False: _contrary(YES)}
 """By whether yes was said."""
 
 
-def labels(found: Iterable[str]) -> str:
+def labels(names: Iterable[str]) -> str:
     """A pattern of the names, longest first, so that 文章质量 is never read as 质量."""
-    return "|".join(re.escape(name) for name in sorted(found, key=len, reverse=True))
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
 
 
 def statements(text: str, rubric: Rubric) -> dict[str, Value | Bad]:
     """The last statement about each item, by the item's key."""
-    named = names(rubric)
+    named = items_by_name(rubric)
     folded = fold(text)
     hits = _hits(folded, named)
     given: dict[str, Value | Bad] = {}
@@ -143,22 +142,22 @@ def unlabelled(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
         if verdict is None:
             return None
         said = verdict[1]
-        told = fold(text.lstrip())[verdict.end(1) :]
-        return rubric.checks[0].key, Bad("malformed", f"{said!r} is taken back") if _withdrawn(said, told) else said
+        rest = fold(text.lstrip())[verdict.end(1) :]
+        return rubric.checks[0].key, Bad("malformed", f"{said!r} is taken back") if _withdrawn(said, rest) else said
     return None
 
 
-def _withdrawn(said: str, told: str) -> bool:
+def _withdrawn(said: str, rest: str) -> bool:
     """Whether the contrary of a yes or no follows at once, or as the reply's conclusion."""
     if said not in YES and said not in NO:
         return False
     contrary = _CONTRARY[said in YES]
-    return contrary[0].match(told) is not None or contrary[1].search(told[-TAIL:]) is not None
+    return contrary[0].match(rest) is not None or contrary[1].search(rest[-TAIL:]) is not None
 
 
-def total(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
+def last_total(text: str, rubric: Rubric) -> tuple[str, Value | Bad] | None:
     """The last total, wherever it stands: no more than a witness against another score given as the sole one's."""
-    others = set(TOTALS) - names(rubric).keys()
+    others = set(TOTALS) - items_by_name(rubric).keys()
     if len(rubric.dimensions) != 1 or not others:
         return None
     dimension, folded = rubric.dimensions[0], fold(text)

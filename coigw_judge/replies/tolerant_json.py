@@ -8,7 +8,6 @@ object above all, is broken: it is handed on as such and nothing in it is ever c
 
 Linear in the text: each character is read a bounded number of times, nesting and the number of values
 have limits, and no pattern can backtrack over more than a fixed window.
-Not known here: rubrics, and which of several objects counts.
 """
 
 import json
@@ -34,7 +33,7 @@ class NotJson(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class JsonObject:
     """An object that was read to its end."""
 
     members: dict[str, Value]
@@ -54,7 +53,7 @@ class Broken:
     text: str
 
 
-Piece = Found | Prose | Broken
+Piece = JsonObject | Prose | Broken
 
 
 def strict(text: str) -> Value:
@@ -139,7 +138,7 @@ def _stretch(text: str, reader: "_Reader") -> Iterator[Piece]:
         except _Unreadable:
             yield Broken(text[start.start() :])
             return
-        yield Found(members)
+        yield JsonObject(members)
     if at < len(text):
         yield Prose(text[at:])
 

@@ -18,7 +18,7 @@ from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Identity
 from coigw_judge.judges.vllm.arguments import NEUTRAL_ARGS, engine_arguments
-from coigw_judge.prompting import long_text as headtail
+from coigw_judge.prompting import long_text
 from coigw_judge.prompting.long_text import HeadTail
 from coigw_judge.prompting.request import request_key
 from coigw_judge.prompting.rubric import load_rubric
@@ -158,7 +158,7 @@ def test_a_long_records_key_holds_what_its_cut_hangs_on(change: dict[str, Any], 
 
 def test_the_words_of_the_cut_are_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = cut_key()
-    monkeypatch.setattr(headtail, "OMISSION", "[{chars}]")
+    monkeypatch.setattr(long_text, "OMISSION", "[{chars}]")
     assert cut_key() != before
 
 

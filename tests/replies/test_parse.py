@@ -13,7 +13,7 @@ import pytest
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.replies.outcome import Cause, Scored, Unscored
 from coigw_judge.replies.parse import parse_reply
-from coigw_judge.replies.tolerant_json import Broken, Found, NotJson, Prose, pieces, strict
+from coigw_judge.replies.tolerant_json import Broken, JsonObject, NotJson, Prose, pieces, strict
 
 
 def rubric(
@@ -236,7 +236,12 @@ def test_a_nearly_full_stack_is_no_reason_to_raise() -> None:
 
 
 def test_pieces_are_prose_objects_and_what_broke() -> None:
-    assert pieces('a {"k": 1} b {x} {"k": ') == [Prose("a "), Found({"k": 1.0}), Prose(" b {x} "), Broken('{"k": ')]
+    assert pieces('a {"k": 1} b {x} {"k": ') == [
+        Prose("a "),
+        JsonObject({"k": 1.0}),
+        Prose(" b {x} "),
+        Broken('{"k": '),
+    ]
 
 
 # -- Statements ------------------------------------------------------------------------------------
