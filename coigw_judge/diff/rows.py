@@ -21,7 +21,7 @@ from coigw_judge.storage.hash_ranges import bucket_of
 MAX_BUCKETS = 256
 """Each is an open file while rows are dealt."""
 
-_ROWS_PER_BATCH = 65_536
+ROWS_PER_BATCH = 65_536
 _ROWS_PER_WRITE = 8_192
 _BUCKET = "bucket of this row"
 _SCORES = pa.map_(pa.string(), pa.float64())
@@ -38,7 +38,7 @@ def read(run: Run, by: str, items: dict[str, Kind]) -> Iterator[pa.Table]:
         with open_verdicts(run.filesystem, path) as parquet:
             present = [name for name in dict.fromkeys(own) if name in parquet.schema_arrow.names]
             try:
-                for batch in parquet.iter_batches(_ROWS_PER_BATCH, columns=present):
+                for batch in parquet.iter_batches(ROWS_PER_BATCH, columns=present):
                     yield _normal(pa.Table.from_batches([batch]), path, by, items)
             except (OSError, pa.ArrowInvalid) as error:
                 raise unreadable(path, error) from error

@@ -624,7 +624,7 @@ def test_buckets_are_of_about_one_size(pattern):
 
 def test_many_rows_are_dealt_without_being_asked(tmp_path, monkeypatch):
     monkeypatch.setattr(diff, "ROWS_PER_BUCKET", 10)
-    monkeypatch.setattr(diff_rows, "_ROWS_PER_BATCH", 7)
+    monkeypatch.setattr(diff_rows, "ROWS_PER_BATCH", 7)
     loaded: list[int] = []
     load = diff_rows.load
     monkeypatch.setattr(diff_rows, "load", lambda *which: loaded.append(1) or load(*which))

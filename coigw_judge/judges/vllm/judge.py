@@ -65,7 +65,7 @@ class VllmJudge:
             engine_config = AsyncEngineArgs(**arguments).create_engine_config()
         except (ValueError, TypeError) as error:
             raise FixJudge(f"judge: vLLM refuses the configuration: {_first_line(error)}") from error
-        self._engine = AsyncLLMEngine.from_vllm_config(engine_config)
+        self.engine = AsyncLLMEngine.from_vllm_config(engine_config)
         self.context = int(engine_config.model_config.max_model_len)
         self._ideal = PrefixCache(int(engine_config.cache_config.block_size))
         at_once = sequences_at_once(config)
@@ -120,7 +120,7 @@ class VllmJudge:
         async def answered(probe: Probe) -> Chances | None:
             asked = [*ids, *probe.ids]
             shareable = self._ideal.ask(asked)
-            final = await self._generate(asked, self._probing(probe), **where)
+            final = await self._generate(asked, self.probe_parameters(probe), **where)
             if isinstance(final, Reply):
                 return None
             spent.update(prompt_tokens=len(asked), cached_tokens=final.num_cached_tokens or 0, generated_tokens=1)
@@ -146,12 +146,12 @@ class VllmJudge:
         final = None
         try:
             prompt = TokensPrompt(prompt_token_ids=ids)
-            async for output in self._engine.generate(prompt, parameters, request, **where):
+            async for output in self.engine.generate(prompt, parameters, request, **where):
                 final = output
         except (VLLMClientError, ValueError) as error:
             return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
         except VLLMServerError as error:
-            if self._engine.errored or isinstance(error, type(self._engine.dead_error)):
+            if self.engine.errored or isinstance(error, type(self.engine.dead_error)):
                 raise JudgeUnavailable("the vLLM engine died") from error
             return Reply(cause="refused", detail=f"vLLM: {_first_line(error)}", prompt_tokens=len(ids))
         if final is None:
@@ -174,7 +174,7 @@ class VllmJudge:
             **sampling(self._config, ask.attempt, ask.temperature),
         )
 
-    def _probing(self, probe: Probe) -> "SamplingParams":
+    def probe_parameters(self, probe: Probe) -> "SamplingParams":
         """One token more, under a grammar that is the rest of the reply's form."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
@@ -190,7 +190,7 @@ class VllmJudge:
 
     async def close(self) -> None:
         """End the engine's processes; without it the exit prints EngineDeadError."""
-        self._engine.shutdown()
+        self.engine.shutdown()
 
 
 def _chances(done: "CompletionOutput", position: int) -> Chances:

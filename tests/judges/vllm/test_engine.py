@@ -39,13 +39,13 @@ class Engine:
 
     async def _open(self) -> VllmJudge:
         judge = VllmJudge(JudgeConfig(model="embedded", timeout=120))
-        generate = judge._engine.generate
+        generate = judge.engine.generate
 
         def recorded(prompt: Any, *rest: Any) -> AsyncIterator[Any]:
             self.sent.append(list(prompt["prompt_token_ids"]))
             return generate(prompt, *rest)
 
-        judge._engine.generate = recorded
+        judge.engine.generate = recorded
         return judge
 
     def ask(self, *asks: Ask) -> list[Any]:

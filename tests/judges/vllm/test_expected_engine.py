@@ -147,14 +147,14 @@ def test_a_probe_that_the_engine_refuses_costs_the_expected_score_alone(
     setting: tuple[Asked, Exact, bool], monkeypatch: Any
 ) -> None:
     asked, _, _ = setting
-    probing = asked.judge._probing
+    probing = asked.judge.probe_parameters
 
     def too_many(probe: Any) -> Any:
         parameters = probing(probe)
         parameters.logprobs = 1000  # more than vLLM lists
         return parameters
 
-    monkeypatch.setattr(asked.judge, "_probing", too_many)
+    monkeypatch.setattr(asked.judge, "probe_parameters", too_many)
     causes = set()
     for text in TEXTS:
         asked.probes = 0
