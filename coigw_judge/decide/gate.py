@@ -95,7 +95,9 @@ class Assessment(NamedTuple):
         reasons = [Reason("require", f"{check.item} is false") for check in self.checks if check.met == "fails"]
         reasons += [Reason("each", _below(one, one.item)) for one in self.scores if one.met in ("fails", "review")]
         if self.total.met in ("fails", "review"):
-            reasons.append(Reason("total", _below(self.total, "total at most" if unknown else "total")))
+            reasons.append(
+                Reason("total", _below(self.total, "total at most" if self.total.value is None else "total"))
+            )
         pending = bool(unknown) and at_best != "dropped"
         if pending:
             reasons += [Reason("unknown", f"{name} is not known") for name in unknown]

@@ -66,6 +66,12 @@ def test_each_may_differ_by_dimension_and_leaves_the_others_free() -> None:
     assert (gate.floor("a"), gate.floor("c")) == (8, None)
 
 
+def test_a_sum_is_at_most_so_much_only_where_a_score_of_it_is_not_known() -> None:
+    gate = Gate(total=16, over=("a", "b"), require=("c.one",), tops={"a": 10, "b": 10})
+    assert [reason.text for reason in gate.decide({"a": 7, "b": 8}).reasons] == ["total 15 < 16"]
+    assert [reason.text for reason in gate.decide({"a": 5}).reasons] == ["total at most 15 < 16"]
+
+
 def test_over_names_what_counts() -> None:
     gate = Gate(total=16, each=8, over=("a", "b"))
     assert gate.decide({"a": 8, "b": 8, "c": 0}) == Decision("kept", (), 16)
