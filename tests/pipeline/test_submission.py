@@ -118,10 +118,11 @@ def readable(log: str) -> None:
 @pytest.mark.slow
 def test_a_submitted_job_survives_the_loss_of_a_node_and_its_log_is_readable(cluster: Cluster, tmp_path: Path) -> None:
     count = 300
-    job = cluster.submit("jobs/triplets.py", *options(tmp_path, count, 0.05))
+    job = cluster.submit("jobs/triplets.py", *options(tmp_path, count, 1))  # slow enough for both nodes to begin
     there = cluster.nodes.worker
-    wait_for(lambda: bool(named(living(there), "JudgeActor")) and len(asked(tmp_path)) > 200, "both nodes judge")
+    wait_for(lambda: bool(named(living(there), "JudgeActor")) and len(asked(tmp_path)) > 100, "both nodes judge")
     assert cluster.status(job)["status"] == "RUNNING"
+    (tmp_path / "pace").write_text("0.05")
     kill_all(living(there))
     cluster.nodes.add()
     ended = cluster.end(job)
