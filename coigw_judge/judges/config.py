@@ -55,11 +55,11 @@ def _secret(value: object, name: str = "") -> str:
         for key, inner in value.items():
             if _SECRET_NAME.search(str(key)) and isinstance(inner, str):
                 return str(key)
-            found = _secret(inner, str(key))
-            if found:
-                return found
+            name_within = _secret(inner, str(key))
+            if name_within:
+                return name_within
     elif isinstance(value, list):
-        return next((found for inner in value if (found := _secret(inner, name))), "")
+        return next((key for inner in value if (key := _secret(inner, name))), "")
     elif isinstance(value, str) and _SECRET_VALUE.search(value):
         return name
     return ""

@@ -6,7 +6,6 @@ Qwen3-MoE code, in seconds and on two CPU cores. What it says means nothing: its
 All is made here: a byte-level BPE tokenizer like Qwen's, trained on generated words (never on the project's
 rubrics); Qwen3's control tokens and turns; weights under the tensor names of the published checkpoints.
 The same versions of numpy, tokenizers and safetensors give the same bytes. A folder stands complete or not at all.
-Not known here: vLLM, rubrics, how a judge is asked, and how a run tells its readers that its scores mean nothing.
 """
 
 import importlib.util

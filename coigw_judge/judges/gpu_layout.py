@@ -16,7 +16,7 @@ the model's config.json. Its rules, with the place in vLLM where each stands:
   vLLM 0.32 can load uneven experts after all: by finer scales, which Triton kernels alone can use, or by padding. Who
   wants that says so with engine_args.moe_backend, and is then not refused here; it is not what a GPU is bought for.
 
-Not known here: Ray and its cluster, vLLM itself, whether the weights fit into the GPUs' memory.
+Whether the weights fit into the GPUs' memory is not looked at.
 """
 
 from collections.abc import Iterator, Mapping
@@ -223,7 +223,7 @@ def _troubles(shape: Shape, layout: Layout, uneven_experts: bool) -> Iterator[st
 def _uneven(what: str, size: int, parts: int, block: tuple[int, int] | None) -> Iterator[str]:
     if size % parts:
         yield f"{what} cannot be cut into {parts}"
-    elif block and parts > 1 and any((size // parts) % each for each in block):
+    elif block and parts > 1 and any((size // parts) % side for side in block):
         yield (
             f"{what} cut into {parts} are {size // parts:,} each, which its FP8 blocks of {max(block)} do not divide "
             "(vllm #17569)"

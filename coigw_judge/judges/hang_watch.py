@@ -4,7 +4,6 @@ A deadline per request would shoot a healthy engine whose queue is long. So the 
 starts again with every reply: only an engine that gives nothing back for `patience` seconds counts as hung.
 Not watched: a judge's constructor (vLLM has a limit of its own, VLLM_ENGINE_READY_TIMEOUT_S), and a judge that blocks
 the event loop it is asked in.
-Not known here: what replaces a judge, who the judge is.
 """
 
 import asyncio

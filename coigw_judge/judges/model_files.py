@@ -1,7 +1,4 @@
-"""A model's small files: where they lie, and which model they say it is.
-
-Not known here: what reads them, an engine or the tokenizer for a server's requests.
-"""
+"""A model's small files: where they lie, and which model they say it is."""
 
 from pathlib import Path
 
@@ -35,14 +32,14 @@ def model_files(name: str, revision: str | None, key: str) -> tuple[Path, str]:
             f"{key}: {name}: to fetch it needs huggingface_hub; install coigw-judge[tokenizer], or give a local folder"
         ) from error
     try:
-        found = Path(snapshot_download(name, revision=revision, allow_patterns=list(_TOKENIZER_FILES)))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=list(_TOKENIZER_FILES)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise FixJudge(
             f"{key}: {name} is no local folder and could not be had from the hub ({reason}); "
             "check the name, or download it first"
         ) from error
-    return found, found.name
+    return folder, folder.name
 
 
 def _local_digest(folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 Its process may die at any moment, and Ray starts another. What that one knows it has from the store (the facts of the
 blocks that its predecessor lost) and from the board (coordinator.py), which also tells it when all is over.
-Not known here: where records come from, how many replicas there are.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ from coigw_judge.hashing import digest
 from coigw_judge.job.recipe import Recipe
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import open_judge
-from coigw_judge.judges.vllm import cpu_cores as cores
+from coigw_judge.judges.vllm import cpu_cores
 from coigw_judge.logs import event
 from coigw_judge.pipeline.coordinator import Report, Snapshot
 from coigw_judge.records.record import Record, record_digest
@@ -63,7 +62,7 @@ class JudgeActor:
         board: Any,
         per_node: int,
     ) -> None:
-        """`token` must be readable in the store; `begun` is the moment (writer.py) at which this fill began.
+        """`token` must be readable in the store; `begun` is the moment (store/writer.py) at which this fill began.
 
         `per_node` replicas share the cores of a node, 0 where the engine binds itself to none.
 
@@ -98,7 +97,7 @@ class JudgeActor:
             )
         else:
             if per_node:
-                cores.claim(per_node)
+                cpu_cores.claim(per_node)
             self._open(config)
         self._startup = time.monotonic() - started
         self._tell_fatal()

@@ -7,7 +7,7 @@ judge.wait how long the missing nodes may take. They are asked for meanwhile.
 
 Processors: a replica on GPUs has a process per GPU and one that feeds them; an engine on processors has an equal share
 of its node. In any case one processor of each node stays free for the tasks that read records.
-Not known here: what a replica does, whether GPUs are in use by others (Ray then waits for them).
+Whether GPUs are in use by others is not looked at: Ray then waits for them.
 """
 
 import time
@@ -45,8 +45,8 @@ class Share:
 
 def alive_nodes() -> list[Node]:
     """The nodes of the cluster that Ray is connected to."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(resources.get("CPU", 0.0), resources.get("GPU", 0.0)) for resources in found]
+    resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(held.get("CPU", 0.0), held.get("GPU", 0.0)) for held in resources]
 
 
 @dataclass(frozen=True, slots=True)

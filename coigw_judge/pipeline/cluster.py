@@ -1,7 +1,4 @@
-"""A Ray cluster to work on: the one that is there, or a local one; and plain tasks on it.
-
-Not known here: what the tasks do.
-"""
+"""A Ray cluster to work on: the one that is there, or a local one."""
 
 import logging
 import os

@@ -2,7 +2,6 @@
 
 Actors come and go as processes die, under one id each. The board lives as long as the fill, on the driver's node:
 a worker node that is lost takes no knowledge with it.
-Not known here: what an actor does, how a fill is spread.
 """
 
 from collections import Counter
@@ -41,7 +40,7 @@ class Welcome:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a judge's process says of itself: which replica it is, on which node; what it has done so far, and what it
-    has in its hands now (fill.Filler.now)."""
+    has in its hands now (Filler.now)."""
 
     replica: int
     node: str

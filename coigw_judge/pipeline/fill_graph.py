@@ -1,7 +1,4 @@
-"""The graph of a fill: splits, records, small blocks, the pool of judge actors; and the watch over it.
-
-Not known here: what an actor does with a block (actor.py).
-"""
+"""The graph of a fill: splits, records, small blocks, the pool of judge actors; and the watch over it."""
 
 import threading
 import time
@@ -54,8 +51,8 @@ class FillOrder:
     """What a fill is told: recipe, judge, where, and which rows of which scan.
 
     `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
-    (survey.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into how many
-    buckets it is dealt.
+    (standing/survey.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into
+    how many buckets it is dealt.
     """
 
     recipe: Recipe

@@ -4,11 +4,11 @@ The driver publishes for all: once a second it has the board's look at every jud
 the last one is added. So a process that dies takes no count with it, the counts are those of the manifest, and a
 request costs no message of its own. Counts reach Prometheus through the driver's node; `node` is the judge's.
 A local cluster exports nothing (cluster.py), and there nothing is recorded.
-Not known here: how counts are made (ledger.py), what Ray does with a metric.
+The counts are made in fill/ledger.py.
 """
 
 import os
-from collections import Counter as Held
+from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
 
 from ray.util.metrics import Counter, Gauge, Histogram
@@ -129,9 +129,9 @@ class Meter:
 
     def _in_hand(self, reports: Iterable[Report]) -> None:
         """What replicas have in hand; those that were seen before and have gone have nothing."""
-        held: dict[tuple[int, str], Held[str]] = {place: Held() for place in self._places}
+        held: dict[tuple[int, str], Counts[str]] = {place: Counts() for place in self._places}
         for report in reports:
-            held.setdefault((report.replica, report.node), Held()).update(report.now)
+            held.setdefault((report.replica, report.node), Counts()).update(report.now)
         self._places = set(held)
         for (replica, node), now in held.items():
             for name, (tags, _) in GAUGES.items():
@@ -143,7 +143,7 @@ class Meter:
             self._counters[name].inc(grown, tags)
 
     def _add(self, name: str, grown: float, replica: Tags) -> None:
-        """Add to the metrics what a count of a ledger (ledger.py) has grown by."""
+        """Add to the metrics what a count of a ledger (fill/ledger.py) has grown by."""
         if name in _PLAIN:
             self._count(_PLAIN[name], grown, replica)
             return

@@ -1,7 +1,4 @@
-"""The passes that ask no judge: scan, the survey of what is open, select, and the folders of decided rows.
-
-Not known here: how a row is scanned or decided (scan/rows.py, survey.py, select/verdicts.py).
-"""
+"""The passes that ask no judge: scan, the survey of what is open, select, and the folders of decided rows."""
 
 import secrets
 from collections import Counter
@@ -19,7 +16,7 @@ from coigw_judge.input.listing import File, Split, list_input_files
 from coigw_judge.input.splits import group_for_tasks, split_file, split_files
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.pipeline.tasks import add_up, run_tasks
-from coigw_judge.run_folder import verdict_schema as verdict_verdict_schema
+from coigw_judge.run_folder.verdict_schema import VERDICT_COLUMNS
 from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.input_checks import check_columns, excluded_files
@@ -31,7 +28,7 @@ from coigw_judge.select.counts import SelectCounts
 from coigw_judge.select.verdicts import decide_bucket
 from coigw_judge.standing.join import ROWS_PER_BUCKET, View
 from coigw_judge.standing.survey import SurveyCounts, survey_bucket
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.paths import list_files, open_atomic
 from coigw_judge.store import compaction
 from coigw_judge.store.fact import DECIDING_COLUMNS
@@ -43,9 +40,9 @@ def scan(job: LoadedJob, store: Store) -> Scan:
     files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
     excluded = excluded_files(job)
     digest = scanning.scan_digest(job.config, files, excluded)
-    found = scanning.load(store, digest)
-    if found is not None:
-        return found
+    earlier = scanning.load(store, digest)
+    if earlier is not None:
+        return earlier
     check_columns(job, files)
     work = store.path("work", f"scan-{secrets.token_hex(4)}")
     try:
@@ -99,7 +96,9 @@ def _scan(
     buckets = max(1, -(-_rows(counts) // ROWS_PER_BUCKET))
     duplicates = run_tasks(
         [{"bucket": n} for n in range(buckets)],
-        lambda item: scanning.count_duplicates(Store(root), digest, len(groups), spans.span(item["bucket"], buckets)),
+        lambda item: scanning.count_duplicates(
+            Store(root), digest, len(groups), hash_ranges.span(item["bucket"], buckets)
+        ),
     )
     return scanning.finish(store, digest, splits, counts, gathered, sum(duplicates))
 
@@ -122,9 +121,11 @@ def _link(
         return [item["number"], keys]
 
     sizes = [count["keys"] for count in counts]
-    found = [keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))]
-    _check_excluded(excluded, pieces, found)
-    sizes += found
+    keys_excluded = [
+        keys for _, keys in sorted(run_tasks([{"number": first + n} for n in range(len(pieces))], exclude_one))
+    ]
+    _check_excluded(excluded, pieces, keys_excluded)
+    sizes += keys_excluded
     groups = scanning.file_groups(sizes, copies.KEYS_PER_FILE)
     run_tasks(
         [{"number": n, "splits": list(group)} for n, group in enumerate(groups)],
@@ -134,15 +135,15 @@ def _link(
     run_tasks(
         [{"bucket": n} for n in range(buckets)],
         lambda item: copies.find(
-            Store(store.root), work, item["bucket"], len(groups), spans.span(item["bucket"], buckets)
+            Store(store.root), work, item["bucket"], len(groups), hash_ranges.span(item["bucket"], buckets)
         ),
     )
     copies.resolve(store, work, screen)
 
 
-def _check_excluded(excluded: list[File], pieces: list[tuple[int, Split]], found: list[int]) -> None:
+def _check_excluded(excluded: list[File], pieces: list[tuple[int, Split]], keys_excluded: list[int]) -> None:
     """Refuse a file that excludes nothing: it would be taken for one that did."""
-    holding = {place for (place, _), keys in zip(pieces, found, strict=True) if keys}
+    holding = {place for (place, _), keys in zip(pieces, keys_excluded, strict=True) if keys}
     for place, file in enumerate(excluded):
         if place not in holding:
             raise FixInput(
@@ -221,22 +222,22 @@ def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], st
     ]
     rows = pa.concat_tables(tables).sort_by([("split", "ascending"), ("row", "ascending")])
     with open_atomic(filesystem, f"{work}/open.parquet") as file:
-        pq.write_table(rows, file, compression="zstd", row_group_size=spans.ROW_GROUP)
-    per_split = {each["values"]: each["counts"] for each in rows["split"].value_counts().to_pylist()}
+        pq.write_table(rows, file, compression="zstd", row_group_size=hash_ranges.ROW_GROUP)
+    per_split = {entry["values"]: entry["counts"] for entry in rows["split"].value_counts().to_pylist()}
     return per_split, f"{work}/open.parquet"
 
 
 def select(view: View, folder: str) -> SelectCounts:
     """Decide every row; verdicts go to `folder`."""
-    with _facts_at_hand(view, (*DECIDING_COLUMNS, *verdict_verdict_schema.VERDICT_COLUMNS)) as ready:
+    with _facts_at_hand(view, (*DECIDING_COLUMNS, *VERDICT_COLUMNS)) as ready:
         return add_up(_buckets(view), lambda item: decide_bucket(ready, item["bucket"], folder), SelectCounts())
 
 
 def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
     """What every gate of a grid would keep, in one pass over the facts."""
     with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
-        found = run_tasks(_buckets(view), lambda item: sweeping.count_patterns(ready, item["bucket"]))
-    return sweeping.yields(view.plan.gate, grid, found, view.plan.samples)
+        tallies = run_tasks(_buckets(view), lambda item: sweeping.count_patterns(ready, item["bucket"]))
+    return sweeping.yields(view.plan.gate, grid, tallies, view.plan.samples)
 
 
 @contextmanager
@@ -270,7 +271,7 @@ def _facts_at_hand(view: View, columns: Sequence[str]) -> Iterator[View]:
             ],
             sort,
         )
-        sorted_parts = [Part(each["path"], each["size"], spans.ALL) for each in made]
+        sorted_parts = [Part(file["path"], file["size"], hash_ranges.ALL) for file in made]
         yield replace(view, parts=(*sorted_parts, *(part for part in parts if part.span is not None)))
     finally:
         store.clear(work)

@@ -3,7 +3,7 @@
 A relative path lies on a disk of the node that runs the driver, or in the working-directory package of a submitted
 job, of which every node has a copy that the next submission does not find. An absolute one may be a disk that only
 some nodes have mounted, or that each has of its own. All of that is told before anything is read or asked.
-Not known here: nodes that join later. Judge actors on them look for the fill's token themselves.
+Judge actors on nodes that join later look for the fill's token themselves.
 """
 
 import secrets

@@ -37,7 +37,7 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
             return {"done": b"", "error": FixStore.__name__, "message": said}
 
     rows = [{"item": pickle.dumps(item)} for item in items]
-    found = []
+    results = []
     if len(items) <= 1:
         done: Any = map(guarded, rows)
     else:
@@ -45,10 +45,10 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
     for row in done:
         if row["error"]:
             raise getattr(errors, row["error"])(row["message"])
-        found.append(pickle.loads(row["done"]))
-    if len(found) != len(items):
-        raise FixStore(f"{len(items) - len(found)} of {len(items)} tasks failed; Ray's log says why: {_log_folder()}")
-    return found
+        results.append(pickle.loads(row["done"]))
+    if len(results) != len(items):
+        raise FixStore(f"{len(items) - len(results)} of {len(items)} tasks failed; Ray's log says why: {_log_folder()}")
+    return results
 
 
 def _log_folder() -> str:

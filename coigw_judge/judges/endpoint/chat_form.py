@@ -3,7 +3,6 @@
 The server renders the chat template, so what looks like a control token in a record's text is broken up
 (control_tokens.py) and the reply carries a flag where that changed anything. `read` makes nothing of what it does not
 find: an answer that is no completion is None, for the caller to treat as the server's fault.
-Not known here: which server, what happens when it fails.
 """
 
 import json
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.endpoint import control_tokens as control
+from coigw_judge.judges.endpoint import control_tokens
 from coigw_judge.judges.presets import sampling
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.prompting.request import Ask
@@ -42,12 +41,12 @@ class Chat:
 
     def tokens(self, text: str) -> int:
         """A character as a token: more than Chinese takes, and all that can be said without a tokenizer."""
-        return control.characters(text)
+        return control_tokens.characters(text)
 
     def request(self, ask: Ask) -> Request:
         """The request for an ask."""
         plain = "\n\n".join(ask.prompt.fields)
-        fields = control.neutralised(plain)
+        fields = control_tokens.neutralised(plain)
         drawn = sampling(self._config, ask.attempt, ask.temperature)
         if self._config.sampling.top_k is None:
             drawn.pop("top_k", None)  # not OpenAI's; only where the job asks for it
@@ -65,7 +64,7 @@ class Chat:
         return Request(
             body=finished(self._config, body),
             tokens=len(ask.prompt.system) + len(fields) + len(ask.prompt.task) + budget,
-            flags=() if fields == plain else (control.FLAG,),
+            flags=() if fields == plain else (control_tokens.FLAG,),
         )
 
     def _response_format(self, ask: Ask) -> dict[str, Any]:

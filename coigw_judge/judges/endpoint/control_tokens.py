@@ -6,7 +6,7 @@ and Hunyuan (`<｜User｜>`, with full-width bars), Llama 2 and Mistral (`[INST]
 (`<start_of_turn>`), Seed (`<seed:bos>`), MiniMax (`]~b]`), and the bare tags that several have (`<think>`,
 `<tool_call>`). A full-width `＜` counts as `<`: some tokenizers fold it before they look for tokens.
 Markup that merely resembles these, `<s>` for struck text, is broken up too: it costs a flag and no meaning.
-Not known here: a server's own list of tokens, which is why ids are the better way (token_id_form.py).
+A server's own list of tokens is not known, which is why ids are the better way (token_id_form.py).
 """
 
 import re

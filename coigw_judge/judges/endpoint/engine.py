@@ -2,7 +2,7 @@
 
 from coigw_judge.hashing import fingerprint
 from coigw_judge.judges.endpoint.control_tokens import characters
-from coigw_judge.judges.endpoint.servers import EACH, requests_worth_having
+from coigw_judge.judges.endpoint.servers import REQUESTS_PER_SERVER, requests_worth_having
 from coigw_judge.judges.endpoint.token_id_form import make_encoder
 from coigw_judge.judges.protocol import TURN_TOKENS, Engine, Identity, Judge, Yardstick
 from coigw_judge.judges.vllm.arguments import cache_block
@@ -57,7 +57,7 @@ class EndpointEngine(Engine):
 
     def requests_at_once(self) -> int:
         """`judge.concurrency` at each server, and some that wait for a place."""
-        return requests_worth_having(len(self.config.servers), self.config.concurrency or EACH)
+        return requests_worth_having(len(self.config.servers), self.config.concurrency or REQUESTS_PER_SERVER)
 
     def cache_block(self) -> int:
         """That of a vLLM server with this package's settings: only such a server is sent token ids."""

@@ -11,7 +11,7 @@ no completion may be either's: the ask goes on, elsewhere where it can, and only
 (an answer to another request, or to a trifle) it becomes Unscored. So an outage costs time and no rows.
 The key comes from the environment, goes to the named servers alone (redirects are not followed), and is taken out of
 whatever they say. Proxies are httpx's: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
-Not known here: records, the store, how many replicas ask the same servers; a declared rate is shared out evenly.
+A declared rate is shared out evenly among the replicas.
 """
 
 import asyncio
@@ -27,11 +27,10 @@ from pydantic import SecretStr
 
 from coigw_judge.errors import FixJudge
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.endpoint import chat_form as chat
-from coigw_judge.judges.endpoint import probes
+from coigw_judge.judges.endpoint import chat_form, probes
 from coigw_judge.judges.endpoint.chat_form import Chat, Request
 from coigw_judge.judges.endpoint.rate_limits import Bucket, retry_after, used_up
-from coigw_judge.judges.endpoint.servers import EACH, Server, Servers, requests_worth_having
+from coigw_judge.judges.endpoint.servers import REQUESTS_PER_SERVER, Server, Servers, requests_worth_having
 from coigw_judge.judges.endpoint.token_id_form import Completion, check_count
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.prompting.request import Ask
@@ -69,20 +68,20 @@ class EndpointJudge:
         self._config = config
         self._key = SecretStr(_key(config))
         headers = {"Authorization": f"Bearer {self._key.get_secret_value()}"} if self._key else {}
-        found = probes.look_at_all(config, headers)
-        self.context = _context(config, found)
+        servers_seen = probes.look_at_all(config, headers)
+        self.context = _context(config, servers_seen)
         self._form: Chat | Completion = Chat(config) if config.tokenizer is None else Completion(config, self.context)
-        each = config.concurrency or EACH
-        self.concurrency = requests_worth_having(len(config.servers), each)
+        per_server = config.concurrency or REQUESTS_PER_SERVER
+        self.concurrency = requests_worth_having(len(config.servers), per_server)
         self._client = httpx.AsyncClient(
             headers=headers,
             timeout=httpx.Timeout(None, connect=config.connect_timeout),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
         )
         self._check = probes.Check(self._client, self._form.path, self._form.trifle(), config.timeout)
-        self._servers = Servers(config.servers, each, config.patience, self._check)
+        self._servers = Servers(config.servers, per_server, config.patience, self._check)
         self.counts = self._servers.counts
-        self._down = [seen for seen in found if seen.trouble]
+        self._down = [seen for seen in servers_seen if seen.trouble]
         self._buckets = _buckets(config)
         self._completed = False
 
@@ -195,7 +194,7 @@ class EndpointJudge:
         if answer.status >= 400:
             hint = "" if self._completed else _hint(self._config)
             return Reply(cause="refused", detail=f"{self._words(answer)}{hint}")
-        reply = chat.read(answer.content, answer.headers.get("content-type", ""))
+        reply = chat_form.read(answer.content, answer.headers.get("content-type", ""))
         self._completed = self._completed or reply is not None
         return reply
 
@@ -244,9 +243,9 @@ def _key(config: JudgeConfig) -> str:
     return key
 
 
-def _context(config: JudgeConfig, found: list[probes.Seen]) -> int | None:
+def _context(config: JudgeConfig, servers_seen: list[probes.Seen]) -> int | None:
     """What the job says, else the least that vLLM servers state. Raises FixJudge where the job says more."""
-    stated = [(seen.context, seen.url) for seen in found if seen.context is not None]
+    stated = [(seen.context, seen.url) for seen in servers_seen if seen.context is not None]
     if config.context is None:
         return min(stated)[0] if stated else None
     for context, url in stated:

@@ -4,7 +4,6 @@
 have) is said before any record is read, and so is that no server can be reached. A vLLM server is known there by
 `owned_by: vllm`. `Check` asks /health, where there is one, and then for a single token: servers whose engine hangs
 may well call themselves healthy.
-Not known here: what is done with a server that does not work.
 """
 
 import asyncio
@@ -18,7 +17,7 @@ import httpx
 
 from coigw_judge.errors import FixJudge, nearest
 from coigw_judge.judges.config import JudgeConfig
-from coigw_judge.judges.endpoint import chat_form as chat
+from coigw_judge.judges.endpoint import chat_form
 
 HOPELESS: Mapping[int, str] = {
     401: "the key is not accepted; see judge.api_key_env",
@@ -123,7 +122,7 @@ class Check:
         status = response.status_code
         if status >= 500 or status in HOPELESS or response.is_redirect:
             return f"HTTP {status}"
-        if status < 300 and chat.read(response.content, response.headers.get("content-type", "")) is None:
+        if status < 300 and chat_form.read(response.content, response.headers.get("content-type", "")) is None:
             return "it answers something else than a completion"
         return ""
 

@@ -1,7 +1,6 @@
 """How fast a server may be asked: what the job declares, and what the server's headers say.
 
 Retry-After comes in seconds or as a date; `x-ratelimit-*` tell what is left before a 429 has to.
-Not known here: servers, requests.
 """
 
 import asyncio

@@ -11,7 +11,6 @@ Trouble. A server that cannot be reached, or fails three times with no answer be
 own looks after it with growing pauses until it works again; the others go on. Where all are aside, asks wait. When no
 server has answered for `patience` seconds (of which a stated Retry-After does not count), they raise FixJudge:
 starting this process anew would not bring a server back.
-Not known here: HTTP, what a request says.
 """
 
 import asyncio
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 
 from coigw_judge.errors import FixJudge
 
-EACH = 16
+REQUESTS_PER_SERVER = 16
 """Requests in flight at a server, where the job does not say."""
 
 
@@ -39,9 +38,9 @@ _REMEMBERED = 20_000
 _log = logging.getLogger(__name__)
 
 
-def requests_worth_having(servers: int, each: int) -> int:
+def requests_worth_having(servers: int, per_server: int) -> int:
     """As many as may be out, and some that wait, so that a free place finds one of its server's own records."""
-    return each * servers + (0 if servers == 1 else max(8, servers * each // 2))
+    return per_server * servers + (0 if servers == 1 else max(8, servers * per_server // 2))
 
 
 @dataclass(slots=True, eq=False)
@@ -69,15 +68,17 @@ class Server:
 
 
 class Servers:
-    """The servers of one judge. `each` is how many requests one may have at a time, at the most.
+    """The servers of one judge. `per_server` is how many requests one may have at a time, at the most.
 
     `works` asks a server a trifle and returns what is wrong with it, or an empty string. `counts` says how often one
     was `set_aside`, and how many requests were `limited`.
     """
 
-    def __init__(self, urls: Sequence[str], each: int, patience: float, works: Callable[[str], Awaitable[str]]) -> None:
-        self._servers = [Server(url, each, float(each)) for url in random.sample(urls, len(urls))]
-        self._slack = max(2, each // 4)
+    def __init__(
+        self, urls: Sequence[str], per_server: int, patience: float, works: Callable[[str], Awaitable[str]]
+    ) -> None:
+        self._servers = [Server(url, per_server, float(per_server)) for url in random.sample(urls, len(urls))]
+        self._slack = max(2, per_server // 4)
         self._patience = patience
         self._works = works
         self._homes: OrderedDict[int, Server] = OrderedDict()
@@ -145,7 +146,7 @@ class Servers:
     def _hand_out(self, server: Server) -> None:
         """Give a server's free places to those that wait: its own records first, then new ones, then others."""
         while self._waiting and server.has_room(now := time.monotonic()):
-            place = min(self._waiting, key=lambda each: self._strangeness(server, self._waiting[each], now))
+            place = min(self._waiting, key=lambda waiter: self._strangeness(server, self._waiting[waiter], now))
             place.set_result(self._given(server, self._waiting.pop(place)))
 
     def _strangeness(self, server: Server, record: int, now: float) -> int:
@@ -179,7 +180,7 @@ class Servers:
         self._hand_out(server)
 
     def answered(self, server: Server, pause: float) -> None:
-        """A request was answered; `pause` seconds are to pass until the next one (rates.used_up)."""
+        """A request was answered; `pause` seconds are to pass until the next one (rate_limits.used_up)."""
         now = time.monotonic()
         self._since = server.heard = now
         self._heard = True

@@ -1,10 +1,9 @@
-"""Requests to a vLLM server's /completions, as token ids: the very ids that the vllm judge sends (tokens.py).
+"""Requests to a vLLM server's /completions, as token ids: the very ids that the vllm judge sends (prompting/tokens.py).
 
 So text from a record is never control tokens here either; the tokenizer's files are those that `judge.tokenizer`
 names. The server's model must be the tokenizer's: `check_count` compares the ids that it counted with those sent.
 What a server's generation_config would fill in is sent, with the values that vLLM's engine has without one.
 White space in the grammar is the server's alone to forbid (vLLM reads that from its start arguments only).
-Not known here: which server, what happens when it fails.
 """
 
 from coigw_judge.errors import FixJudge

@@ -100,10 +100,10 @@ def check_engine_arguments(config: JudgeConfig) -> None:
     prepare_environment(layout_of(config).gpus)
     from vllm import AsyncEngineArgs
 
-    known = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
+    arguments = {field.name for field in dataclasses.fields(AsyncEngineArgs)}
     for name in config.engine_args:
-        if name not in known:
-            raise FixJudge(f"judge.engine_args: {name}: vLLM has no such argument{nearest(name, known)}")
+        if name not in arguments:
+            raise FixJudge(f"judge.engine_args: {name}: vLLM has no such argument{nearest(name, arguments)}")
         if name in ("model", "tokenizer", "revision", "tokenizer_revision", "skip_tokenizer_init"):
             raise FixJudge(f"judge.engine_args: {name}: is set by judge.model and judge.revision")
 
@@ -116,5 +116,5 @@ def prepare_environment(ranks: int) -> None:
     if on_cpu():
         cores = sorted(os.sched_getaffinity(0))
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-        lists = [cores[rank::ranks] or cores[rank % len(cores) :][:1] for rank in range(ranks)]
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(",".join(map(str, each)) for each in lists))
+        parts = [cores[rank::ranks] or cores[rank % len(cores) :][:1] for rank in range(ranks)]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "|".join(",".join(map(str, part)) for part in parts))

@@ -2,7 +2,6 @@
 
 Each core has a lock file. Who holds the lock has the core, and loses it when its process ends, however that ends: a
 replica that takes a dead one's place finds its cores free, and nobody keeps a list.
-Not known here: what runs on the cores.
 """
 
 import fcntl

@@ -11,7 +11,6 @@ the probability hangs on it. Less than that is left out.
 There is no value, and a cause instead (Missing), where a token holds the number's first byte and what stands before
 it, or might have: the probabilities after it are then not those of the number's beginnings.
 All is said on condition of the reply up to the number: of the reason that the judge gave, above all.
-Not known here: vLLM, rubrics, what a score is good for.
 """
 
 import asyncio
@@ -93,21 +92,21 @@ async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spe
         except _Lacks as lack:
             return lack.cause
 
-    found = dict(zip(scales, await asyncio.gather(*map(one, scales)), strict=True))
+    outcomes = dict(zip(scales, await asyncio.gather(*map(one, scales)), strict=True))
     return Expected(
-        {key: None if isinstance(value, str) else value for key, value in found.items()},
-        {key: value for key, value in found.items() if isinstance(value, str)},
+        {key: None if isinstance(value, str) else value for key, value in outcomes.items()},
+        {key: value for key, value in outcomes.items() if isinstance(value, str)},
     )
 
 
 def _scales(schema: Mapping[str, Any]) -> dict[str, list[float]]:
     """The dimensions of a reply's schema and the values of each."""
-    found = {}
+    scales = {}
     for key, part in schema["properties"].items():
         values = part.get("properties", {}).get("score", part).get("enum", ())
         if values and not any(isinstance(value, str) for value in values):
-            found[key] = values
-    return found
+            scales[key] = values
+    return scales
 
 
 def _forced(schema: Mapping[str, Any], key: str) -> str:
@@ -185,9 +184,9 @@ class _Number:
         waiting: list[_Begun] = []
         at, begun = first, _Begun("", tuple(drawn.ids[:first]), 1.0)
         while True:
-            found = self._expand(begun, drawn.chances(at))
-            taken = next((each for each in found if each.ids[-1] == drawn.ids[at]), None)
-            waiting += [each for each in found if each is not taken]
+            longer = self._expand(begun, drawn.chances(at))
+            taken = next((further for further in longer if further.ids[-1] == drawn.ids[at]), None)
+            waiting += [further for further in longer if further is not taken]
             if taken is None:
                 return waiting
             at, begun = at + 1, taken

@@ -1,10 +1,9 @@
-"""vLLM's async engine as a judge: the only importer of vllm.
+"""vLLM's async engine as a judge.
 
-Requests go in as token ids (tokens.py), replies come back as JSON under a grammar without free white space:
+Requests go in as token ids (prompting/tokens.py), replies come back as JSON under a grammar without free white space:
 Qwen models otherwise can run into endless blanks (vllm #38696), and so does the untrained embedded judge.
 Only the final output of a request is asked for; `finish_reason` and the three token counts are kept.
 vllm is imported when an engine is made: identifying a judge must not cost its 16 seconds.
-Not known here: rubrics, retries, how many replicas there are.
 """
 
 import dataclasses
@@ -131,11 +130,11 @@ class VllmJudge:
         drawn = list(done.token_ids)
         while drawn and drawn[-1] in self.encoder.control_ids:
             drawn.pop()  # the end of the turn, which is no part of the text
-        found = await expected_scores(
+        scores = await expected_scores(
             Drawn(drawn, functools.partial(_chances, done)), ask.schema, self._spelling, answered
         )
         cost = {name: getattr(reply, name) + tokens for name, tokens in spent.items()}
-        return dataclasses.replace(reply, expected=found.values, expected_missing=found.missing, **cost)
+        return dataclasses.replace(reply, expected=scores.values, expected_missing=scores.missing, **cost)
 
     async def _generate(self, ids: list[int], parameters: "SamplingParams", **where: int) -> "RequestOutput | Reply":
         """What the engine made of a request, or the reply to one that it refused. Raises JudgeUnavailable."""
@@ -196,7 +195,7 @@ class VllmJudge:
 def _chances(done: "CompletionOutput", position: int) -> Chances:
     """The probabilities of the likeliest tokens at a position of what was generated."""
     listed = done.logprobs[position] if done.logprobs is not None else None
-    return {} if listed is None else {token: math.exp(each.logprob) for token, each in listed.items()}
+    return {} if listed is None else {token: math.exp(entry.logprob) for token, entry in listed.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,7 +4,6 @@ A prefix cache holds whole blocks of tokens (vllm: 16 on GPUs, 32 in our CPU set
 the block's end. A request finds its longest run of cached blocks from the beginning; its last token is computed in any
 case. This one never forgets what was asked in the neighbourhood and knows a request's tokens as soon as it is sent, so
 no engine with the same prompts can have more from its cache: the dry run plans with it, a run is measured against it.
-Not known here: tokenizers, engines, records.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Each rank has a KV cache of its own. Left to choose, vLLM 0.32 sends a request to the least loaded rank, and a record's
 requests would be prefilled on several. Here a record stays where its first request went, to the least loaded rank.
-Not known here: vLLM, what a record is; whoever shows the same first text is taken for the same.
+Requests that show the same first text are taken for the same record's.
 """
 
 from collections.abc import Iterator

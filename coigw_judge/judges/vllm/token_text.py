@@ -2,7 +2,6 @@
 
 Tokens are laid out by what they read as; a number's place is found by reading the reply as strict JSON, never by a
 search for digits, since reasons may hold `"score":8` too.
-Not known here: probabilities, scales.
 """
 
 import json
@@ -23,14 +22,14 @@ class Spelling:
         self._decode = decode
         self._anchor = anchor
         self._skip = len(decode([anchor]))
-        self._known: dict[int, str] = {}
+        self._texts: dict[int, str] = {}
 
     def token(self, token: int) -> str:
         """One token's text; of a part of a character U+FFFD."""
-        found = self._known.get(token)
-        if found is None:
-            found = self._known[token] = self.text([token])
-        return found
+        text = self._texts.get(token)
+        if text is None:
+            text = self._texts[token] = self.text([token])
+        return text
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of tokens."""
@@ -87,20 +86,20 @@ def _members(text: str, at: int) -> tuple[dict[str, tuple[int, int]], int]:
 
     Raises ValueError where there is no object.
     """
-    found: dict[str, tuple[int, int]] = {}
+    members: dict[str, tuple[int, int]] = {}
     at = _past(text, at, "{")
-    while text[at : at + 1] != "}" or found:
+    while text[at : at + 1] != "}" or members:
         key, at = _JSON.raw_decode(text, at)
         at = _past(text, _past_blank(text, at), ":")
         _, end = _JSON.raw_decode(text, at)
         if not isinstance(key, str):
             raise ValueError("a key is a string")
-        found[key] = (at, end)
+        members[key] = (at, end)
         at = _past_blank(text, end)
         if text[at : at + 1] == "}":
             break
         at = _past(text, at, ",")
-    return found, at + 1
+    return members, at + 1
 
 
 def _past(text: str, at: int, mark: str) -> int:
