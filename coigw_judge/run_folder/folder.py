@@ -16,15 +16,19 @@ Kind = Literal["score", "check", "choice"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run folder. `columns` are those of its verdicts; `has_ids` is False where no row of it bears an id."""
+    """A run folder."""
 
     folder: str
+    """As it was given: a path or URI."""
     manifest: Manifest
     filesystem: fs.FileSystem
     paths: tuple[str, ...]
+    """The files of its verdicts, on `filesystem`."""
     columns: dict[str, pa.DataType]
+    """Those of its verdicts."""
     rows: int
     has_ids: bool
+    """Whether any row bears an id."""
 
     def items(self, kind: Kind) -> list[str]:
         """The scores, checks or choices (`rubric.item`) that the verdicts hold."""
@@ -54,6 +58,7 @@ def open_run(folder: str) -> Run:
 
 
 def open_verdicts(filesystem: fs.FileSystem, path: str) -> pq.ParquetFile:
+    """Open one file of verdicts. Raises FixStore where it is no Parquet."""
     try:
         return pq.ParquetFile(filesystem.open_input_file(path))
     except (OSError, pa.ArrowInvalid) as error:
@@ -61,6 +66,7 @@ def open_verdicts(filesystem: fs.FileSystem, path: str) -> pq.ParquetFile:
 
 
 def unreadable(path: str, error: Exception) -> FixStore:
+    """The error for a file of verdicts that is no Parquet."""
     reason = " ".join(str(error).split())
     return FixStore(f"{path}: cannot be read as Parquet ({reason}); make the run folder again with select")
 
@@ -69,10 +75,10 @@ def _may_have_ids(metadata: pq.FileMetaData) -> bool:
     at = [n for n in range(metadata.num_columns) if metadata.schema.column(n).path == "id"]
     for group in range(metadata.num_row_groups if at else 0):
         column = metadata.row_group(group).column(at[0])
-        told = column.statistics
+        statistics = column.statistics
         if not column.num_values:
             continue
-        if told is None or not told.has_null_count or told.null_count < column.num_values:
+        if statistics is None or not statistics.has_null_count or statistics.null_count < column.num_values:
             return True
     return False
 

@@ -1,7 +1,6 @@
 """Verdicts of a run as the commands for people read them: by id, by column, and in the order of the input.
 
 One pass over verdicts/ finds a few thousand rows among millions: only ids are read of the rows that are not wanted.
-Not known here: labels, tasks, statistics.
 """
 
 import math
@@ -37,10 +36,10 @@ def rows(run: Run, columns: Sequence[str], where: ds.Expression) -> list[dict[st
 def as_rows(table: pa.Table) -> list[dict[str, Any]]:
     """Rows of verdicts as dicts; what are maps there are dicts too."""
     maps = [field.name for field in table.schema if pa.types.is_map(field.type)]
-    found: list[dict[str, Any]] = table.to_pylist()
-    for row in found:
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
         row |= {name: dict(row[name] or ()) for name in maps}
-    return found
+    return rows
 
 
 def named(run: Run, row_ids: Iterable[str], ids: Iterable[str], columns: Sequence[str]) -> list[dict[str, Any]]:
@@ -83,16 +82,19 @@ def scores_of(table: pa.Table, name: str, expected: bool) -> "np.ndarray[Any, np
 
 def rubrics_of(run: Run) -> tuple[Rubric, ...]:
     """The run's rubrics, as their files stand now. Raises FixRubric where one is gone or broken."""
-    told = run.manifest.configuration
+    job = run.manifest.configuration
     base = Path(run.manifest.job_file).parent
-    return tuple(load_rubric(name, base) for name in (*told["rubrics"], *told["then"]))
+    return tuple(load_rubric(name, base) for name in (*job["rubrics"], *job["then"]))
 
 
 def known_rubrics(run: Run) -> tuple[tuple[Rubric, ...], str]:
-    """The same, or none and why: for who can do without titles and scales."""
+    """The run's rubrics and what is to be said of them: none and why, or which were edited since.
+
+    For callers that can do without titles and scales.
+    """
     try:
-        found = rubrics_of(run)
+        rubrics = rubrics_of(run)
     except FixRubric as error:
         return (), str(error)
-    edited = [each.name for each in found if run.manifest.rubrics.get(each.name) != each.fingerprint()]
-    return found, f"edited since the run: {', '.join(edited)}" if edited else ""
+    edited = [rubric.name for rubric in rubrics if run.manifest.rubrics.get(rubric.name) != rubric.fingerprint()]
+    return rubrics, f"edited since the run: {', '.join(edited)}" if edited else ""
