@@ -14,7 +14,7 @@ from coigw_judge.cli.options import DIFFERENT, OK
 if TYPE_CHECKING:
     from coigw_judge.people.calibration.agreement import Bootstrap
     from coigw_judge.people.calibration.labelled_records import CalibrateOptions
-    from coigw_judge.people.export.write import Written
+    from coigw_judge.people.export.write import Exported
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -244,7 +244,7 @@ def _out(options: argparse.Namespace, name: str) -> str:
     return resolve(options.out, Path.cwd()) if options.out else f"{options.run.rstrip('/')}/export/{name}"
 
 
-def _told(done: "Written") -> int:
+def _told(done: "Exported") -> int:
     for path, rows in done.files.items():
         print(f"{rows:,} rows in {path}")
     if done.unsaid:

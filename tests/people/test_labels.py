@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coigw_judge.errors import FixSource
-from coigw_judge.people.labels.read import Label, Written, control_name, read
+from coigw_judge.people.labels.read import Label, WrittenText, control_name, read
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -111,7 +111,7 @@ def test_label_studios_json_gives_labels_and_texts(tmp_path):
     first = [label for label in found.labels if label.annotator == "a@b.c"]
     assert {(label.item, label.value) for label in first} == READ
     assert {(label.row, label.id, label.blind, label.round) for label in first} == {("a.jsonl:0", "r1", False, 1)}
-    assert found.texts == (Written("a.jsonl:0", "r1", "a@b.c", "thought", "另想"),)
+    assert found.texts == (WrittenText("a.jsonl:0", "r1", "a@b.c", "thought", "另想"),)
     assert [(label.annotator, label.value) for label in found.labels[3:]] == [("4", "refine")]
     assert found.left_out == {"skipped by the annotator": 1, "comment: neither a number nor a decision": 1}
 
@@ -132,7 +132,7 @@ def test_label_studios_flat_exports_say_the_same(tmp_path, name):
     assert {(label.row, label.id, label.annotator) for label in found.labels} == {("a.jsonl:0", "r1", "3")}, (
         "its id is the task's, not ours"
     )
-    assert found.texts == (Written("a.jsonl:0", "r1", "3", "thought", "另想"),)
+    assert found.texts == (WrittenText("a.jsonl:0", "r1", "3", "thought", "另想"),)
 
 
 def test_control_names_can_be_read_back():

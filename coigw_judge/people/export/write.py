@@ -43,29 +43,34 @@ _LEFT_OUT = {
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What to write. `special`: (column, value) that tells records which need special knowledge; None: no split."""
+    """What to write, and where."""
 
     to: To
+    """The form of what is written."""
     out: str
+    """The file, or the folder for Label Studio."""
     blind: bool = False
+    """Whether what the judge said is left out."""
     special: tuple[str, str] | None = None
+    """A column and the value that tells records which need special knowledge; None: no split."""
 
 
 @dataclass(slots=True)
-class Written:
-    """Rows written per file, rows left out with the reason, and the fields that any written row has.
-
-    `unsaid`: rows that do not say how many reviewers they need.
-    """
+class Exported:
+    """What came of an export."""
 
     files: dict[str, int] = field(default_factory=dict)
+    """Rows written, by file."""
     left_out: Counter[str] = field(default_factory=Counter)
+    """Rows that were not written, by reason."""
     fields: set[str] = field(default_factory=lambda: {"answer"})
+    """The fields that any written row has."""
     unsaid: int = 0
+    """Rows that do not say how many reviewers they need."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ChosenRow:
     """A chosen row: its place among the chosen, its verdict, its raw row and record."""
 
     chosen: Mapping[str, Any]
@@ -74,13 +79,13 @@ class Found:
     record: Record
 
 
-def write(run: Run, chosen: Chosen, options: ExportOptions) -> Written:
+def write(run: Run, chosen: Chosen, options: ExportOptions) -> Exported:
     """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
     rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
     best = sum(gate_of(run).tops.values())
-    done = Written()
+    done = Exported()
 
-    def as_text(found: Found) -> bytes:
+    def as_text(found: ChosenRow) -> bytes:
         done.fields.update(found.record.texts)
         about = _about(found, chosen, options, run)
         if options.to == "label-studio":
@@ -95,11 +100,11 @@ def write(run: Run, chosen: Chosen, options: ExportOptions) -> Written:
     return done
 
 
-def write_accepted(run: Run, chosen: Chosen, joined: Joined, out: str, accept_at: float | None) -> Written:
+def write_accepted(run: Run, chosen: Chosen, joined: Joined, out: str, accept_at: float | None) -> Exported:
     """The final corpus: of the chosen rows those that people accept, with the input's own columns and nothing else."""
     votes = {record.row_id: record.accepted(accept_at=accept_at) for record in joined.records}
     accepted = {row_id for row_id, vote in votes.items() if vote is not None and vote[0]}
-    done = Written()
+    done = Exported()
     names = chosen.rows["row_id"].to_pylist()
     for name in names:
         vote = votes.get(name)
@@ -133,7 +138,7 @@ def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
     return list_input_files(patterns, Path(run.manifest.job_file).parent, job.input.encoding), job.input.columns
 
 
-def _found(run: Run, chosen: Chosen, done: Written, columns: Sequence[str]) -> Iterator[Found]:
+def _found(run: Run, chosen: Chosen, done: Exported, columns: Sequence[str]) -> Iterator[ChosenRow]:
     """The chosen rows with their texts, in input order."""
     files, own = files_of(run)
     places = list(zip(chosen.rows["file"].to_pylist(), chosen.rows["position"].to_pylist(), strict=True))
@@ -149,7 +154,7 @@ def _found(run: Run, chosen: Chosen, done: Written, columns: Sequence[str]) -> I
             if isinstance(record, str):
                 done.left_out[f"that {_LEFT_OUT[record]}"] += 1
             elif isinstance(content, dict):
-                yield Found(row, verdict, content, record)
+                yield ChosenRow(row, verdict, content, record)
 
 
 def _record(content: Row | None, own: Mapping[str, str], judged: str | None) -> Record | str:
@@ -178,7 +183,7 @@ def _columns(run: Run, options: ExportOptions) -> list[str]:
 # Writing
 
 
-def _about(found: Found, chosen: Chosen, options: ExportOptions, run: Run) -> dict[str, Any]:
+def _about(found: ChosenRow, chosen: Chosen, options: ExportOptions, run: Run) -> dict[str, Any]:
     """What a row carries beside its texts. A blind row's weight stands in the sample alone: it tells the decision."""
     about: dict[str, Any] = {}
     if chosen.sample is not None:
@@ -198,7 +203,7 @@ def _reviewers(verdict: Mapping[str, Any], special: tuple[str, str]) -> int:
     return REVIEWERS[shown == special[1]]
 
 
-def _plain_row(found: Found, about: Mapping[str, Any], blind: bool) -> dict[str, Any]:
+def _plain_row(found: ChosenRow, about: Mapping[str, Any], blind: bool) -> dict[str, Any]:
     """The input's own columns, and ours beside them; ours step aside where the input has one of that name."""
     ours: dict[str, Any] = {"row_id": found.verdict["row_id"], "blind": blind, **about}
     if not blind:
@@ -206,7 +211,9 @@ def _plain_row(found: Found, about: Mapping[str, Any], blind: bool) -> dict[str,
     return {**found.raw, **{name if name not in found.raw else f"verdict_{name}": ours[name] for name in ours}}
 
 
-def _stream(found: Iterable[Found], as_text: Callable[[Found], bytes], options: ExportOptions, done: Written) -> None:
+def _stream(
+    found: Iterable[ChosenRow], as_text: Callable[[ChosenRow], bytes], options: ExportOptions, done: Exported
+) -> None:
     """Write every row to its file; one file, or one per number of reviewers."""
     many = [] if options.special is None else list(REVIEWERS)
     paths = {count: f"{_stem(options.out)}-{count}{_suffix(options.out)}" for count in many} or {0: options.out}

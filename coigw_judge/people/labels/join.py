@@ -23,13 +23,17 @@ SAMPLES = "samples"
 
 @dataclass(slots=True)
 class LabelledRecord:
-    """A labelled row. `people`: item -> annotator -> value, each annotator's last round."""
+    """A row of the run that people labelled."""
 
     row_id: str
     verdict: dict[str, Any]
+    """Its row of the verdicts, as far as columns were read."""
     people: dict[str, dict[str, float | str]] = field(default_factory=lambda: defaultdict(dict))
+    """Item -> annotator -> value, of each annotator's last round."""
     weight: float | None = None
+    """How many rows of the run it stands for; None: not known."""
     blind: bool | None = None
+    """Whether everyone labelled it without the judge's word; None: nobody says."""
 
     def number(self, item: str) -> float | None:
         """The mean of the numbers that people gave an item."""
@@ -54,12 +58,14 @@ class LabelledRecord:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Labelled records, and the labels that found none: reason -> how many."""
+    """Labels laid beside the rows that they belong to."""
 
     records: tuple[LabelledRecord, ...]
     left_out: Mapping[str, int]
+    """Labels that belong to no row of the run, or that a later one replaced, by reason."""
     annotators: tuple[str, ...]
     labels: int
+    """How many labels were used."""
     rounds: tuple[int, ...]
 
 

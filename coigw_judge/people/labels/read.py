@@ -51,7 +51,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenText:
     """A text that an annotator wrote for a record: its query or its thought."""
 
     row: str | None
@@ -67,7 +67,7 @@ class Labels:
     """All of a file. `left_out`: reason -> how many entries."""
 
     labels: tuple[Label, ...]
-    texts: tuple[Written, ...]
+    texts: tuple[WrittenText, ...]
     left_out: Mapping[str, int]
 
 
@@ -79,7 +79,7 @@ def control_name(item: str) -> str:
 def read(path: str) -> Labels:
     """Read a file of labels. Raises FixSource where it is missing, broken, or holds no label."""
     found: list[Label] = []
-    texts: list[Written] = []
+    texts: list[WrittenText] = []
     left_out: Counter[str] = Counter()
     for where, row in _rows(path):
         for each in _entries(row, where, left_out):
@@ -123,7 +123,7 @@ def _json_rows(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     yield from ((f"{path}: task {number + 1}", row) for number, row in enumerate(whole))
 
 
-def _entries(row: dict[str, Any], where: str, left_out: Counter[str]) -> Iterator[Label | Written]:
+def _entries(row: dict[str, Any], where: str, left_out: Counter[str]) -> Iterator[Label | WrittenText]:
     if isinstance(row.get("annotations"), list):
         yield from _of_task(row, where, left_out)
     elif "item" in row:
@@ -188,7 +188,7 @@ def _plain(row: dict[str, Any], where: str) -> Label:
     return _about(row, where, "id", row.get("annotator")).label(item, value)
 
 
-def _of_task(task: dict[str, Any], where: str, left_out: Counter[str]) -> Iterator[Label | Written]:
+def _of_task(task: dict[str, Any], where: str, left_out: Counter[str]) -> Iterator[Label | WrittenText]:
     """A task of Label Studio's JSON export."""
     data = task.get("data")
     if not isinstance(data, dict):
@@ -202,14 +202,16 @@ def _of_task(task: dict[str, Any], where: str, left_out: Counter[str]) -> Iterat
         yield from _of_controls(about, ((str(each.get("from_name")), each["value"]) for each in results), left_out)
 
 
-def _of_controls(about: _About, given: Iterable[tuple[str, Any]], left_out: Counter[str]) -> Iterator[Label | Written]:
+def _of_controls(
+    about: _About, given: Iterable[tuple[str, Any]], left_out: Counter[str]
+) -> Iterator[Label | WrittenText]:
     """What the controls of one annotation hold, in any of Label Studio's exports."""
     for name, raw in given:
         held = _unwrapped(raw)
         if held is None or held == "":
             continue
         if name in WRITTEN:
-            yield Written(about.row, about.id, about.annotator, WRITTEN[name], str(held), about.round)
+            yield WrittenText(about.row, about.id, about.annotator, WRITTEN[name], str(held), about.round)
             continue
         value = _value(held)
         if value is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from coigw_judge.input.splits import read_split, row_id, split_file
 from coigw_judge.people.export.write import files_of
-from coigw_judge.people.labels.read import Written
+from coigw_judge.people.labels.read import WrittenText
 from coigw_judge.people.quality import leaks
 from coigw_judge.records.record import Record, to_record
 from coigw_judge.run_folder.folder import Run
@@ -31,7 +31,7 @@ class Text:
     answer: str
 
 
-def report(run: Run, written: tuple[Written, ...] = ()) -> dict[str, Any]:
+def report(run: Run, written: tuple[WrittenText, ...] = ()) -> dict[str, Any]:
     """Per annotator: queries, how many are suspect, copied thoughts; and the worst examples of both."""
     own: dict[str, dict[str, Any]] = defaultdict(lambda: {"queries": 0, "suspect": 0, "share": 0.0, "copied": 0})
     phrases: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ def _phrase(text: Text, shared: leaks.Shared) -> dict[str, Any]:
     }
 
 
-def _texts(run: Run, written: tuple[Written, ...]) -> Iterator[Text]:
+def _texts(run: Run, written: tuple[WrittenText, ...]) -> Iterator[Text]:
     """What people wrote for every record, in input order: in Label Studio, else what the input has."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for each in sorted(written, key=lambda each: each.round):
