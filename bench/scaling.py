@@ -124,7 +124,7 @@ def _inside(job: str, figures: str, cpus: str) -> int:
         begun = time.time()
         runs.fill(stage, lambda text: print(text, flush=True))
         ended = time.time()
-        found = {"rows": stage.scan.rows_in, "asked": stage.tally["asks.made"], "scan": stage.seconds["scan"]}
+        found = {"rows": stage.scan.rows_in, "asked": stage.tally.made, "scan": stage.seconds["scan"]}
         found |= {"begun": begun, "ended": ended, "startup": stage.seconds["startup"], "seconds": ended - begun}
     Path(figures).write_text(json.dumps(found))
     ray.shutdown()

@@ -20,7 +20,7 @@ from coigw_judge import logs
 from coigw_judge.cli import show
 from coigw_judge.cli.main import main
 from coigw_judge.errors import FixInput
-from coigw_judge.fill.ledger import Case, Ledger, Settled
+from coigw_judge.fill.ledger import Case, Ledger, Settled, TokensSpent
 from coigw_judge.prompting.request import Need
 from coigw_judge.replies.outcome import Scored, Unscored
 
@@ -176,14 +176,14 @@ def test_failures_are_logged_one_by_one_until_they_are_many(lines):
     ledger = Ledger()
     settle(ledger, 1500)
     assert [line["count"] for line in lines()] == [*range(1, 101), 1000]
-    assert ledger.tally["outcome.malformed.answer"] == 1500 == ledger.tally["asks.failed.malformed"]
+    assert ledger.tally.outcomes == {"answer": {"malformed": 1500}} and ledger.tally.unscored == {"malformed": 1500}
     assert MARK not in str(lines())
 
 
 def test_at_debug_every_request_is_logged_and_why_it_has_no_score(lines):
     logging.getLogger(logs.ROOT).setLevel(logging.DEBUG)
     ledger = Ledger()
-    spent = {"prompt": 9, "cached": 4, "generated": 2}
+    spent = TokensSpent(prompt=9, cached=4, generated=2)
     ledger.settled(CASE, NEED, Settled(outcome=Scored(raw=MARK), spent=spent, attempt=1, seconds=0.25))
     settle(ledger)
     scored, failed, detail = lines()

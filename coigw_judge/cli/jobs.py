@@ -133,7 +133,7 @@ def _fill(options: argparse.Namespace) -> int:
         _say(_scanned(stage))
         if stage.scan.rows_in:
             runs.fill(stage, _say)
-    print(f"{int(stage.tally['asks.made']):,} asks made; facts are in {job.store}")
+    print(f"{stage.tally.made:,} asks made; facts are in {job.store}")
     return OK
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from coigw_judge.errors import FixJob, FixStore
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.job.job import EstimateConfig
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.storage.paths import list_files, write_atomic
@@ -127,10 +128,10 @@ def _moment(path: str) -> str:
 
 def of_fill(
     run: str, judge: str, device: str, gpus: float, config: JudgeConfig, seconds: Mapping[str, float],
-    tally: Mapping[str, float],
+    tally: FillTally,
 ) -> Measured | None:  # fmt: skip
     """What a fill that is over took; None where it tells nothing: nothing was asked, or replicas came and went."""
-    made = int(tally.get("asks.made", 0))
+    made, tokens = tally.made, tally.tokens
     if not made or seconds.get("fill", 0.0) <= 0 or not isinstance(config.replicas, int):
         return None
     return Measured(
@@ -142,6 +143,6 @@ def of_fill(
         seconds=round(seconds["fill"], 3),
         startup=round(seconds.get("startup", 0.0), 3),
         requests=made,
-        prefilled=int(tally.get("tokens.prompt", 0) - tally.get("tokens.cached", 0)),
-        generated=int(tally.get("tokens.generated", 0)),
+        prefilled=tokens.prompt - tokens.cached,
+        generated=tokens.generated,
     )

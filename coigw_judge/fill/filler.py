@@ -9,7 +9,6 @@ Not known here: Ray, which engine answers.
 
 import asyncio
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -18,7 +17,7 @@ from coigw_judge.decide.plan import Subject
 from coigw_judge.decide.resampling import FLAG as SAMPLED
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.fill.expected import with_expected
-from coigw_judge.fill.ledger import Case, Ledger, Settled, case_of
+from coigw_judge.fill.ledger import Case, Ledger, Settled, TokensSpent, case_of
 from coigw_judge.job.recipe import Recipe
 from coigw_judge.judges.presets import tried_at
 from coigw_judge.judges.protocol import Judge, Measures, Reply
@@ -105,7 +104,7 @@ class Filler:
     async def _record(self, record: Record) -> None:
         with self._ledger.holding("records"):
             await self._ask_for(record, case_of(record))
-        self.tally["rows"] += 1
+        self.tally.rows += 1
 
     async def _ask_for(self, record: Record, case: Case) -> None:
         """Ask what a record needs, until it needs nothing."""
@@ -113,10 +112,10 @@ class Filler:
         subject = Subject(digests, record.genre, record.chars)
         facts = self._from_store(digests["answer"], self._recipe.plan.first_keys(subject))
         shown: Shown | None = None
-        self.tally["asks.from_store"] += len(facts)
+        self.tally.from_store += len(facts)
         while needs := self._recipe.plan.next(subject, facts):
             fresh = self._from_store(digests["answer"], [need.key for need in needs])
-            self.tally["asks.from_store"] += len(fresh)
+            self.tally.from_store += len(fresh)
             missing = [need for need in needs if need.key not in fresh]
             shown = shown or fit(record.texts, self._recipe.plan.head_tail, self._tokens)
             answers = await asyncio.gather(*(self._once(need, shown, case) for need in missing))
@@ -135,7 +134,7 @@ class Filler:
             for need in missing:
                 self._append(need, case, Settled(outcome=outcome))
             facts |= fresh | {need.key: outcome for need in missing}
-        self.tally["rows"] += 1
+        self.tally.rows += 1
         await self.flush()
 
     def _from_store(self, home: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
@@ -157,13 +156,11 @@ class Filler:
         """Ask until there are scores or the budget of tries is spent; append the fact."""
         rubric = self._rubrics[need.rubric]
         started = time.monotonic()
-        spent: Counter[str] = Counter()
+        spent = TokensSpent()
         attempt = 0
         while True:
             reply = await self._reply(need, shown, attempt)
-            spent.update(prompt=reply.prompt_tokens, cached=reply.cached_tokens, generated=reply.generated_tokens)
-            if reply.shareable_tokens is not None:
-                spent.update(shareable=reply.shareable_tokens, measured=reply.prompt_tokens)
+            spent += _tokens(reply)
             outcome = read_reply(reply, rubric)
             if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
                 break
@@ -204,9 +201,9 @@ class Filler:
                 outcome=made.outcome,
                 finish_reason=made.reply.finish_reason,
                 attempt=made.attempt,
-                prompt_tokens=made.spent.get("prompt", 0),
-                cached_tokens=made.spent.get("cached", 0),
-                generated_tokens=made.spent.get("generated", 0),
+                prompt_tokens=made.spent.prompt,
+                cached_tokens=made.spent.cached,
+                generated_tokens=made.spent.generated,
                 seconds=made.seconds or 0.0,
             )
         )
@@ -265,6 +262,17 @@ class Filler:
                 self._trouble = ""
                 self._ledger.flushed(facts, time.monotonic() - started)
             self._flushed.notify_all()
+
+
+def _tokens(reply: Reply) -> TokensSpent:
+    shareable, prompt = reply.shareable_tokens, reply.prompt_tokens
+    return TokensSpent(
+        prompt=prompt,
+        cached=reply.cached_tokens,
+        generated=reply.generated_tokens,
+        shareable=shareable or 0,
+        measured=0 if shareable is None else prompt,
+    )
 
 
 def _how_drawn(need: Need, attempt: int) -> tuple[str, ...]:

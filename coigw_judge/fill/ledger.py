@@ -1,16 +1,6 @@
 """What a process of a fill keeps count of, and what it logs of each request.
 
-One flat counter, which can be summed over processes:
-
-    rows                        records done                 asks.made, asks.from_store, asks.retried
-    asks.failed.<cause>         requests without a score     tokens.prompt, tokens.cached, tokens.generated,
-                                tokens.shareable of tokens.measured, where the judge says
-    asks.extra                  further samples (decide/resampling.py), and their part of those: tokens.extra_<kind>
-    outcome.<outcome>.<rubric>  requests: `scored` or the cause why not     retried.<rubric>
-    seconds.<span>.<rubric>     requests by how long they took: the number of a span of REQUEST_SECONDS
-    flush.<span>                flushes likewise, of FLUSH_SECONDS          flush.failed, facts
-
-A span is a number, so that a second's requests travel as a few counts and not one by one.
+A span of time is a number, so that a second's requests travel as a few counts and not one by one.
 Not known here: who adds up, who is shown what (manifest.py, pipeline/metrics.py), where lines go (logs.py).
 """
 
@@ -20,8 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
+from pydantic import Field
+
+from coigw_judge.counts import Counts
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.logs import event
 from coigw_judge.prompting.request import Need
@@ -36,10 +29,75 @@ FLUSH_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 20.0, 60.0)
 """Upper bounds of the spans of a flush's time."""
 
 SCORED = "scored"
+"""The outcome of a request that has a score; every other one is the cause why it has none."""
+
+Held = Literal["records", "blocks", "blocks_flushing", "requests_waiting", "requests_in_flight", "requests_capacity"]
+"""What a process has in hand now, and how many requests are worth having in flight."""
+HELD: tuple[Held, ...] = get_args(Held)
 _LOGGED = 100
 """So many failures of a rubric for one cause are logged one by one; then every power of ten, with its count."""
 
 _log = logging.getLogger(__name__)
+
+
+class TokensSpent(Counts):
+    """Tokens of requests, over all their tries."""
+
+    prompt: int = 0
+    cached: int = 0
+    """Of the prompt, from the prefix cache."""
+    generated: int = 0
+    shareable: int = 0
+    """What a cache that forgets nothing would have held, of `measured` prompt tokens, where the judge says."""
+    measured: int = 0
+
+
+class FillTally(Counts):
+    """What a process of a fill has done."""
+
+    rows: int = 0
+    """Records to which nothing is left to ask."""
+    from_store: int = 0
+    """Requests that the store answered."""
+    outcomes: dict[str, Counter[str]] = Field(default_factory=dict)
+    """Requests by rubric and what came of them: SCORED, or the cause why not."""
+    retries: Counter[str] = Field(default_factory=Counter)
+    """Tries beyond the first, by rubric."""
+    seconds: dict[str, Counter[int]] = Field(default_factory=dict)
+    """Requests by rubric and how long they took: the number of a span of REQUEST_SECONDS."""
+    tokens: TokensSpent = TokensSpent()
+    extra: int = 0
+    """Of the requests, further samples; `extra_tokens`: their part of the tokens."""
+    extra_tokens: TokensSpent = TokensSpent()
+    facts: int = 0
+    """Written to the store."""
+    flushes: Counter[int] = Field(default_factory=Counter)
+    """Likewise, by the number of a span of FLUSH_SECONDS."""
+    failed_flushes: int = 0
+    server: Counter[str] = Field(default_factory=Counter)
+    """What the judge counts of its own."""
+
+    @property
+    def made(self) -> int:
+        """Requests."""
+        return sum(outcomes.total() for outcomes in self.outcomes.values())
+
+    @property
+    def retried(self) -> int:
+        """Tries beyond the first."""
+        return self.retries.total()
+
+    @property
+    def unscored(self) -> Counter[str]:
+        """Requests without a score, by cause."""
+        causes = sum(self.outcomes.values(), Counter[str]())
+        del causes[SCORED]
+        return causes
+
+    @property
+    def answered(self) -> int:
+        """Requests to which an engine lived to reply."""
+        return self.made - self.unscored["engine_died"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +122,20 @@ class Settled:
 
     outcome: Scored | Unscored
     reply: Reply = field(default_factory=Reply)
-    spent: Mapping[str, int] = field(default_factory=Counter)
+    spent: TokensSpent = field(default_factory=TokensSpent)
     attempt: int = 0
     seconds: float | None = None
 
 
 class Ledger:
-    """`tally` counts what was done, `now` what is in hand: records, blocks, blocks_flushing, requests_waiting,
-    requests_in_flight."""
+    """`tally` counts what was done, `now` what is in hand."""
 
     def __init__(self) -> None:
-        self.tally: Counter[str] = Counter()
-        self.now: Counter[str] = Counter()
+        self.tally = FillTally()
+        self.now: Counter[Held] = Counter()
 
     @contextmanager
-    def holding(self, what: str) -> Iterator[None]:
+    def holding(self, what: Held) -> Iterator[None]:
         """Something is in hand for as long as this lasts."""
         self.now[what] += 1
         try:
@@ -94,34 +151,30 @@ class Ledger:
         """A request became a fact."""
         outcome, tally, rubric = made.outcome, self.tally, need.rubric
         cause = outcome.cause if isinstance(outcome, Unscored) else None
-        tally["asks.made"] += 1
-        tally["asks.retried"] += made.attempt
-        tally[f"outcome.{cause or SCORED}.{rubric}"] += 1
+        outcomes = tally.outcomes.setdefault(rubric, Counter())
+        outcomes[cause or SCORED] += 1
         if made.attempt:
-            tally[f"retried.{rubric}"] += made.attempt
-        if cause is not None:
-            tally[f"asks.failed.{cause}"] += 1
+            tally.retries[rubric] += made.attempt
         if made.seconds is not None:
-            tally[f"seconds.{bisect_left(REQUEST_SECONDS, made.seconds)}.{rubric}"] += 1
-        for kind, tokens in made.spent.items():
-            tally[f"tokens.{kind}"] += tokens
+            tally.seconds.setdefault(rubric, Counter())[bisect_left(REQUEST_SECONDS, made.seconds)] += 1
+        tally.tokens += made.spent
         if SampleKind.of(need.sample) is SampleKind.FURTHER:
-            tally["asks.extra"] += 1
-            tally.update({f"tokens.extra_{kind}": tokens for kind, tokens in made.spent.items()})
-        count = tally[f"outcome.{cause}.{rubric}"] if cause else 0
+            tally.extra += 1
+            tally.extra_tokens += made.spent
+        count = outcomes[cause] if cause else 0
         shown = 0 < count <= _LOGGED or (count and count == 10 ** (len(str(count)) - 1))
         _tell_settled(case, need, made, logging.INFO if shown else logging.DEBUG, count)
 
     def flushed(self, facts: int, seconds: float) -> None:
         """A flush wrote something."""
         if facts:
-            self.tally["facts"] += facts
-            self.tally[f"flush.{bisect_left(FLUSH_SECONDS, seconds)}"] += 1
+            self.tally.facts += facts
+            self.tally.flushes[bisect_left(FLUSH_SECONDS, seconds)] += 1
             event(_log, logging.DEBUG, "flushed", facts=facts, seconds=round(seconds, 3))
 
     def not_flushed(self, trouble: str) -> None:
         """The store could not be written; `trouble` is its error's text."""
-        self.tally["flush.failed"] += 1
+        self.tally.failed_flushes += 1
         event(_log, logging.WARNING, "flush_failed", trouble=trouble)
 
 
@@ -141,9 +194,9 @@ def _tell_settled(case: Case, need: Need, made: Settled, level: int, count: int)
         attempt=made.attempt,
         finish_reason=made.reply.finish_reason,
         seconds=None if made.seconds is None else round(made.seconds, 3),
-        prompt_tokens=made.spent.get("prompt", 0),
-        cached_tokens=made.spent.get("cached", 0),
-        generated_tokens=made.spent.get("generated", 0),
+        prompt_tokens=made.spent.prompt,
+        cached_tokens=made.spent.cached,
+        generated_tokens=made.spent.generated,
     )
 
 
@@ -151,10 +204,3 @@ def _tell(name: str, level: int, case: Case, need: Need, **fields: Any) -> None:
     if _log.isEnabledFor(level):
         ids = {"row_id": case.row_id, "record": case.identity.hex(), "rubric": need.rubric, "key": need.key.hex()}
         event(_log, level, name, **ids, sample=need.sample, **fields)
-
-
-def under(tally: Mapping[str, float], prefix: str) -> Iterator[tuple[str, float]]:
-    """The counts whose names begin with `<prefix>.`, by the rest of their names."""
-    for name, value in tally.items():
-        if name.startswith(f"{prefix}."):
-            yield name[len(prefix) + 1 :], value

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,7 @@ import ray
 from coigw_judge import logs
 from coigw_judge.errors import CoigwError, FixInput, FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.fill.filler import FLUSH_SECONDS, Filler
+from coigw_judge.fill.ledger import Held
 from coigw_judge.fill.self_test import self_test
 from coigw_judge.hashing import digest
 from coigw_judge.job.recipe import Recipe
@@ -28,7 +29,7 @@ from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import open_judge
 from coigw_judge.judges.vllm import cpu_cores
 from coigw_judge.logs import event
-from coigw_judge.pipeline.coordinator import Report, Snapshot
+from coigw_judge.pipeline.coordinator import Report
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.storage.paths import is_uri
 from coigw_judge.store.fact import DECIDING_COLUMNS
@@ -171,11 +172,11 @@ class JudgeActor:
 
     async def _report(self) -> None:
         """Returns when the board has it: a block that is done stands in the counts."""
-        own = {f"server.{name}": count for name, count in getattr(self._judge, "counts", {}).items()}
-        tally = {**self._filler.tally, **own, "startup": self._startup}
-        now: Snapshot = {**self._filler.now, "requests_capacity": self._judge.concurrency}
+        tally = self._filler.tally.model_copy(update={"server": Counter(getattr(self._judge, "counts", {}))})
+        now: dict[Held, int] = {**self._filler.now, "requests_capacity": self._judge.concurrency}
+        report = Report(self._replica, self._node, tally, now, self._startup)
         with suppress(ray.exceptions.RayError):  # without a board there is no driver: _leave_when_over sees to that
-            await self._board.report.remote(self._name, Report(self._replica, self._node, tally, now))
+            await self._board.report.remote(self._name, report)
 
     def _tell_fatal(self) -> None:
         """Log why no block can be judged: by its type, because an error's text may quote a reply."""
@@ -233,17 +234,13 @@ class JudgeActor:
         if hasattr(self, "_filler"):
             with suppress(TimeoutError):
                 asyncio.run_coroutine_threadsafe(self._filler.finish(), self._loop).result(LAST_FLUSH_SECONDS)
-            event(_log, logging.INFO, "replica_left", **_totals(self._filler.tally))
+            done = self._filler.tally
+            counts = {"rows": done.rows, "asks": done.made, "from_store": done.from_store, "retried": done.retried}
+            event(_log, logging.INFO, "replica_left", **counts)
         with suppress(ray.exceptions.RayError):
             ray.get(self._board.left.remote(self._id))
         _kill_children()
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-
-
-def _totals(tally: Mapping[str, float]) -> dict[str, float]:
-    """What a replica has done, for its last line."""
-    names = {"rows": "rows", "asks.made": "asks", "asks.from_store": "from_store", "asks.retried": "retried"}
-    return {shown: tally.get(name, 0) for name, shown in names.items()}
 
 
 def _kill_children() -> None:

@@ -5,13 +5,14 @@ a worker node that is lost takes no knowledge with it.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-Snapshot = dict[str, float]
+from coigw_judge.fill.ledger import FillTally, Held
 
 TRIES = 3
 """How often a block is worked on, at the most: once, and again after each of two deaths."""
@@ -40,24 +41,27 @@ class Welcome:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a judge's process says of itself: which replica it is, on which node; what it has done so far, and what it
-    has in its hands now (Filler.now)."""
+    has in its hands now (fill/ledger.py); how many seconds it took to start."""
 
     replica: int
     node: str
-    tally: Snapshot
-    now: Snapshot
+    tally: FillTally
+    now: Mapping[Held, int]
+    startup: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What the board knows at a moment: the tallies of all processes, summed, and their reports by process, those of
-    dead ones included (with nothing in their hands); how many live, how often one started, and how often one died."""
+    dead ones included (with nothing in their hands); how many live, how often one started, and how often one died; the
+    seconds of the slowest start."""
 
-    total: Snapshot
+    total: FillTally
     reports: dict[str, Report]
     living: int
     starts: int
     deaths: int
+    startup: float = 0.0
 
 
 class Board:
@@ -128,10 +132,10 @@ class Board:
     def report(self, process: str, report: Report) -> None:
         """What a process has done so far. Once the judge has ever answered, giving up a record is progress too."""
         tally = report.tally
-        before = self._reports[process].tally if process in self._reports else {}
-        answers = _answers(tally) - _answers(before)
+        before = self._reports[process].tally if process in self._reports else FillTally()
+        answers = tally.answered - before.answered
         self._answered = self._answered or answers > 0
-        if answers > 0 or (self._answered and tally.get("rows", 0) > before.get("rows", 0)):
+        if answers > 0 or (self._answered and tally.rows > before.rows):
             self._words.clear()
         self._reports[process] = report
 
@@ -160,22 +164,12 @@ class Board:
         """Whether the fill is over."""
         return self._over
 
-    def snapshot(self) -> Snapshot:
-        """The tallies of all processes, summed."""
-        total: Snapshot = {}
-        for report in self._reports.values():
-            for key, value in report.tally.items():
-                so_far = total.get(key, 0)
-                total[key] = max(so_far, value) if key == "startup" else so_far + value
-        return total
-
     def look(self) -> Look:
         """What is known now."""
-        return Look(self.snapshot(), dict(self._reports), sum(self._here.values()), self._starts, self._deaths)
-
-
-def _answers(tally: Snapshot) -> float:
-    return tally.get("asks.made", 0) - tally.get("asks.failed.engine_died", 0)
+        reports = self._reports.values()
+        total = sum((report.tally for report in reports), FillTally())
+        startup = max((report.startup for report in reports), default=0.0)
+        return Look(total, dict(self._reports), sum(self._here.values()), self._starts, self._deaths, startup)
 
 
 def open_board(replicas: int, answered: bool) -> Any:

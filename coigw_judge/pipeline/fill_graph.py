@@ -24,7 +24,7 @@ from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline.actor import CLOCK_SKEW_SECONDS, LAST_FLUSH_SECONDS, JudgeActor
 from coigw_judge.pipeline.capacity import Share
-from coigw_judge.pipeline.coordinator import TRIES, Look, Snapshot, open_board
+from coigw_judge.pipeline.coordinator import TRIES, Look, open_board
 from coigw_judge.pipeline.ray_internals import looking_less_often
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.rows import Scan
@@ -77,8 +77,8 @@ class FillOrder:
         return rows_per_block(engine_of(self.judge).requests_at_once(), self.rows / self.judge.replica_range[1])
 
 
-def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
-    """Ask what is open; returns the actors' summed tallies. `show` gets what the board knows about once a second.
+def fill(order: FillOrder, show: Callable[[Look], None]) -> Look:
+    """Ask what is open; returns what the board knew last. `show` gets what the board knows about once a second.
 
     Raises FixJudge, FixStore where no actor can work; rows of blocks that failed are left for the next survey.
     Interrupted, it has the actors flush before it goes.
@@ -106,7 +106,7 @@ def fill(order: FillOrder, show: Callable[[Look], None]) -> Snapshot:
         look: Look = ray.get(board.look.remote())
         board.finish.remote()
     show(look)
-    return look.total
+    return look
 
 
 def _check_all_read(board: Any) -> None:

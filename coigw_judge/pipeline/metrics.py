@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from ray.util.metrics import Counter, Gauge, Histogram
 
 from coigw_judge.decide.decisions import Decided
-from coigw_judge.fill.ledger import FLUSH_SECONDS, REQUEST_SECONDS, SCORED
+from coigw_judge.fill.ledger import FLUSH_SECONDS, HELD, REQUEST_SECONDS, SCORED, FillTally, Held
 from coigw_judge.pipeline.coordinator import Look, Report
 
 PREFIX = "coigw_judge_"
@@ -57,17 +57,6 @@ HISTOGRAMS: dict[str, tuple[tuple[str, ...], tuple[float, ...], str]] = {
 }
 """Likewise, with the upper bounds of their buckets; Prometheus sees `ray_coigw_judge_<name>_bucket`."""
 
-_PLAIN = {
-    "rows": "records_judged",
-    "facts": "facts_written",
-    "asks.from_store": "requests_from_store",
-    "tokens.prompt": "prompt_tokens",
-    "tokens.cached": "cached_tokens",
-    "tokens.generated": "generated_tokens",
-    "flush.failed": "flush_failures",
-}
-"""Counts of a ledger that are a counter of a replica."""
-
 Tags = dict[str, str]
 
 
@@ -86,7 +75,7 @@ class Meter:
         for metric in (*self._counters.values(), *self._gauges.values(), *self._histograms.values()):
             metric.set_default_tags(common)
         self._rows = 0
-        self._before: dict[str, Mapping[str, float]] = {}
+        self._before: dict[str, FillTally] = {}
         self._deaths = self._starts = 0
         self._places: set[tuple[int, str]] = set()
 
@@ -101,17 +90,13 @@ class Meter:
         if not self._on:
             return
         for process, report in look.reports.items():
-            before = self._before.get(process, {})
-            tags = {"replica": str(report.replica), "node": report.node}
-            for name, value in report.tally.items():
-                grown = value - before.get(name, 0)
-                if grown > 0:
-                    self._add(name, grown, tags)
+            grown = report.tally - self._before.get(process, FillTally())
+            self._add(grown, {"replica": str(report.replica), "node": report.node})
             self._before[process] = report.tally
         self._count("engine_starts", look.starts - self._starts)
         self._count("engine_deaths", look.deaths - self._deaths)
         self._starts, self._deaths = look.starts, look.deaths
-        self._gauges["rows_open"].set(max(0, self._rows - look.total.get("rows", 0)))
+        self._gauges["rows_open"].set(max(0, self._rows - look.total.rows))
         self._gauges["replicas"].set(look.living)
         self._in_hand(look.reports.values())
 
@@ -129,43 +114,49 @@ class Meter:
 
     def _in_hand(self, reports: Iterable[Report]) -> None:
         """What replicas have in hand; those that were seen before and have gone have nothing."""
-        held: dict[tuple[int, str], Counts[str]] = {place: Counts() for place in self._places}
+        held = {place: Counts[Held]() for place in self._places}
         for report in reports:
             held.setdefault((report.replica, report.node), Counts()).update(report.now)
         self._places = set(held)
         for (replica, node), now in held.items():
-            for name, (tags, _) in GAUGES.items():
-                if tags == _REPLICA:
-                    self._gauges[name].set(now[name], {"replica": str(replica), "node": node})
+            for what in HELD:
+                self._gauges[what].set(now[what], {"replica": str(replica), "node": node})
 
     def _count(self, name: str, grown: float, tags: Tags | None = None) -> None:
         if grown > 0:
             self._counters[name].inc(grown, tags)
 
-    def _add(self, name: str, grown: float, replica: Tags) -> None:
-        """Add to the metrics what a count of a ledger (fill/ledger.py) has grown by."""
-        if name in _PLAIN:
-            self._count(_PLAIN[name], grown, replica)
-            return
-        kind, _, rest = name.partition(".")
-        first, _, rubric = rest.partition(".")
-        if kind == "outcome":
-            scored = first == SCORED
-            self._count("requests", grown, {"rubric": rubric, "outcome": SCORED if scored else "unscored"})
-            if not scored:
-                self._count("unscored", grown, {"rubric": rubric, "cause": first})
-        elif kind == "retried":
-            self._count("retries", grown, {"rubric": rest})
-        elif kind == "seconds":
-            self._observe("request_seconds", int(first), grown, {"rubric": rubric})
-        elif kind == "flush":
-            self._observe("flush_seconds", int(first), grown, replica)
-        elif kind == "server":
-            self._count("server_events", grown, {**replica, "event": rest})
+    def _add(self, grown: FillTally, replica: Tags) -> None:
+        """Add to the metrics what a process's tally has grown by."""
+        of_replica = {
+            "records_judged": grown.rows,
+            "facts_written": grown.facts,
+            "requests_from_store": grown.from_store,
+            "prompt_tokens": grown.tokens.prompt,
+            "cached_tokens": grown.tokens.cached,
+            "generated_tokens": grown.tokens.generated,
+            "flush_failures": grown.failed_flushes,
+        }
+        for name, count in of_replica.items():
+            self._count(name, count, replica)
+        for rubric, outcomes in grown.outcomes.items():
+            unscored = {cause: count for cause, count in outcomes.items() if cause != SCORED}
+            self._count("requests", outcomes[SCORED], {"rubric": rubric, "outcome": SCORED})
+            self._count("requests", sum(unscored.values()), {"rubric": rubric, "outcome": "unscored"})
+            for cause, count in unscored.items():
+                self._count("unscored", count, {"rubric": rubric, "cause": cause})
+        for rubric, count in grown.retries.items():
+            self._count("retries", count, {"rubric": rubric})
+        for rubric, spans in grown.seconds.items():
+            self._observe("request_seconds", spans, {"rubric": rubric})
+        self._observe("flush_seconds", grown.flushes, replica)
+        for name, count in grown.server.items():
+            self._count("server_events", count, {**replica, "event": name})
 
-    def _observe(self, name: str, span: int, count: float, tags: Tags) -> None:
-        """Observe the middle of a span so many times. Ray's agent makes middles of what it is given in any case."""
+    def _observe(self, name: str, spans: Mapping[int, int], tags: Tags) -> None:
+        """Observe the middles of spans, each so many times. Ray's agent makes middles of what it is given anyway."""
         bounds = HISTOGRAMS[name][1]
-        middle = 2 * bounds[-1] if span == len(bounds) else (bounds[span] + (bounds[span - 1] if span else 0)) / 2
-        for _ in range(int(count)):
-            self._histograms[name].observe(middle, tags)
+        for span, count in spans.items():
+            middle = 2 * bounds[-1] if span == len(bounds) else (bounds[span] + (bounds[span - 1] if span else 0)) / 2
+            for _ in range(count):
+                self._histograms[name].observe(middle, tags)

@@ -6,11 +6,11 @@ Not known here: how anything was decided or judged.
 import importlib.metadata
 import platform
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from coigw_judge.decide.decisions import DECISIONS
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.run.state import Stage
 from coigw_judge.run_folder.manifest import (
     Asks,
@@ -27,10 +27,8 @@ from coigw_judge.select.counts import SelectCounts
 def build(stage: Stage, counts: SelectCounts, order: dict[str, Any] | None, *, complete: bool) -> Manifest:
     """The manifest of a run. `counts`: select's. `order`: what is known of the order of asks."""
     job, planned, tally = stage.job, stage.planned, stage.tally
-    made = int(tally.get("asks.made", 0))
-    asks = Asks(made=made, retried=int(tally.get("asks.retried", 0)), extra=int(tally.get("asks.extra", 0)))
-    asks += counts.asks
-    asks.from_store = max(0, counts.facts - made)
+    asks = counts.asks + Asks(made=tally.made, retried=tally.retried, extra=tally.extra)
+    asks.from_store = max(0, counts.facts - tally.made)
     manifest = Manifest(
         run=stage.run,
         job=job.config.name,
@@ -51,12 +49,12 @@ def build(stage: Stage, counts: SelectCounts, order: dict[str, Any] | None, *, c
         screens=screen_hits(stage.scan) | _duplicates(counts),
         genres=counts.genres,
         tokens=Tokens(
-            prompt=int(tally.get("tokens.prompt", 0)),
-            prompt_cached=int(tally.get("tokens.cached", 0)),
-            generated=int(tally.get("tokens.generated", 0)),
-            extra_prompt=int(tally.get("tokens.extra_prompt", 0)),
-            extra_cached=int(tally.get("tokens.extra_cached", 0)),
-            extra_generated=int(tally.get("tokens.extra_generated", 0)),
+            prompt=tally.tokens.prompt,
+            prompt_cached=tally.tokens.cached,
+            generated=tally.tokens.generated,
+            extra_prompt=tally.extra_tokens.prompt,
+            extra_cached=tally.extra_tokens.cached,
+            extra_generated=tally.extra_tokens.generated,
         ),
         cache=_cache(tally),
         seconds={name: round(value, 3) for name, value in stage.seconds.items()},
@@ -86,14 +84,13 @@ def estimate_error(manifest: Manifest) -> dict[str, float]:
     }
 
 
-def _cache(tally: Mapping[str, float]) -> Cache:
-    prompt, rows = tally.get("tokens.prompt", 0), tally.get("rows", 0)
-    prefilled = prompt - tally.get("tokens.cached", 0)
-    measured = tally.get("tokens.measured", 0)
+def _cache(tally: FillTally) -> Cache:
+    tokens = tally.tokens
+    per_record = (tokens.prompt - tokens.cached) / tally.rows if tokens.prompt and tally.rows else None
     return Cache(
-        hit_rate=round(tally.get("tokens.cached", 0) / prompt, 6) if prompt else None,
-        best_hit_rate=round(tally.get("tokens.shareable", 0) / measured, 6) if measured else None,
-        prefilled_per_record=round(prefilled / rows, 1) if prompt and rows else None,
+        hit_rate=round(tokens.cached / tokens.prompt, 6) if tokens.prompt else None,
+        best_hit_rate=round(tokens.shareable / tokens.measured, 6) if tokens.measured else None,
+        prefilled_per_record=None if per_record is None else round(per_record, 1),
     )
 
 

@@ -7,11 +7,12 @@ Not known here: where the numbers come from.
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TextIO
 
 from tqdm import tqdm
 
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.text.units import clock
 
 OFTEN_SECONDS, SELDOM_SECONDS = 10.0, 60.0
@@ -38,11 +39,11 @@ class FillProgress:
         else:
             self._line("starting the judge")
 
-    def __call__(self, tally: Mapping[str, float]) -> None:
+    def __call__(self, tally: FillTally) -> None:
         """Take new totals."""
-        done = min(int(tally.get("rows", 0)), self._rows)
+        done = min(tally.rows, self._rows)
         now = self._now()
-        if self._first_row is None and tally.get("asks.made", 0) > 0:
+        if self._first_row is None and tally.made > 0:
             self._first_row = self._last_line = now
         if self._bar is not None:
             text = describe(tally, self._rows, now - (self._first_row or now))
@@ -69,12 +70,12 @@ class FillProgress:
         print(f"{time.strftime('%F %T')} judging: {text}", file=self._stream, flush=True)
 
 
-def describe(tally: Mapping[str, float], rows: int, seconds: float) -> str:
+def describe(tally: FillTally, rows: int, seconds: float) -> str:
     """Rates since the first reply, and the time that the remaining rows take at that pace."""
-    done, prompt = tally.get("rows", 0), tally.get("tokens.prompt", 0)
-    tokens = prompt + tally.get("tokens.generated", 0)
+    done, prompt = tally.rows, tally.tokens.prompt
+    tokens = prompt + tally.tokens.generated
     pace = done / seconds if seconds > 0 else 0.0
-    hit = tally.get("tokens.cached", 0) / prompt if prompt else 0.0
+    hit = tally.tokens.cached / prompt if prompt else 0.0
     left = clock((rows - done) / pace) if pace else "?"
     speed = tokens / seconds if seconds > 0 else 0.0
     return f"{pace:.1f} rows/s, {speed:,.0f} tokens/s, cache {hit:.0%}, {left} left"

@@ -15,7 +15,7 @@ from typing import Any
 from coigw_judge import estimate, logs
 from coigw_judge.decide.decisions import Decided
 from coigw_judge.errors import CountsDiffer, FixJob
-from coigw_judge.fill.ledger import under
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.fill.self_test import specimen_ask
 from coigw_judge.input.listing import Split
 from coigw_judge.job.fingerprints import Planned, plan_for_fill, plan_from_store
@@ -123,17 +123,17 @@ def _rounds(stage: Stage, say: Say) -> None:
             rows=found.rows,
             known=(work, view.buckets),
             care=care,
-            answered=stage.tally["asks.made"] > stage.tally["asks.failed.engine_died"],
+            answered=stage.tally.answered > 0,
         )
         progress = FillProgress(found.rows)
         meter.begin(found.rows)
         try:
-            tally = filling.fill(order, _shown_by(progress, meter))
+            last = filling.fill(order, _shown_by(progress, meter))
         finally:
             progress.close()
             meter.end()
-        stage.seconds["startup"] += tally.pop("startup", 0.0)
-        stage.tally.update(tally)
+        stage.seconds["startup"] += last.startup
+        stage.tally += last.total
     stage.seconds["fill"] = time.monotonic() - started - stage.seconds["startup"]
     _keep_rate(stage)
     event(_log, logging.INFO, "filled", **_filled(stage.tally), seconds=round(stage.seconds["fill"], 3))
@@ -154,11 +154,18 @@ def _shown_by(progress: FillProgress, meter: Meter) -> Callable[[Look], None]:
     return show
 
 
-def _filled(tally: Mapping[str, float]) -> dict[str, Any]:
+def _filled(tally: FillTally) -> dict[str, Any]:
     """A fill in figures, for its line in the log."""
-    asks = {"asks": tally.get("asks.made", 0), "from_store": tally.get("asks.from_store", 0)}
-    tokens = {f"{kind}_tokens": tally.get(f"tokens.{kind}", 0) for kind in ("prompt", "cached", "generated")}
-    return {**asks, "retried": tally.get("asks.retried", 0), "causes": dict(under(tally, "asks.failed")), **tokens}
+    tokens = tally.tokens
+    return {
+        "asks": tally.made,
+        "from_store": tally.from_store,
+        "retried": tally.retried,
+        "causes": dict(tally.unscored),
+        "prompt_tokens": tokens.prompt,
+        "cached_tokens": tokens.cached,
+        "generated_tokens": tokens.generated,
+    }
 
 
 def next_care(care: str, before: int, left: int) -> str:

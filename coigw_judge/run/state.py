@@ -1,9 +1,9 @@
 """What a run has found out so far."""
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.run_folder.manifest import PlannedFigures
@@ -26,7 +26,7 @@ class Stage:
     retry_unscored: bool = False
     log_level: str = "info"
     seconds: dict[str, float] = field(default_factory=dict)
-    tally: Counter[str] = field(default_factory=Counter)
+    tally: FillTally = field(default_factory=FillTally)
     estimate: PlannedFigures | None = None
     """What was planned before the first ask (estimate.Estimate.short)."""
 

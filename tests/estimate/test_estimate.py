@@ -28,6 +28,7 @@ from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate.history import Seen
 from coigw_judge.estimate.make import further_asks
 from coigw_judge.fill.filler import Filler
+from coigw_judge.fill.ledger import FillTally, TokensSpent
 from coigw_judge.job.job import EstimateConfig, load_job
 from coigw_judge.job.recipe import make_recipe
 from coigw_judge.judges.config import JudgeConfig
@@ -390,12 +391,12 @@ def test_the_largest_fill_of_the_same_judge_on_as_many_gpus_counts(tmp_path):
 
 def test_a_fill_that_asked_nothing_or_whose_replicas_varied_measures_nothing():
     tally, config = (
-        {"asks.made": 5.0, "tokens.prompt": 900.0, "tokens.cached": 400.0, "tokens.generated": 50.0},
+        FillTally(outcomes={"a": Counter(scored=5)}, tokens=TokensSpent(prompt=900, cached=400, generated=50)),
         JudgeConfig(model="m"),
     )
     took = estimate_time.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0, "startup": 1.0}, tally)
     assert took is not None and (took.prefilled, took.generated, took.tokens_per_second) == (500, 50, 275)
-    assert estimate_time.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0}, {"asks.made": 0}) is None
+    assert estimate_time.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0}, FillTally()) is None
     assert (
         estimate_time.of_fill("r", "j", "CPU", 0, config.model_copy(update={"replicas": (1, 4)}), {"fill": 2.0}, tally)
         is None

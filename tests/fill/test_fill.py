@@ -87,8 +87,8 @@ def run(recipe: Recipe, judge: Any, store: Store, blocks: list[list[Record]], kn
 def test_when_a_block_is_done_its_facts_are_on_disk(recipe, tmp_path):
     store = Store(str(tmp_path / "facts"))
     filler = run(recipe, FakeJudge(good), store, [records(5)])
-    assert store.read().num_rows == filler.tally["asks.made"] == 10
-    assert filler.tally["rows"] == 5 and filler.tally["tokens.prompt"] == 100
+    assert store.read().num_rows == filler.tally.made == 10
+    assert filler.tally.rows == 5 and filler.tally.tokens.prompt == 100
 
 
 def test_no_more_requests_than_the_judge_wants_are_in_flight(recipe, tmp_path):
@@ -128,7 +128,7 @@ def test_known_facts_are_not_asked(recipe, tmp_path):
     run(recipe, judge, store, [records(3)])
     again = FakeJudge(good)
     filler = run(recipe, again, store, [records(4)], HalfDoneFacts(store.read(DECIDING_COLUMNS)))
-    assert len(again.asked) == 2 and filler.tally["asks.from_store"] == 6
+    assert len(again.asked) == 2 and filler.tally.from_store == 6
 
 
 def test_a_long_record_is_cut_once_for_all_its_requests(recipe, tmp_path):
@@ -205,8 +205,8 @@ def test_further_samples_are_asked_drawn_and_counted_apart(recipe, tmp_path):
     filler = run(several, judge, store, [records(2)])
     asked = sorted({(ask.rubric, ask.sample, ask.temperature, ask.seed - ask.attempt) for ask in judge.asked})
     assert asked == [(r, s, t, 1000 * s) for r in ("answer", "query") for s, t in ((0, None), (2, 0.5), (3, 0.5))]
-    assert (filler.tally["asks.made"], filler.tally["asks.extra"]) == (12, 8)
-    assert (filler.tally["tokens.extra_prompt"], filler.tally["tokens.prompt"]) == (40, 80)
+    assert (filler.tally.made, filler.tally.extra) == (12, 8)
+    assert (filler.tally.extra_tokens.prompt, filler.tally.tokens.prompt) == (40, 80)
     flags = sorted({(fact["sample"], *fact["flags"]) for fact in store.read(("sample", "flags", "key")).to_pylist()})
     assert flags == [(0,), (2, "sampled:temperature 0.5, seed 2000"), (3, "sampled:temperature 0.7, seed 3002")], (
         "a further try is drawn at 0.7 at least"

@@ -1,10 +1,18 @@
 """What a fill's board makes of deaths and blocks; and how much care and how many processors a round takes."""
 
+from collections import Counter
+
 import pytest
 
+from coigw_judge.fill.ledger import FillTally
 from coigw_judge.pipeline.coordinator import TRIES, Board, Report
 from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, CARES
 from coigw_judge.run.stages import next_care
+
+
+def made(requests: int) -> FillTally:
+    """What a process tells that has so many answers."""
+    return FillTally(outcomes={"answer": Counter(scored=requests)})
 
 
 def die(board: Board, times: int, actor: str = "a") -> None:
@@ -29,7 +37,7 @@ def test_replicas_die_side_by_side_before_a_job_is_given_up():
 def test_an_answer_ends_the_row_of_deaths():
     board = Board(replicas=1, answered=False)
     die(board, 3)
-    board.report("process", Report(0, "", {"asks.made": 1}, {}))
+    board.report("process", Report(0, "", made(1), {}))
     die(board, 2 * TRIES, "a")
     assert not board.arrive("a").hopeless, "two records may take all tries of their blocks"
     board.last_words("a", "again")
@@ -37,7 +45,7 @@ def test_an_answer_ends_the_row_of_deaths():
 
 
 def test_giving_up_a_record_is_no_answer_but_progress_once_there_was_one():
-    given_up = {"asks.made": 3, "asks.failed.engine_died": 3, "rows": 1}
+    given_up = FillTally(rows=1, outcomes={"answer": Counter(engine_died=3)})
     for answered, left in ((False, 3), (True, 0)):
         board = Board(replicas=1, answered=answered)
         die(board, 3)
@@ -79,12 +87,13 @@ def test_a_look_tells_who_lives_and_who_died_and_what_is_in_hand():
     board = Board(replicas=2, answered=False)
     assert [board.arrive(actor).replica for actor in ("a", "b")] == [0, 1]
     for replica, process in ((0, "a1"), (1, "b1")):
-        board.report(process, Report(replica, "node", {"asks.made": 2}, {"records": 3}))
+        board.report(process, Report(replica, "node", made(2), {"records": 3}, 4.0 + replica))
     assert board.arrive("a").replica == 0, "a process that was killed comes again as the same replica"
-    board.report("a2", Report(0, "node", {"asks.made": 1}, {"records": 1}))
+    board.report("a2", Report(0, "node", made(1), {"records": 1}, 1.0))
     board.last_words("b", "out of memory")
     look = board.look()
-    assert (look.living, look.starts, look.deaths, look.total) == (1, 3, 2, {"asks.made": 5})
+    assert (look.living, look.starts, look.deaths, look.total) == (1, 3, 2, made(5))
+    assert look.startup == 5.0, "the slowest start"
     assert {process: report.now for process, report in look.reports.items()} == {
         "a1": {},
         "b1": {},

@@ -2,7 +2,9 @@
 
 import io
 import re
+from collections import Counter
 
+from coigw_judge.fill.ledger import FillTally, TokensSpent
 from coigw_judge.run.progress import FIRST_SECONDS, OFTEN_SECONDS, SELDOM_SECONDS, FillProgress
 
 
@@ -23,7 +25,9 @@ def shown(starting: int, judging: int, rows: int = 10_000) -> list[str]:
     for second in range(starting + judging):
         clock.at += 1
         done = max(0, second + 1 - starting)
-        progress({"rows": 2 * done, "asks.made": 4 * done, "tokens.prompt": 100 * done, "tokens.cached": 25 * done})
+        outcomes = {"answer": Counter(scored=4 * done)}
+        tokens = TokensSpent(prompt=100 * done, cached=25 * done)
+        progress(FillTally(rows=2 * done, outcomes=outcomes, tokens=tokens))
     progress.close()
     return stream.getvalue().splitlines()
 
