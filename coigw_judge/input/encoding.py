@@ -2,7 +2,6 @@
 
 Reading is strict and follows the job's word or the file's byte order mark. A guess is never used to read: it only
 goes into the reason that a person sees, so that the right word can be put into the job.
-Not known here: files, rows.
 """
 
 import codecs

@@ -4,7 +4,6 @@ JSONL is cut at the bytes of a line's end and each line decoded by itself, stric
 not spill over. CSV is decoded as it streams, with a mark where a byte is no text, so that a row knows.
 What is in a file becomes a row with a reason. What stands between us and the file (rights, a disk, a network) is no
 property of its rows: it raises FixSource.
-Not known here: how a file is cut into pieces.
 """
 
 import codecs

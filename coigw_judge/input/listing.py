@@ -3,7 +3,6 @@
 A folder stands for every file of a known format in it and below. Left out of it is what other programs leave behind:
 hidden files and folders, folders that begin with an underscore (`_temporary`, `_delta_log`). Links are followed, and
 what two links lead to is read once. A file that cannot be read as a whole says so in `trouble`; it becomes a row.
-Not known here: what is in the files.
 """
 
 import errno

@@ -4,7 +4,6 @@ The footer says how many rows a group holds, so rows behind a broken page are co
 with its reason. Where no particular columns are asked for, the sound columns of such rows are still given.
 A file whose footer cannot be read does not know its rows; it is one unreadable row as a whole.
 What stands between us and the file (rights, a disk, a network) is no property of its rows: it raises FixSource.
-Not known here: which columns matter.
 """
 
 from collections.abc import Iterator

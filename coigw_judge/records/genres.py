@@ -3,7 +3,6 @@
 Names are compared folded (width, case, blanks and punctuation aside), so `Wuxia novels` and `武侠` are 武侠小说.
 A genre that the taxonomy does not know keeps the name it has; nothing is guessed from parts of a name.
 Poetry and Script are printed in the paper without genres: there the category is its own and only genre.
-Not known here: records, rubrics, how many samples a genre should have.
 """
 
 import re

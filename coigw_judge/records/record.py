@@ -2,7 +2,6 @@
 
 A row that cannot become a record is Unreadable, with a reason; that is a value, not an exception, because
 one bad row of a crawl must cost one row. A record's identity is the digest of its texts, never its place.
-Not known here: files, rubrics, judges.
 """
 
 import re

@@ -1,7 +1,6 @@
 """Places on two axes: intervals as lanes in a table's cell, pairs of scores as circles, recall against its cost.
 
 Like figures.py's histograms, each is given in the coordinates of its drawing, with a sentence that says the same.
-Not known here: HTML, files, where numbers come from.
 """
 
 import math
@@ -134,7 +133,7 @@ def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None)
             )
             for m in reversed(range(people_steps.count))
         ),
-        words=_told(points, whole, shared),
+        words=_in_words(points, whole, shared),
     )
 
 
@@ -142,7 +141,7 @@ def _binary(points: Sequence[Point]) -> bool:
     return {value for point in points for value in point[:2]} <= {0.0, 1.0}
 
 
-def _told(points: Sequence[Point], whole: float, shared: bool) -> str:
+def _in_words(points: Sequence[Point], whole: float, shared: bool) -> str:
     """How far judge and people lie apart, where both use one scale; else their means."""
     judge, people = (sum(point[at] * point[2] for point in points) / whole for at in (0, 1))
     if not shared:

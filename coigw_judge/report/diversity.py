@@ -3,7 +3,6 @@
 It has no better direction. A refrain, a list and a statute repeat words on purpose, and TTR falls with a text's length;
 so the page draws both groups on one axis, names no threshold, and says so.
 Counted in steps of 0.01 per category and decision, so it is bounded whatever the rows.
-Not known here: HTML, how words are told apart.
 """
 
 import math

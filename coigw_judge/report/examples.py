@@ -3,7 +3,6 @@
 One pass over the verdicts finds them, with a bounded heap per kind; then the input's splits that hold them are read
 once for their texts. Ties are broken by a hash of the row id, so that the rows shown are not those at the input's head,
 and the same run always shows the same rows.
-Not known here: HTML, what a decision rests on.
 """
 
 import heapq
@@ -18,7 +17,7 @@ import xxhash
 
 from coigw_judge.report.run_columns import Shape
 from coigw_judge.run_folder import explain
-from coigw_judge.run_folder import rows as picked
+from coigw_judge.run_folder import rows as input_rows
 from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run
 from coigw_judge.run_folder.manifest import Manifest
@@ -73,7 +72,7 @@ def choose(run: Run, shape: Shape, manifest: Manifest, most: Mapping[str, int] =
             kinds.setdefault(pick.row_id, (kind, pick.worth))
     verdicts = {row["row_id"]: row for row in verdict_rows.named(run, kinds, (), list(run.columns))}
     places = {row_id: (row["file"], row["position"]) for row_id, row in verdicts.items()}
-    records = picked.records(manifest, places.values())
+    records = input_rows.records(manifest, places.values())
     shown = []
     for row_id, (kind, worth) in kinds.items():
         found = records[places[row_id]]

@@ -1,7 +1,6 @@
 """From counts to what a template draws: bars with their shares, small histograms, tables. All text is plain text.
 
 A histogram is given in the coordinates of its drawing, so that the template only places rectangles.
-Not known here: HTML, files.
 """
 
 import math

@@ -4,7 +4,6 @@ Record text is hostile. The template engine escapes all of it; characters that t
 cursor or are none (controls, format characters, lone surrogates) are shown by their number instead of being sent; each
 text stands in an element of its own direction. The page's policy admits one script, by its hash, and no other source of
 anything, so what slipped through could neither run nor load.
-Not known here: how figures are counted.
 """
 
 import base64
@@ -15,10 +14,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from coigw_judge.people.calibration import file as calibrate_read
+from coigw_judge.people.calibration import file as calibration_files
 from coigw_judge.people.quality.text import NO_PROOF
-from coigw_judge.report import axes as plots
-from coigw_judge.report import diversity, examples, figures, tally
+from coigw_judge.report import axes, diversity, examples, figures, tally
 from coigw_judge.report.people import against_people, golden, leaks
 from coigw_judge.report.run_columns import Shape, shape_of
 from coigw_judge.run_folder import manifest as manifests
@@ -59,12 +57,13 @@ def build(folder: str, by: Sequence[str] = (), most_rows: Mapping[str, int] = ex
 
 def _people(run: Run) -> dict[str, Any]:
     """What `calibrate` left in the run folder, as the template has it; `people` is whether it left anything."""
-    told, drift, wrote = calibrate_read.calibration(run), calibrate_read.drift(run), calibrate_read.writers(run)
+    calibration = calibration_files.calibration(run)
+    drift, writers = calibration_files.drift(run), calibration_files.writers(run)
     return {
-        "people": any(each is not None for each in (told, drift, wrote)),
-        "calibration": None if told is None else against_people(told),
+        "people": any(part is not None for part in (calibration, drift, writers)),
+        "calibration": None if calibration is None else against_people(calibration),
         "golden": None if drift is None else golden(drift),
-        "leaks": None if wrote is None else leaks(wrote),
+        "leaks": None if writers is None else leaks(writers),
         "no_proof": NO_PROOF,
     }
 
@@ -87,7 +86,7 @@ def render(
 ) -> str:
     """The page as text. `people`: what the section on judge and people is made of."""
     folder = files("coigw_judge.report") / "templates"
-    told = {title: groups for title, groups in counted.groups.items() if groups.keys() - {tally.NONE}}
+    by_column = {title: groups for title, groups in counted.groups.items() if groups.keys() - {tally.NONE}}
     script = (folder / "page.js").read_text(encoding="utf-8")
     page = templates().get_template("page.html")
     return page.render(
@@ -96,11 +95,11 @@ def render(
         meaningless=manifests.MEANINGLESS if run.manifest.judge.meaningless else "",
         shape=shape,
         tally=counted,
-        groups=told,
-        without=[title for title, groups in counted.groups.items() if groups and title not in told],
+        groups=by_column,
+        without=[title for title, groups in counted.groups.items() if groups and title not in by_column],
         examples=shown,
         figures=figures,
-        plots=plots,
+        plots=axes,
         diversity=diversity.tables(counted.diversity),
         fewest=diversity.FEWEST,
         **people,

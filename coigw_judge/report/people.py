@@ -1,16 +1,16 @@
 """The judge against people: what calibration.json holds, as tables and drawings.
 
-Every sentence is calibrate_text's own, so page and terminal say the same. A run that nobody calibrated has no section.
-Not known here: HTML, statistics, how many rows a run has.
+Every sentence is people/calibration/text.py's, so page and terminal say the same. A run that nobody calibrated has no
+section.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from coigw_judge.people.calibration import text as calibrate_text
+from coigw_judge.people.calibration import text as calibration_text
 from coigw_judge.people.calibration.file import Calibration, GatesForRecall, Hits, Item, Writers
 from coigw_judge.people.calibration.text import WARNING, plain, shown
-from coigw_judge.people.quality import text as words
+from coigw_judge.people.quality import text as quality_text
 from coigw_judge.people.quality.drift import Drift
 from coigw_judge.report.axes import Axis, Pairs, TradeOff, axis_for, lane, pairs, trade_off
 from coigw_judge.report.tables import Note, Table, ends, line, notes
@@ -30,22 +30,22 @@ def golden(found: Drift) -> Golden:
     axis = Axis(-reach, reach) if reach else Axis(-1, 1)
     lines = [
         line(
-            (*words.moved_cells(each), "yes" if each.alarm else ""),
+            (*quality_text.moved_cells(each), "yes" if each.alarm else ""),
             lane("ceiling" if each.alarm else "judge", axis, *ends(each.shift)),
         )
         for each in found.items
     ]
     table = Table(
         caption=f"Golden records: {found.records:,} against {found.reference}, bound {found.bound:g}",
-        heads=(*words.MOVED_HEADS, "alarm"),
+        heads=(*quality_text.MOVED_HEADS, "alarm"),
         lines=tuple(lines),
         axis=axis,
         legend=(("judge", "shift of the mean, in points of the scale"), ("ceiling", "the same, with an alarm")),
     )
-    said = words.drift_caveats(found)
+    said = quality_text.drift_caveats(found)
     said += [f"{WARNING}ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm] or ["No alarm."]
     if any(each.noise is None for each in found.items):
-        said.append(words.NO_NOISE)
+        said.append(quality_text.NO_NOISE)
     return Golden(table, notes(said))
 
 
@@ -53,7 +53,7 @@ def leaks(found: Writers) -> tuple[Table, ...]:
     """Leaks by annotator, then the phrases and the copies themselves, where there are any."""
     return tuple(
         Table(caption=caption, heads=heads, lines=tuple(map(line, rows)))
-        for caption, heads, rows in words.leaks(found)
+        for caption, heads, rows in quality_text.leaks(found)
         if rows
     )
 
@@ -79,33 +79,33 @@ class AgainstPeople:
     annotators: Table
 
 
-def against_people(told: Calibration) -> AgainstPeople:
+def against_people(calibration: Calibration) -> AgainstPeople:
     """The section of a calibration."""
-    gate, regate = told["gate"], told["regate"]
+    gate, regate = calibration["gate"], calibration["regate"]
     chosen = regate is not None and bool(regate["choices"])
     return AgainstPeople(
-        summary=calibrate_text.summary(told),
-        notes=notes(calibrate_text.caveats(told)),
-        items=_items(told),
-        further=_further(told),
-        missing=tuple(calibrate_text.missing(told)),
-        pairs=_pairs(told),
-        gate=_gate(told),
-        gate_notes=notes(calibrate_text.gate_notes(gate) if gate else [calibrate_text.UNDECIDED]),
-        trade_off=_trade_off(told),
+        summary=calibration_text.summary(calibration),
+        notes=notes(calibration_text.caveats(calibration)),
+        items=_items(calibration),
+        further=_further(calibration),
+        missing=tuple(calibration_text.missing(calibration)),
+        pairs=_pairs(calibration),
+        gate=_gate(calibration),
+        gate_notes=notes(calibration_text.gate_notes(gate) if gate else [calibration_text.UNDECIDED]),
+        trade_off=_trade_off(calibration),
         choices=_choices(regate) if regate and chosen else None,
-        choice_notes=notes(calibrate_text.regate_notes(regate)) if regate and chosen else (),
-        annotators=_annotators(told),
+        choice_notes=notes(calibration_text.regate_notes(regate)) if regate and chosen else (),
+        annotators=_annotators(calibration),
     )
 
 
 # Items
 
 
-def _items(told: Calibration) -> Table:
+def _items(calibration: Calibration) -> Table:
     """Per item: how judge and people agree, beside how people agree with each other."""
-    found = told["items"].items()
-    both = [(item.get("spearman"), calibrate_text.ceiling(item["between_annotators"])) for _, item in found]
+    found = calibration["items"].items()
+    both = [(item.get("spearman"), calibration_text.ceiling(item["between_annotators"])) for _, item in found]
     axis = axis_for(end for two in both for each in two for end in ends(each))
     lines = []
     for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
@@ -121,23 +121,23 @@ def _items(told: Calibration) -> Table:
     )
 
 
-def _further(told: Calibration) -> Table:
+def _further(calibration: Calibration) -> Table:
     """The other correlations, and what groups alone do not explain."""
     lines = []
-    for name, item in told["items"].items():
+    for name, item in calibration["items"].items():
         if "pearson" in item:
             within = plain(item.get("within", {}).get("spearman"))
             lines.append(line((name, shown(item.get("kendall")), shown(item.get("pearson")), within)))
-    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({told['by']})")
+    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({calibration['by']})")
     return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
 
 
-def _pairs(told: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:
+def _pairs(calibration: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:
     drawn = []
-    for name, item in told["items"].items():
+    for name, item in calibration["items"].items():
         one = pairs(name, item.get("points", []), item.get("range"))
         if one is not None:
-            drawn.append((one, _groups(told["by"], name, item)))
+            drawn.append((one, _groups(calibration["by"], name, item)))
     return tuple(drawn)
 
 
@@ -148,9 +148,9 @@ def _groups(by: str, name: str, item: Item) -> Table | None:
     axis = axis_for(end for each in groups.values() for end in ends(each["spearman"]))
     return Table(
         caption=f"{name} by {by}",
-        heads=(by, *calibrate_text.GROUP_HEADS),
+        heads=(by, *calibration_text.GROUP_HEADS),
         lines=tuple(
-            line((group, *calibrate_text.group_cells(each)), lane("judge", axis, *ends(each["spearman"])))
+            line((group, *calibration_text.group_cells(each)), lane("judge", axis, *ends(each["spearman"])))
             for group, each in groups.items()
         ),
         axis=axis,
@@ -161,9 +161,9 @@ def _groups(by: str, name: str, item: Item) -> Table | None:
 # The gate
 
 
-def _gate(told: Calibration) -> tuple[Table, ...]:
+def _gate(calibration: Calibration) -> tuple[Table, ...]:
     """The gate against people's accept; people's word by decision; the gate by group."""
-    gate = told["gate"]
+    gate = calibration["gate"]
     if gate is None:
         return ()
     passing: dict[str, Hits] = {"kept": gate["kept"], "kept or review": gate["kept_or_review"]}
@@ -171,12 +171,12 @@ def _gate(told: Calibration) -> tuple[Table, ...]:
         _hits(passing, "passes as", "The gate against people's accept"),
         Table(
             caption="What people say of rows, by their decision",
-            heads=calibrate_text.DECISION_HEADS,
-            lines=tuple(map(line, calibrate_text.decision_rows(gate))),
+            heads=calibration_text.DECISION_HEADS,
+            lines=tuple(map(line, calibration_text.decision_rows(gate))),
         ),
     ]
     if len(gate["by"]) > 1:
-        found.append(_hits(gate["by"], told["by"], f"The gate by {told['by']}, where kept alone passes"))
+        found.append(_hits(gate["by"], calibration["by"], f"The gate by {calibration['by']}, where kept alone passes"))
     return tuple(found)
 
 
@@ -185,22 +185,22 @@ def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
     lines = []
     for name, each in hits.items():
         lanes = lane("precision", axis, *ends(each["precision"])), lane("recall", axis, *ends(each["recall"]))
-        lines.append(line((name, *calibrate_text.hits_cells(each)), *lanes))
+        lines.append(line((name, *calibration_text.hits_cells(each)), *lanes))
     return Table(
         caption=caption,
-        heads=(head, *calibrate_text.HITS_HEADS),
+        heads=(head, *calibration_text.HITS_HEADS),
         lines=tuple(lines),
         axis=axis,
         legend=(("precision", "precision"), ("recall", "recall")),
     )
 
 
-def _trade_off(told: Calibration) -> TradeOff | None:
-    gate, regate = told["gate"], told["regate"]
+def _trade_off(calibration: Calibration) -> TradeOff | None:
+    gate, regate = calibration["gate"], calibration["regate"]
     if gate is None or regate is None:
         return None
     chosen = [
-        (f"{choice.wanted:.0%} wanted: {calibrate_text.gate_text(choice)}", choice.cost, choice.recall)
+        (f"{choice.wanted:.0%} wanted: {calibration_text.gate_text(choice)}", choice.cost, choice.recall)
         for choice in regate["choices"]
     ]
     recall = gate["kept_or_review"]["recall"].value
@@ -211,11 +211,11 @@ def _choices(regate: GatesForRecall) -> Table:
     asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
     return Table(
         caption=f"The gate that reaches a recall at the least review cost{asked}",
-        heads=("recall wanted", *calibrate_text.CHOICE_HEADS[1:]),
-        lines=tuple(line(calibrate_text.choice_cells(choice, regate["wanted"])) for choice in regate["choices"]),
+        heads=("recall wanted", *calibration_text.CHOICE_HEADS[1:]),
+        lines=tuple(line(calibration_text.choice_cells(choice, regate["wanted"])) for choice in regate["choices"]),
     )
 
 
-def _annotators(told: Calibration) -> Table:
-    lines = tuple(line(calibrate_text.annotator_cells(each)) for each in told["annotators"])
-    return Table(caption="Annotators", heads=calibrate_text.ANNOTATOR_HEADS, lines=lines)
+def _annotators(calibration: Calibration) -> Table:
+    lines = tuple(line(calibration_text.annotator_cells(each)) for each in calibration["annotators"])
+    return Table(caption="Annotators", heads=calibration_text.ANNOTATOR_HEADS, lines=lines)

@@ -1,7 +1,4 @@
-"""Tables of the page: lines under heads, some with intervals drawn in a cell; and the sentences beside them.
-
-Not known here: HTML, what a table is about.
-"""
+"""Tables of the page: lines under heads, some with intervals drawn in a cell; and the sentences beside them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

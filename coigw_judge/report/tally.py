@@ -3,7 +3,6 @@
 Read batch by batch, only the columns that are counted; what is kept is bounded by the values that occur (scores on a
 scale, months, genres), never by the rows. A column of which more values occur than `most_groups` loses its rarest ones
 into `folded`, and the report says so.
-Not known here: HTML, texts.
 """
 
 from collections import Counter

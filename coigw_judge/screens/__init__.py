@@ -8,7 +8,6 @@ A screen that other rows decide (an older copy, a near duplicate, a text that is
 from links.py; `settled` then is called again. Content screens only flag unless a job says otherwise: slogans,
 refrains and advertising are genres here, and such genres are exempt (config.py).
 No finding ever changes what a judge is asked.
-Not known here: files, stores, other rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,7 +21,7 @@ from coigw_judge.screens.characters import HAN, LETTER, LOOKED_AT, Characters, c
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.dates import published
 from coigw_judge.screens.engagement import count
-from coigw_judge.screens.injection.detect import suspected as suspected_in
+from coigw_judge.screens.injection.detect import suspected
 from coigw_judge.screens.lexical_diversity import mattr, ttr, words
 from coigw_judge.screens.mojibake import damage
 from coigw_judge.screens.repetition import repeated
@@ -76,24 +75,24 @@ class Screens:
         """Look at a record; `row` is as it was read, for what is no text, and `columns` maps our names to its own."""
         day = published(row.get(columns.get("published_at", "published_at")))
         answer = record.texts["answer"][:LOOKED_AT]
-        suspected = suspected_in(record.texts)
+        words_to_judge = suspected(record.texts)
         findings = [*self.dated(day), *self._texts(record, answer), *self._engaged(record.genre, row, columns)]
-        if suspected and not self.is_exempt("injection", record.genre):
-            findings.append(Finding("injection", f"addresses the judge: {suspected}"))
+        if words_to_judge and not self.is_exempt("injection", record.genre):
+            findings.append(Finding("injection", f"addresses the judge: {words_to_judge}"))
         found = words(answer[: self._segmented()]) if self._screen.diversity else []
-        return Looked(tuple(findings), day, suspected, ttr(found), mattr(found))
+        return Looked(tuple(findings), day, words_to_judge, ttr(found), mattr(found))
 
     def dated(self, day: date | None, *, copied: bool = False) -> Iterator[Finding]:
         """What the date screen says of a day; `copied` where the day is an earlier copy's."""
-        rule = self._screen.published_after
-        if rule is None or rule.action == "off":
+        setting = self._screen.published_after
+        if setting is None or setting.action == "off":
             return
         if day is None:
             if self._screen.missing_date != "keep":
                 yield Finding("no_date", "no date of publication that can be read")
-        elif day <= rule.value:
+        elif day <= setting.value:
             by = " (by its earliest copy)" if copied else ""
-            yield Finding("published_after", f"published on {day}{by}, not after {rule.value}")
+            yield Finding("published_after", f"published on {day}{by}, not after {setting.value}")
 
     def drops(self, screen: str) -> bool:
         """Whether a screen's hits are dropped."""
@@ -113,7 +112,7 @@ class Screens:
         exclude = self._screen.exclude
         if screen in ("excluded", "excluded_near"):
             return exclude is not None and (exclude.action if screen == "excluded" else exclude.near) != "off"
-        return self._screen.rule(screen) is not None and not self.is_exempt(screen, genre)
+        return self._screen.setting(screen) is not None and not self.is_exempt(screen, genre)
 
     def settled(self, findings: Iterable[Finding]) -> dict[str, Any]:
         """A row's columns: `flags`, `screens` (a sentence each); `screened`, `screened_by`: the first that drops."""
@@ -141,8 +140,8 @@ class Screens:
 
     def _on(self, screen: str, genre: str | None) -> float | None:
         """A screen's threshold where it is on for a genre."""
-        rule = self._screen.rule(screen)
-        return None if rule is None or self.is_exempt(screen, genre) else rule.value
+        setting = self._screen.setting(screen)
+        return None if setting is None or self.is_exempt(screen, genre) else setting.value
 
     def _texts(self, record: Record, answer: str) -> Iterator[Finding]:
         genre, found = record.genre, characters(answer)

@@ -3,7 +3,7 @@
 A line counts where it is short and holds one of the phrases of data/boilerplate.yaml: a paragraph in which someone
 follows an account is a story. Most texts hold no phrase at all, and then no line is looked at: two characters that
 phrases share are looked for first, for all phrases at once.
-Not known here: which share of lines is too much; advertising as a genre is exempt (config.py).
+Advertising as a genre is exempt (config.py).
 """
 
 import re

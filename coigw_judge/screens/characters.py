@@ -1,7 +1,4 @@
-"""What kinds of characters a text is made of, in one pass over its code points.
-
-Not known here: what share of a kind is too much.
-"""
+"""What kinds of characters a text is made of, in one pass over its code points."""
 
 import unicodedata
 from dataclasses import dataclass

@@ -7,7 +7,6 @@
 
 A screen's key here is the flag of what it flags and its name in every count; `missing_date` says `no_date` and
 `exclude` says `excluded`, or `excluded_near`.
-Not known here: how anything is measured.
 """
 
 from collections.abc import Mapping
@@ -55,18 +54,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Rule(_Strict):
-    """One screen: from where on it hits (None: it needs no threshold), and what becomes of a hit."""
+class ScreenSetting(_Strict):
+    """What a job says of one screen."""
 
-    value: Annotated[float, Field(allow_inf_nan=False, ge=0)] | None = None
-    action: Action
+    value: Annotated[float, Field(allow_inf_nan=False, ge=0)] | None = Field(
+        default=None, description="the threshold from which on it hits; None where it needs none"
+    )
+    action: Action = Field(description="what becomes of a hit")
 
 
-class DateRule(_Strict):
-    """The date screen: the last day that is too old."""
+class DateSetting(_Strict):
+    """What a job says of the date screen."""
 
-    value: date
-    action: Action
+    value: date = Field(description="the last day that is too old")
+    action: Action = Field(description="what becomes of a hit")
 
 
 class Exclude(_Strict):
@@ -77,7 +78,7 @@ class Exclude(_Strict):
     near: Action = Field(default="flag", description="a record whose answer is nearly one there")
 
 
-def _rule(value: float | None, action: Action, *, needs_value: bool = False) -> Any:
+def _setting(value: float | None, action: Action, *, needs_value: bool = False) -> Any:
     """A key of `screen`, in all the ways that it may be written; `value` and `action` are what is left out."""
 
     def read(raw: object) -> object:
@@ -98,7 +99,7 @@ def _rule(value: float | None, action: Action, *, needs_value: bool = False) -> 
     return BeforeValidator(read)
 
 
-def _date_rule(raw: object) -> object:
+def _date_setting(raw: object) -> object:
     if isinstance(raw, Mapping):
         return {"action": "drop", **raw}
     if raw is False or raw == "off":
@@ -111,12 +112,12 @@ def _exclude(raw: object) -> object:
     return {**raw, "paths": [raw["paths"]]} if isinstance(raw, dict) and isinstance(raw.get("paths"), str) else raw
 
 
-Limit = Annotated[Rule | None, _rule(None, "flag", needs_value=True)]
-Encoding = Annotated[Rule, _rule(0.01, "drop")]
-Chinese = Annotated[Rule, _rule(0.4, "flag")]
-Boilerplate = Annotated[Rule, _rule(0.1, "flag")]
-Repetition = Annotated[Rule, _rule(0.3, "flag")]
-NearDuplicate = Annotated[Rule, _rule(None, "flag")]
+Limit = Annotated[ScreenSetting | None, _setting(None, "flag", needs_value=True)]
+Encoding = Annotated[ScreenSetting, _setting(0.01, "drop")]
+Chinese = Annotated[ScreenSetting, _setting(0.4, "flag")]
+Boilerplate = Annotated[ScreenSetting, _setting(0.1, "flag")]
+Repetition = Annotated[ScreenSetting, _setting(0.3, "flag")]
+NearDuplicate = Annotated[ScreenSetting, _setting(None, "flag")]
 
 
 class Screen(_Strict):
@@ -124,34 +125,34 @@ class Screen(_Strict):
 
     duplicate: Literal["drop", "flag"] = Field(default="drop", description="a later row with the very same texts")
     injection: Literal["flag", "drop"] = Field(default="flag", description="a record that addresses the judge")
-    published_after: Annotated[DateRule | None, BeforeValidator(_date_rule)] = Field(
+    published_after: Annotated[DateSetting | None, BeforeValidator(_date_setting)] = Field(
         default=None, description="drop: published on this day or before, by the earliest copy known"
     )
     missing_date: Literal["flag", "drop", "keep"] = Field(
         default="flag", description="no copy has a date that can be read; only looked at beside published_after"
     )
     encoding: Encoding = Field(
-        default=Rule(value=0.01, action="drop"), description="the share of characters from which damage counts"
+        default=ScreenSetting(value=0.01, action="drop"), description="the share of characters from which damage counts"
     )
     min_chars: Limit = Field(default=None, description="characters of the answer, blanks aside")
     max_chars: Limit = Field(default=None, description="characters of the answer, blanks aside")
     chinese: Chinese = Field(
-        default=Rule(value=0.4, action="flag"),
+        default=ScreenSetting(value=0.4, action="flag"),
         description="the least share of Chinese characters among the answer's letters",
     )
     boilerplate: Boilerplate = Field(
-        default=Rule(value=0.1, action="flag"),
+        default=ScreenSetting(value=0.1, action="flag"),
         description="the share of lines that advertise or come from the site, from which on it counts",
     )
     repetition: Repetition = Field(
-        default=Rule(value=0.3, action="flag"),
+        default=ScreenSetting(value=0.3, action="flag"),
         description="the share of the answer that stood there before, from which on it counts",
     )
     min_likes: Limit = Field(default=None, description="least likes, where the record gives any")
     min_shares: Limit = Field(default=None, description="least shares, where the record gives any")
     min_comments: Limit = Field(default=None, description="least comments, where the record gives any")
     near_duplicate: NearDuplicate = Field(
-        default=Rule(action="off"),
+        default=ScreenSetting(action="off"),
         description="an answer nearly like an earlier one (MinHash), or of the same cluster_column",
     )
     cluster_column: str | None = Field(
@@ -181,10 +182,10 @@ class Screen(_Strict):
         names = self.exempt.get(screen, EXEMPT.get(screen, ()))
         return genre is not None and bool(names) and genres.holds(names, genre)
 
-    def rule(self, screen: str) -> Rule | None:
-        """A screen's rule where it is on."""
-        rule: Rule | None = getattr(self, screen)
-        return None if rule is None or rule.action == "off" else rule
+    def setting(self, screen: str) -> ScreenSetting | None:
+        """A screen's setting where it is on."""
+        setting: ScreenSetting | None = getattr(self, screen)
+        return None if setting is None or setting.action == "off" else setting
 
     @property
     def links(self) -> bool:

@@ -5,7 +5,7 @@ Read are dates and times of Parquet, ISO 8601 (a zone is not converted: the day 
 05/01/2023, each also inside other words (`发布于 2023-05-01 08:00`).
 A year or a month alone counts as its first day, and 05/04/2023 as the earlier of the two days that it may be: where
 it is not clear whether a text is old, it is. The year 1970 and before is how programs write nothing.
-Not known here: when a page was crawled, so `3天前` and `昨天` are no dates; which date is too old.
+When a page was crawled is not known, so `3天前` and `昨天` are no dates.
 """
 
 import re

@@ -1,7 +1,4 @@
-"""Counts of likes, shares and comments as sites write them: 1234, `1,234`, `1.2万`, `3.4w`, `10k+`, `10万+`.
-
-Not known here: which count is too few.
-"""
+"""Counts of likes, shares and comments as sites write them: 1234, `1,234`, `1.2万`, `3.4w`, `10k+`, `10万+`."""
 
 import re
 import unicodedata

@@ -4,7 +4,7 @@
 jieba's dictionary and algorithm and is ten times as fast; tests hold it to jieba). It falls with a text's length,
 so it is taken over the first characters of an answer (`screen.diversity`), and `mattr` beside it: the mean TTR of all
 windows of 50 words, which length does not move.
-Not known here: the texts' language; letters of others count as words as jieba cuts them.
+Letters of other languages count as words as jieba cuts them.
 """
 
 from collections.abc import Sequence

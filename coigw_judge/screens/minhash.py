@@ -4,7 +4,6 @@ The recipe is the one that FineWeb was made with: runs of five, 14 bands of 8 ha
 words, blanks and marks are left out and letters made small, so that another site's punctuation changes nothing. Two
 answers whose runs overlap by 0.85 (Jaccard) share a band with a probability of 99 %, at 0.75 of 77 %, at 0.6 of 21 %,
 at 0.4 of 1 %. Hashing the runs is ours (a polynomial over code points, in numpy), the sketch is rensa's.
-Not known here: who shares a band with whom (links.py); which copy is the first.
 """
 
 from collections.abc import Sequence

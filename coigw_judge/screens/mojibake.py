@@ -5,8 +5,7 @@ where they are a fifth of a text (UTF-16 read as something else; fewer do no har
 (pages that hide text in fonts of their own; less are emoji, or rare characters of classics); 锟斤拷 twice in a row;
 UTF-8 read as Latin-1 (`ä½œè€…`); GBK read as Latin-1 (`ÄãºÃ£¬`); UTF-8 read as GBK (`浣犲ソ锛`); texts mostly of `?`.
 One 锟斤拷 is not: people joke about it, in a genre that is collected here.
-Not known here: which share is too much (config.py). Damage that leaves other sound Chinese characters (Big5 read as
-GBK) is not seen.
+Damage that leaves other sound Chinese characters (Big5 read as GBK) is not seen.
 """
 
 import re

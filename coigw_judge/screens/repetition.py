@@ -4,7 +4,7 @@ The larger of two shares. Of the characters, those in lines that stood before, w
 ten characters, those that stood before, which sees repeated paragraphs, loops, and a site's frame. (Gopher's rules
 count lines, paragraphs and n-grams of each length apart, each with a threshold; on Chinese, lines and one length of
 runs told the same texts. A compression ratio was tried: it grows with a text's length, these do not.)
-Not known here: refrains; genres made of them are exempt (config.py).
+Refrains are no fault: genres made of them are exempt (config.py).
 """
 
 import numpy as np

@@ -302,7 +302,7 @@ def test_only_date_encoding_and_exact_duplicates_drop_by_default(write_job: Any)
 def test_a_screen_is_a_number_an_action_or_both(
     write_job: Any, override: str, rule: tuple[float | None, str] | None
 ) -> None:
-    found = load(write_job, f"screen.{override}").rule(override.partition("=")[0])
+    found = load(write_job, f"screen.{override}").setting(override.partition("=")[0])
     assert (found and (found.value, found.action)) == rule
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from coigw_judge.records.record import FIELDS, FieldName
 from coigw_judge.screens.injection.rules import InjectionRule, read_rules
-from coigw_judge.screens.injection.undisguised import View, view_of
+from coigw_judge.screens.injection.undisguised import Undisguised, undisguise
 from coigw_judge.text.codepoints import Pairs
 from coigw_judge.text.unseen import ACTING, NO_GLYPH, replaced
 
@@ -59,7 +59,7 @@ def suspicion(texts: Mapping[FieldName, str]) -> Suspicion | None:
 
 def _first(text: str) -> tuple[int, int] | None:
     """The span of the earliest place that a rule names."""
-    view = view_of(text)
+    view = undisguise(text)
     found = [span for rule in worth_trying(view) if (span := rule.place(view.text))]
     if not found:
         return None
@@ -67,7 +67,7 @@ def _first(text: str) -> tuple[int, int] | None:
     return view.origin(start), view.origin(stop - 1) + 1
 
 
-def worth_trying(view: View) -> Iterable[InjectionRule]:
+def worth_trying(view: Undisguised) -> Iterable[InjectionRule]:
     """The rules whose seed stands in a text: no other can find anything. All, where the text is too long for an array.
 
     All rules' pairs are looked for at once; where one stands, the seeds that begin with it are tried there.

@@ -4,7 +4,6 @@ One case, one width, simplified characters, Latin for its look-alikes, invisible
 up. A text is folded and its characters sorted into kinds by tables (codepoints.py); the kinds say where a step could
 take something out, and most texts have no such place. A text too long for an array is folded and edited as a string.
 Every step is linear in the text. Positions are mapped back to the original text only where something was found.
-Not known here: which words are looked for.
 """
 
 import html
@@ -168,7 +167,7 @@ _STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Undisguised:
     """A text without its disguises, as code points too where it is not too long; the steps that made it, each with the
     text before it."""
 
@@ -183,7 +182,7 @@ class View:
         return place
 
 
-def view_of(text: str) -> View:
+def undisguise(text: str) -> Undisguised:
     """The folded text after all steps."""
     folds, kinds = _tables()
     codes = folds.take(codes_of(text)) if len(text) <= LONGEST else None
@@ -198,7 +197,7 @@ def view_of(text: str) -> View:
             if codes is not None:
                 codes = codes_of(view)
                 found = kinds.take(codes)
-    return View(view, codes, tuple(steps))
+    return Undisguised(view, codes, tuple(steps))
 
 
 def _before_edits(edits: Iterator[re.Match[str]], edit: Edit, place: int) -> int:
