@@ -129,7 +129,7 @@ def test_near_misses_are_those_that_lack_the_least(run: Path, verdicts: list[dic
     shown = examples.choose(there, shape, there.manifest)
 
     def lacks(row: dict[str, Any]) -> float:
-        scores = [row[name] for name in shape.over]
+        scores = [row[name] for name in shape.gate.floors]
         return max(0, 50 - sum(scores)) + sum(max(0, 8 - score) for score in scores)
 
     near = [each for each in shown if each.kind == "near miss"]
