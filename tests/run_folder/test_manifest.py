@@ -17,6 +17,10 @@ BEFORE = Path(__file__).parents[1] / "store" / "before_the_rooms" / "run_folder"
 WRITTEN = (BEFORE / "manifest.json").read_text(encoding="utf-8")
 
 
+SINCE = ("bound_gate",)
+"""Keys that came later; a manifest that has none of them is written without."""
+
+
 def test_a_manifest_written_before_is_written_the_same_byte_for_byte(tmp_path: Path) -> None:
     found = manifests.read(str(BEFORE))
     manifests.write(str(tmp_path), found)
@@ -33,7 +37,7 @@ def nested(model: type[Any]) -> dict[str, type[Any]]:
 
 def test_every_key_of_a_manifest_is_a_field_in_its_order() -> None:
     written = json.loads(WRITTEN)
-    assert list(Manifest.model_fields) == list(written)
+    assert [name for name in Manifest.model_fields if name not in SINCE] == list(written)
     for name, kind in nested(Manifest).items():
         assert list(kind.model_fields) == list(written[name]), name
     assert nested(Manifest).keys() >= {"asks", "tokens", "genres", "borderline", "expected", "cache", "repeated"}
