@@ -13,7 +13,7 @@ from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.select.counts import SelectCounts
 from coigw_judge.select.verdicts import decide_bucket
-from coigw_judge.standing.join import View
+from coigw_judge.standing.join import JoinInput
 from coigw_judge.standing.survey import survey_bucket
 from coigw_judge.store.fact import Fact
 from coigw_judge.store.parts import Store
@@ -115,15 +115,15 @@ def put(store: Store, some: Plan, rows: Iterable[Row], facts: dict[str, dict[str
 
 def view(
     folder: Path, files: list[list[Row]] | None = None, some: Plan = PLAN, facts: Any = FACTS, **keys: Any
-) -> View:
+) -> JoinInput:
     files = [ROWS[:6], ROWS[6:]] if files is None else files
     store, scan = scan_rows(folder, files)
     put(store, some, [row for rows in files for row in rows], facts)
     pairs = tuple((f"r:{r.name}", "j") for r in (*some.rubrics, *some.then))
-    return View(store=store.root, scan=scan, plan=some, pairs=pairs, **keys)
+    return JoinInput(store=store.root, scan=scan, plan=some, pairs=pairs, **keys)
 
 
-def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], SelectCounts]:
+def decide(view: JoinInput, folder: Path) -> tuple[list[dict[str, Any]], SelectCounts]:
     """All buckets' rows and counts."""
     counts = SelectCounts()
     for bucket in range(view.buckets):
@@ -131,7 +131,7 @@ def decide(view: View, folder: Path) -> tuple[list[dict[str, Any]], SelectCounts
     return pq.read_table(folder / "verdicts").to_pylist(), counts
 
 
-def open_rows(view: View, folder: Path) -> list[tuple[int, int]]:
+def open_rows(view: JoinInput, folder: Path) -> list[tuple[int, int]]:
     """Split and row of what all buckets' surveys name."""
     found = []
     for bucket in range(view.buckets):

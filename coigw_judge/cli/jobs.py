@@ -149,7 +149,7 @@ def _select(options: argparse.Namespace) -> int:
         stage = runs.begin(job, for_fill=False)
         _say(_scanned(stage))
         if grid is not None:
-            found = passes.sweep(stage.view(), grid)
+            found = passes.sweep(stage.inputs(), grid)
             as_json = json.dumps([asdict(each) for each in found])
             print(as_json if options.json else sweeping.as_text(found, stage.scan.rows_in))
             return OK

@@ -10,7 +10,7 @@ disk.py              bytes
 make.py              all of it put together; estimate.py holds the result, text.py prints it
 """
 
-from coigw_judge.estimate.estimate import Estimate as Estimate
+from coigw_judge.estimate.estimate import RunEstimate as RunEstimate
 from coigw_judge.estimate.make import RUN_SAMPLE as RUN_SAMPLE
 from coigw_judge.estimate.make import SAMPLE_RECORDS as SAMPLE_RECORDS
 from coigw_judge.estimate.make import make as make

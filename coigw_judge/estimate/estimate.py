@@ -48,7 +48,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class RunEstimate:
     """A whole plan. `counted`: `exact` (from the scan) or `sampled`. `prompt_low`, `prompt_high`: where the prompt
     tokens lie in 95 of 100 samples (None: no error, or too few places to tell). Times in seconds; `seconds` is the
     fill's, for the fewest and the most replicas; bytes by what takes them; `order` as ordering.as_json has it."""

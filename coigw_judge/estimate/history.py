@@ -27,8 +27,8 @@ from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.rubric import REASON_CHARS, Reasons
 from coigw_judge.prompting.samples import FIRST, SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored, from_values
-from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing import asked_in_full
+from coigw_judge.standing.asked_in_full import AskedInFull
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.parts import Part, Store
@@ -73,7 +73,7 @@ class Seen:
     near: int = 0
     further: Mapping[str, int] = field(default_factory=dict)
     bytes_each: float | None = None
-    share: InFull = field(default_factory=InFull)
+    share: AskedInFull = field(default_factory=AskedInFull)
     from_share: bool = False
 
     def ends(self, rubric: str) -> float:
@@ -125,7 +125,7 @@ def look(
     pairs: tuple[tuple[str, str], ...],
     reasons: Reasons,
     most: int = FACTS_READ,
-    share: InFull | None = None,
+    share: AskedInFull | None = None,
 ) -> Seen:
     """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`.
 
@@ -147,8 +147,8 @@ def look(
     spent = _spent(plan, rows, reasons)
     counts = _walk_all(plan, by_record)
     if share is None or not share.records:
-        share = in_full.of_records(plan, by_record)
-    from_share = 20 * counts.out_of_turn > len(by_record) and in_full.enough(share, LEAST)
+        share = asked_in_full.of_records(plan, by_record)
+    from_share = 20 * counts.out_of_turn > len(by_record) and asked_in_full.enough(share, LEAST)
     if from_share:
         counts = _walk_share(plan, share)
     names = [rubric.name for rubric in plan.rubrics]
@@ -233,7 +233,7 @@ def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscor
     return counts
 
 
-def _walk_share(plan: Plan, share: InFull) -> Walked:
+def _walk_share(plan: Plan, share: AskedInFull) -> Walked:
     counts = Walked()
     for card, records in share.cards:
         count_walk(plan, {name: fact for name, fact in card.facts.items() if fact is not None}, counts, records)

@@ -24,7 +24,7 @@ import numpy as np
 from coigw_judge.estimate import disk
 from coigw_judge.estimate.ask_order import lengths
 from coigw_judge.estimate.ask_order import suggestion as ordering
-from coigw_judge.estimate.estimate import Asked, Estimate
+from coigw_judge.estimate.estimate import Asked, RunEstimate
 from coigw_judge.estimate.history import look
 from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, weigh
 from coigw_judge.estimate.sample import packed_bytes
@@ -44,7 +44,7 @@ RUN_SAMPLE = 400
 """Records that a run samples for its own estimate: a second or two of tokenising."""
 
 
-def make(inquiry: Inquiry) -> Estimate:
+def make(inquiry: Inquiry) -> RunEstimate:
     """Work it out. Raises FixStore for a store that cannot be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
     pairs, reasons = inquiry.planned.pairs, job.config.reasons
@@ -56,7 +56,7 @@ def make(inquiry: Inquiry) -> Estimate:
     recipe = make_recipe(job, plan, "", "", False)
     rubrics, between = _rubrics(inquiry, counts, found, recipe, encoder, measure)
     notes = [f"tokens are not counted here: {why_not}"] if why_not else []
-    made = Estimate(
+    made = RunEstimate(
         job=job.config.name,
         model=inquiry.planned.identity.model,
         rows=sample.rows,
@@ -105,7 +105,7 @@ def _rate(rates: Rates) -> dict[str, Any]:
     return asdict(rates.measured) | per_second | {"requests_per_second": rates.measured.requests_per_second}
 
 
-def _seconds(made: Estimate, rates: Rates) -> tuple[float, float] | None:
+def _seconds(made: RunEstimate, rates: Rates) -> tuple[float, float] | None:
     alone = rates.seconds(made.requests, made.prefilled, made.total("generated"))
     return None if alone is None else (alone / made.replicas[0], alone / made.replicas[1])
 
@@ -232,7 +232,7 @@ def _reply_tokens(
 # Bytes
 
 
-def _with_bytes(made: Estimate, inquiry: Inquiry, recipe: Recipe) -> Estimate:
+def _with_bytes(made: RunEstimate, inquiry: Inquiry, recipe: Recipe) -> RunEstimate:
     """The estimate with what the run leaves on disk."""
     job, sample, seen = inquiry.job, inquiry.sample, inquiry.seen
     each = {r.name: disk.fact_bytes(r, recipe.schemas[r.name], sample.records) for r in job.all_rubrics}

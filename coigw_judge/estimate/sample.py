@@ -36,7 +36,7 @@ _PROBE = 1 << 20
 
 
 @dataclass(slots=True)
-class Sample:
+class InputSample:
     """Sampled records with their raw rows, the place each was found at, and how many input rows each stands for.
 
     `rows` is how many rows there are in all (an estimate before a scan), `unreadable` how many of them are no records.
@@ -63,9 +63,9 @@ class Sample:
             self.unreadable += weight
 
 
-def of_scan(scan: Scan, columns: dict[str, str], most: int) -> Sample:
+def of_scan(scan: Scan, columns: dict[str, str], most: int) -> InputSample:
     """About `most` rows of a scanned input; all of them where there are no more."""
-    sample = Sample(rows=scan.rows_in)
+    sample = InputSample(rows=scan.rows_in)
     if scan.rows_in <= most:
         sample.whole = True
         for number, (piece, count) in enumerate(zip(scan.splits, scan.rows, strict=True)):
@@ -103,9 +103,9 @@ def _density(piece: Split, found: list[tuple[int, Row]]) -> float:
     return (len(found) - 1) / max(1, found[-1][0] - found[0][0])
 
 
-def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: int | None) -> Sample:
+def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: int | None) -> InputSample:
     """About `most` rows of an input that was not scanned; `rows` is estimated from rows per byte at each place."""
-    sample = Sample()
+    sample = InputSample()
     sizes = np.array([max(1, file.size) for file in files], np.float64)
     ends = np.cumsum(sizes)
     places, each = _places(most)

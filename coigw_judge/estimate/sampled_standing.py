@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 
 from coigw_judge.decide.plan import Subject, Waits, applies
 from coigw_judge.estimate.history import Seen
-from coigw_judge.estimate.sample import Sample
+from coigw_judge.estimate.sample import InputSample
 from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.screens.injection.detect import suspected as suspected_in
-from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing.asked_in_full import AskedInFull
 from coigw_judge.standing.survey import RubricAsks, SurveyCounts
 from coigw_judge.store.fact import DECIDING_COLUMNS, earliest, of_pairs, outcomes
 from coigw_judge.store.parts import Part, Store
@@ -41,7 +41,7 @@ class Inquiry:
     store: Store
     parts: Sequence[Part]
     planned: Planned
-    sample: Sample
+    sample: InputSample
     counts: SurveyCounts | None
     rates: Rates
     gpus: float
@@ -50,7 +50,7 @@ class Inquiry:
     look_up: bool = True
     seen: Seen = field(default_factory=Seen)
     order: bool = False
-    share: InFull | None = None
+    share: AskedInFull | None = None
 
 
 @dataclass(slots=True)

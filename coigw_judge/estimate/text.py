@@ -6,7 +6,7 @@ Not known here: how anything was estimated.
 from collections.abc import Iterator
 
 from coigw_judge.estimate.ask_order import suggestion as ordering
-from coigw_judge.estimate.estimate import Asked, Estimate
+from coigw_judge.estimate.estimate import Asked, RunEstimate
 from coigw_judge.estimate.speed import LEAST_SECONDS
 from coigw_judge.prompting.rubric import REASON_CHARS
 from coigw_judge.text.terminal import aligned
@@ -15,7 +15,7 @@ from coigw_judge.text.units import clock
 _UNKNOWN = "?"
 
 
-def as_text(made: Estimate) -> str:
+def as_text(made: RunEstimate) -> str:
     """The whole plan."""
     lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *disk_lines(made)]
     order = list(ordering.lines(made.order))
@@ -37,7 +37,7 @@ def size(count: float) -> str:
     return f"{count:,.0f} {units[step]}" if step == 0 else f"{count:,.1f} {units[step]}"
 
 
-def _head(made: Estimate) -> Iterator[str]:
+def _head(made: RunEstimate) -> Iterator[str]:
     yield f"{made.job}: {number(made.rows)} rows, judge {made.model}"
     if made.counted == "exact":
         settled = "" if made.settled is None else f"; {number(made.settled)} of them are settled without the judge"
@@ -57,7 +57,7 @@ def _head(made: Estimate) -> Iterator[str]:
         yield f"  unreadable: {share:.1%} of the rows that were read"
 
 
-def _requests(made: Estimate) -> Iterator[str]:
+def _requests(made: RunEstimate) -> Iterator[str]:
     titles = ("rubric", "applies to", "in store", "failed", "open at most", "spared so far", "early exit", "to ask")
     rows = [[each.name, *map(number, _request_numbers(each))] for each in made.rubrics]
     sums = [sum(values) for values in zip(*map(_request_numbers, made.rubrics), strict=True)]
@@ -74,7 +74,7 @@ def _request_numbers(each: Asked) -> tuple[float, ...]:
     return each.applies, each.known, each.failed, each.open, each.spared, saved, each.requests
 
 
-def _on_samples(made: Estimate) -> Iterator[str]:
+def _on_samples(made: RunEstimate) -> Iterator[str]:
     """What is said of further samples."""
     samples = made.samples
     if samples.most == 1:
@@ -90,7 +90,7 @@ def _on_samples(made: Estimate) -> Iterator[str]:
         yield "  near a threshold: not known, no facts say it; samples of such records beyond the first are not counted"
 
 
-def _on_early_exit(made: Estimate) -> Iterator[str]:
+def _on_early_exit(made: RunEstimate) -> Iterator[str]:
     """What the column `early exit` rests on."""
     then = [each for each in made.rubrics if each.then]
     if made.early_exit:
@@ -111,7 +111,7 @@ def _on_early_exit(made: Estimate) -> Iterator[str]:
         yield f"  `then` ({names}) is asked only of what is kept or in review: {said}"
 
 
-def _tokens(made: Estimate) -> Iterator[str]:
+def _tokens(made: RunEstimate) -> Iterator[str]:
     if made.notes:
         yield from (f"  {note}" for note in made.notes)
     if not made.requests:
@@ -130,7 +130,7 @@ def _token_cells(each: Asked) -> list[str]:
     return [*map(number, per), number(each.prompt), number(prefilled), number(each.generated)]
 
 
-def _on_tokens(made: Estimate) -> Iterator[str]:
+def _on_tokens(made: RunEstimate) -> Iterator[str]:
     prompt, cached = made.total("prompt"), made.total("cached")
     if prompt and cached is not None:
         block = f", whole blocks of {made.block} tokens" if made.block else ""
@@ -160,7 +160,7 @@ def _on_tokens(made: Estimate) -> Iterator[str]:
         yield f"  {one_of}; {fate}"
 
 
-def _on_replies(made: Estimate) -> Iterator[str]:
+def _on_replies(made: RunEstimate) -> Iterator[str]:
     asked = [each for each in made.rubrics if each.requests]
     facts = [f"{each.name} {each.facts:,}" for each in asked if each.replies_from == "facts"]
     assumed = [each.name for each in asked if each.replies_from == "assumed"]
@@ -176,7 +176,7 @@ def _on_replies(made: Estimate) -> Iterator[str]:
         yield f"  generated tokens: not known for {', '.join(unknown)}: no facts yet, no tokenizer here"
 
 
-def _time(made: Estimate) -> Iterator[str]:
+def _time(made: RunEstimate) -> Iterator[str]:
     least, most = made.replicas
     count = f"{most}" if least == most else f"{least} to {most}"
     gpus = f"{made.gpus_per_replica:g} GPUs each" if made.gpus_per_replica else "no GPU"
@@ -200,7 +200,7 @@ def _time(made: Estimate) -> Iterator[str]:
             yield f"  price: {costs} at {made.price_per_gpu_hour:g} per GPU hour, as given"
 
 
-def _on_rate(made: Estimate) -> str:
+def _on_rate(made: RunEstimate) -> str:
     rate = made.rate
     if made.rate_from == "given":
         return (
@@ -223,7 +223,7 @@ def _on_rate(made: Estimate) -> str:
     )
 
 
-def disk_lines(made: Estimate) -> Iterator[str]:
+def disk_lines(made: RunEstimate) -> Iterator[str]:
     need = made.bytes
     from_facts = "as facts in the store take" if made.fact_bytes_from == "facts" else "ASSUMED: texts at their limits"
     yield (

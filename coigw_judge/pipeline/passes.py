@@ -26,7 +26,7 @@ from coigw_judge.screens.config import Screen
 from coigw_judge.select import sweep as sweeping
 from coigw_judge.select.counts import SelectCounts
 from coigw_judge.select.verdicts import decide_bucket
-from coigw_judge.standing.join import ROWS_PER_BUCKET, View
+from coigw_judge.standing.join import ROWS_PER_BUCKET, JoinInput
 from coigw_judge.standing.survey import SurveyCounts, survey_bucket
 from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.paths import list_files, open_atomic
@@ -199,18 +199,18 @@ class Open:
         return sum(self.splits.values())
 
 
-def survey(view: View, work: str | None = None) -> Open:
+def survey(inputs: JoinInput, work: str | None = None) -> Open:
     """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
-    with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
-        counts = add_up(_buckets(view), lambda item: survey_bucket(ready, item["bucket"], work), SurveyCounts())
+    with _facts_at_hand(inputs, DECIDING_COLUMNS) as ready:
+        counts = add_up(_buckets(inputs), lambda item: survey_bucket(ready, item["bucket"], work), SurveyCounts())
     if work is None or not counts.rows:
         return Open({}, None, counts)
-    splits, path = _open_rows(Store(view.store).filesystem, work)
+    splits, path = _open_rows(Store(inputs.store).filesystem, work)
     return Open(splits, path, counts)
 
 
-def _buckets(view: View) -> list[dict[str, Any]]:
-    return [{"bucket": bucket} for bucket in range(view.buckets)]
+def _buckets(inputs: JoinInput) -> list[dict[str, Any]]:
+    return [{"bucket": bucket} for bucket in range(inputs.buckets)]
 
 
 def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], str]:
@@ -227,40 +227,40 @@ def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], st
     return per_split, f"{work}/open.parquet"
 
 
-def select(view: View, folder: str) -> SelectCounts:
+def select(inputs: JoinInput, folder: str) -> SelectCounts:
     """Decide every row; verdicts go to `folder`."""
-    with _facts_at_hand(view, (*DECIDING_COLUMNS, *VERDICT_COLUMNS)) as ready:
-        return add_up(_buckets(view), lambda item: decide_bucket(ready, item["bucket"], folder), SelectCounts())
+    with _facts_at_hand(inputs, (*DECIDING_COLUMNS, *VERDICT_COLUMNS)) as ready:
+        return add_up(_buckets(inputs), lambda item: decide_bucket(ready, item["bucket"], folder), SelectCounts())
 
 
-def sweep(view: View, grid: sweeping.Grid) -> list[sweeping.Yield]:
+def sweep(inputs: JoinInput, grid: sweeping.Grid) -> list[sweeping.Yield]:
     """What every gate of a grid would keep, in one pass over the facts."""
-    with _facts_at_hand(view, DECIDING_COLUMNS) as ready:
-        tallies = run_tasks(_buckets(view), lambda item: sweeping.count_patterns(ready, item["bucket"]))
-    return sweeping.yields(view.plan.gate, grid, tallies, view.plan.samples)
+    with _facts_at_hand(inputs, DECIDING_COLUMNS) as ready:
+        tallies = run_tasks(_buckets(inputs), lambda item: sweeping.count_patterns(ready, item["bucket"]))
+    return sweeping.yields(inputs.plan.gate, grid, tallies, inputs.plan.samples)
 
 
 @contextmanager
-def _facts_at_hand(view: View, columns: Sequence[str]) -> Iterator[View]:
-    """The view with its facts in files that can be read bucket by bucket.
+def _facts_at_hand(inputs: JoinInput, columns: Sequence[str]) -> Iterator[JoinInput]:
+    """The input of a join with its facts in files that can be read bucket by bucket.
 
     Compacted parts can as they are. Loose parts hold records of all buckets: where there is more than one bucket they
     are sorted into a few files for the time of this pass, so that each is read once and not once per bucket.
     """
-    store = Store(view.store)
+    store = Store(inputs.store)
     parts = store.parts()
     loose = [part for part in parts if part.span is None]
-    if view.buckets == 1 or not loose:
-        yield replace(view, parts=tuple(parts))
+    if inputs.buckets == 1 or not loose:
+        yield replace(inputs, parts=tuple(parts))
         return
     work = store.path("work", f"facts-{secrets.token_hex(4)}")
-    pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in view.pairs)
-    needed = columns if view.retry is None else (*columns, "run")
+    pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in inputs.pairs)
+    needed = columns if inputs.retry is None else (*columns, "run")
 
     def sort(item: dict[str, Any]) -> dict[str, Any]:
         chosen = [Part(**part) for part in item["parts"]]
         path = f"{work}/{item['number']:05d}.parquet"
-        return {"path": path, "size": compaction.sort_parts(Store(view.store), chosen, path, needed, pairs)}
+        return {"path": path, "size": compaction.sort_parts(Store(inputs.store), chosen, path, needed, pairs)}
 
     groups = compaction.groups(loose)
     try:
@@ -272,7 +272,7 @@ def _facts_at_hand(view: View, columns: Sequence[str]) -> Iterator[View]:
             sort,
         )
         sorted_parts = [Part(file["path"], file["size"], hash_ranges.ALL) for file in made]
-        yield replace(view, parts=(*sorted_parts, *(part for part in parts if part.span is not None)))
+        yield replace(inputs, parts=(*sorted_parts, *(part for part in parts if part.span is not None)))
     finally:
         store.clear(work)
 

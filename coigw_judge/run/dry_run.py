@@ -60,7 +60,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     if scanned is not None or sum(file.size for file in files) <= SCANNED_AT_ONCE:
         stage = runs.begin(job, for_fill=False)
         stage.planned = _planned(job, store)
-        return runs_estimates.inquiry(stage, passes.survey(stage.view()) if stage.scan.rows_in else None, most)
+        return runs_estimates.inquiry(stage, passes.survey(stage.inputs()) if stage.scan.rows_in else None, most)
     passes_input_checks.check_columns(job, files)
     planned = _planned(job, store)
     columns = job.config.input.columns

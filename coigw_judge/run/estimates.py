@@ -15,8 +15,8 @@ from coigw_judge.judges.engines import engine_of
 from coigw_judge.pipeline import passes
 from coigw_judge.pipeline.cluster import devices
 from coigw_judge.run.state import Stage
-from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing import asked_in_full
+from coigw_judge.standing.asked_in_full import AskedInFull
 from coigw_judge.standing.survey import SurveyCounts
 from coigw_judge.store.parts import Store
 
@@ -37,7 +37,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
-        share=in_full.read(found.counts.share) if found else None,
+        share=asked_in_full.read(found.counts.share) if found else None,
     )
 
 
@@ -55,12 +55,12 @@ def _keep_rate(stage: Stage) -> None:
         estimate_time.keep(stage.store, took)
 
 
-def _order(stage: Stage, share: InFull) -> dict[str, Any] | None:
+def _order(stage: Stage, share: AskedInFull) -> dict[str, Any] | None:
     """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
     job, plan, store = stage.job, stage.planned.plan, stage.store
 
     def measured() -> estimate_lengths.Lengths | None:
-        if not in_full.enough(share, estimate_facts.LEAST):
+        if not asked_in_full.enough(share, estimate_facts.LEAST):
             return None
         some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
         seen = estimate_facts.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)

@@ -38,7 +38,7 @@ from coigw_judge.run_folder.manifest import write as write_manifest
 from coigw_judge.scan.rows import Scan, check_total
 from coigw_judge.select import folders as written
 from coigw_judge.select.counts import SelectCounts
-from coigw_judge.standing import asked_in_full as in_full
+from coigw_judge.standing import asked_in_full
 from coigw_judge.storage.paths import check_reach, make_folder, open_filesystem
 from coigw_judge.store.parts import Store
 
@@ -99,8 +99,8 @@ def _rounds(stage: Stage, say: Say) -> None:
     for attempt in range(_MOST_ROUNDS):
         filling.clear_work(stage.store, stage.run)
         work = filling.work_folder(stage.store, stage.run)
-        view = replace(stage.view(), retry=stage.run if stage.retry_unscored else None)
-        found = passes.survey(view, work)
+        inputs = replace(stage.inputs(), retry=stage.run if stage.retry_unscored else None)
+        found = passes.survey(inputs, work)
         if found.path is None:
             break
         if attempt == 0:
@@ -121,7 +121,7 @@ def _rounds(stage: Stage, say: Say) -> None:
             splits=tuple(sorted(found.splits)),
             open_rows=found.path,
             rows=found.rows,
-            known=(work, view.buckets),
+            known=(work, inputs.buckets),
             care=care,
             answered=stage.tally.answered > 0,
         )
@@ -205,12 +205,12 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[Manifes
     folder = f"{stage.job.out.rstrip('/')}/{stage.run}"
     filesystem, inner = open_filesystem(folder)
     make_folder(filesystem, inner)
-    counts = passes.select(stage.view(), f"{folder}/verdicts") if stage.scan.rows_in else SelectCounts()
+    counts = passes.select(stage.inputs(), f"{folder}/verdicts") if stage.scan.rows_in else SelectCounts()
     written_rows = _write_folders(stage, folder, form)
     stage.seconds["select"] = time.monotonic() - started
     decided = counts.decisions
     trouble = _reconcile(stage, decided, written_rows, filled)
-    order = _order(stage, in_full.read(counts.share))
+    order = _order(stage, asked_in_full.read(counts.share))
     manifest = build(stage, counts, order, complete=not trouble)
     # `ray job submit` reports any failure as 1. Whatever ended with 2 or 130 has no manifest.
     manifest.exit_code = 1 if trouble or too_many_unscored(manifest) else 0

@@ -8,7 +8,7 @@ from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.run_folder.manifest import PlannedFigures
 from coigw_judge.scan.rows import Scan
-from coigw_judge.standing.join import View
+from coigw_judge.standing.join import JoinInput
 from coigw_judge.store.parts import Store
 
 Say = Callable[[str], None]
@@ -28,12 +28,12 @@ class Stage:
     seconds: dict[str, float] = field(default_factory=dict)
     tally: FillTally = field(default_factory=FillTally)
     estimate: PlannedFigures | None = None
-    """What was planned before the first ask (estimate.Estimate.short)."""
+    """What was planned before the first ask (estimate.RunEstimate.short)."""
 
-    def view(self) -> View:
+    def inputs(self) -> JoinInput:
         """What scan and store say now."""
         drop = self.job.config.screen.duplicate == "drop"
-        return View(
+        return JoinInput(
             store=self.store.root,
             scan=self.scan,
             plan=self.planned.plan,

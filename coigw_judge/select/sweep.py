@@ -21,7 +21,7 @@ from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values
 from coigw_judge.standing import join
-from coigw_judge.standing.join import View
+from coigw_judge.standing.join import JoinInput
 
 Grid = Mapping[str, tuple[float, ...]]
 """Values of `total` and `each` to try."""
@@ -71,11 +71,11 @@ def parse_grid(text: str) -> Grid:
     return grid
 
 
-def count_patterns(view: View, bucket: int) -> dict[str, int]:
+def count_patterns(inputs: JoinInput, bucket: int) -> dict[str, int]:
     """How many records of a bucket have which scorecard (`pattern_of`)."""
     counts: Counter[str] = Counter()
-    for standing in join.read(view, bucket, every_sample=True).standings:
-        counts[pattern_of(standing.reached.first, view.plan.gate, standing.others)] += standing.count
+    for standing in join.read(inputs, bucket, every_sample=True).standings:
+        counts[pattern_of(standing.reached.first, inputs.plan.gate, standing.others)] += standing.count
     return dict(counts)
 
 

@@ -23,7 +23,7 @@ from coigw_judge.select import expected
 from coigw_judge.select.counts import SelectCounts, of_genres, of_standings, value_counts
 from coigw_judge.standing import join as buckets
 from coigw_judge.standing.asked_in_full import count_share
-from coigw_judge.standing.join import Bucket, Standing, View
+from coigw_judge.standing.join import Bucket, JoinInput, Standing
 from coigw_judge.storage import hash_ranges as spans
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic, open_filesystem
@@ -32,47 +32,47 @@ _ROW_GROUP = 4096
 """Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
 
 
-def decide_bucket(view: View, bucket: int, folder: str) -> SelectCounts:
+def decide_bucket(inputs: JoinInput, bucket: int, folder: str) -> SelectCounts:
     """Decide a bucket's rows and write them as one part of `folder`."""
-    found = buckets.read(view, bucket, VERDICT_COLUMNS)
-    schema = verdict_schema(view.plan)
-    columns = _settled_columns(view, found) | _judged_columns(view, found)
+    found = buckets.read(inputs, bucket, VERDICT_COLUMNS)
+    schema = verdict_schema(inputs.plan)
+    columns = _settled_columns(inputs, found) | _judged_columns(inputs, found)
     table = pa.table([columns[name] for name in schema.names], schema=schema)
     filesystem, inner = open_filesystem(folder)
     with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
-    counts = of_standings(view.plan.gate, found.standings)
+    counts = of_standings(inputs.plan.gate, found.standings)
     counts.decisions = value_counts(table["decision"])
     counts.flags = value_counts(table["flags"].combine_chunks().flatten())
     counts.genres = of_genres(table)
-    counts.share = count_share(view, bucket, found.standings)
-    counts.expected = expected.count(view.plan, found)
+    counts.share = count_share(inputs, bucket, found.standings)
+    counts.expected = expected.count(inputs.plan, found)
     return counts
 
 
-def _settled_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+def _settled_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
     """What does not rest on facts."""
     rows = found.rows
-    names = pa.array([piece.name for piece in view.scan.splits], pa.string())
+    names = pa.array([piece.name for piece in inputs.scan.splits], pa.string())
     duplicate = (found.first != np.arange(rows.num_rows)) & pc.is_null(rows["screened"]).to_numpy()
     return {
-        "row_id": _row_ids(view, rows),
+        "row_id": _row_ids(inputs, rows),
         "id": rows["id"],
         "file": names.take(rows["split"].combine_chunks()),
         "position": rows["position"],
         "chars": rows["chars"],
         "record": spans.as_hex(rows["record"]),
         **{name: rows[name] for name in ("suspected", "screens", "published", "source", "region", "ttr", "mattr")},
-        "flags": _flags(view, found, duplicate),
+        "flags": _flags(inputs, found, duplicate),
     }
 
 
-def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
+def _flags(inputs: JoinInput, found: Bucket, duplicate: Numbers) -> pa.Array:
     """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
     by its name: that a text was cut (long_text.py), that a judge's server was shown it changed (control_tokens.py), why
     an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
     flags = [each or [] for each in found.rows["flags"].to_pylist()]
-    if not view.drop_duplicates:
+    if not inputs.drop_duplicates:
         for row in np.flatnonzero(duplicate).tolist():
             flags[row].append("duplicate")
     stated = found.facts["flags"]
@@ -85,7 +85,7 @@ def _flags(view: View, found: Bucket, duplicate: Numbers) -> pa.Array:
             named[[at for at, names in of_fact.items() if name in names]] = True
             for row in found.judged[_shown_by(found, named)].tolist():
                 flags[row].append(name)
-    for row in found.judged[expected.stood_in(view.plan, found)].tolist():
+    for row in found.judged[expected.stood_in(inputs.plan, found)].tolist():
         flags[row].append(expected.STOOD_IN)
     return pa.array(flags, STRINGS)
 
@@ -113,19 +113,19 @@ def _shown_by(found: Bucket, named: Numbers) -> Numbers:
     return judged
 
 
-def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
+def _judged_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
     """What rests on facts; for rows that the judge has no say in, why that is so."""
-    per_pattern = [_decided(view.plan.gate, each) for each in found.standings]
+    per_pattern = [_decided(inputs.plan.gate, each) for each in found.standings]
     spread = _Spread(found)
     columns: dict[str, pa.Array] = {}
     for name, kind in _PER_PATTERN.items():
         not_judged: Any = [] if kind == STRINGS else None
         columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
-    columns["decision"], columns["reasons"] = _with_settled(view, found, columns["decision"], columns["reasons"])
+    columns["decision"], columns["reasons"] = _with_settled(inputs, found, columns["decision"], columns["reasons"])
     columns["genre"] = spread.rows(found.genres)
     columns["category"] = _categories(columns["genre"])
     several = [card.scores() if card.samples else {} for card in (each.reached.card for each in found.standings)]
-    for rubric in (*view.plan.rubrics, *view.plan.then):
+    for rubric in (*inputs.plan.rubrics, *inputs.plan.then):
         at = found.fact_of[rubric.name, FIRST]
         for kind_name, items in (
             ("scores", rubric.dimensions),
@@ -138,7 +138,7 @@ def _judged_columns(view: View, found: Bucket) -> dict[str, pa.Array]:
                 columns[name] = spread.facts(values, at)
                 if kind_name == "scores" and any(several):
                     columns[name] = spread.instead(columns[name], [scores.get(name) for scores in several])
-    asked = [(rubric.name, found.fact_of[rubric.name, FIRST]) for rubric in (*view.plan.rubrics, *view.plan.then)]
+    asked = [(rubric.name, found.fact_of[rubric.name, FIRST]) for rubric in (*inputs.plan.rubrics, *inputs.plan.then)]
     columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
     columns["notes"] = spread.maps(found.facts["notes"], asked)
     columns["expected"] = spread.maps(found.facts["expected"], asked)
@@ -223,7 +223,7 @@ class _Spread:
         )
 
 
-def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _with_settled(inputs: JoinInput, found: Bucket, decision: pa.Array, reasons: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Decision and reasons of the rows that were settled without the judge: unreadable, screened, duplicate."""
     rows = found.rows
     if len(found.judged) == rows.num_rows:
@@ -231,7 +231,7 @@ def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Arr
     unreadable, screened = (rows[name].combine_chunks() for name in ("unreadable", "screened"))
     named = pc.if_else(pc.is_valid(screened), "screened", "duplicate")
     named = pc.if_else(pc.is_valid(unreadable), "unreadable", named)
-    same = pc.binary_join_element_wise("same texts as ", _row_ids(view, rows.take(pa.array(found.first))), "")
+    same = pc.binary_join_element_wise("same texts as ", _row_ids(inputs, rows.take(pa.array(found.first))), "")
     why = pc.coalesce(unreadable, screened, same)
     one_each = pa.ListArray.from_arrays(pa.array(np.arange(rows.num_rows + 1), pa.int32()), why)
     at = np.arange(rows.num_rows) + rows.num_rows
@@ -241,9 +241,9 @@ def _with_settled(view: View, found: Bucket, decision: pa.Array, reasons: pa.Arr
     return decided, pa.concat_arrays([reasons, one_each.cast(STRINGS)]).take(take)
 
 
-def _row_ids(view: View, rows: pa.Table) -> pa.Array:
+def _row_ids(inputs: JoinInput, rows: pa.Table) -> pa.Array:
     """row_id (input/splits.py) of every row."""
-    names = pa.array([piece.name for piece in view.scan.splits], pa.string()).take(rows["split"].combine_chunks())
+    names = pa.array([piece.name for piece in inputs.scan.splits], pa.string()).take(rows["split"].combine_chunks())
     return pc.binary_join_element_wise(names, rows["position"].combine_chunks().cast(pa.string()), ":")
 
 

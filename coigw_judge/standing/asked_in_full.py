@@ -3,7 +3,6 @@
 Survey and select see every record's scorecard, pattern by pattern, and count those of the share on the way. Of a card
 only what may end a record is kept. The buckets are spans of a hash, so the first ones are a sample as good as any, and
 as many are counted as hold about MOST records of the share.
-Not known here: what is suggested from it (estimate/ask_order/cheapest.py).
 """
 
 from collections import Counter
@@ -20,7 +19,7 @@ from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored
-from coigw_judge.standing.join import Standing, View
+from coigw_judge.standing.join import JoinInput, Standing
 
 MOST = 20_000
 
@@ -51,7 +50,7 @@ class Share(Counts):
 
 
 @dataclass(frozen=True, slots=True)
-class InFull:
+class AskedInFull:
     """Scorecards of records of the share of which all is known, how many have each; and how many others there are."""
 
     cards: tuple[tuple[Scorecard, int], ...] = ()
@@ -63,10 +62,10 @@ class InFull:
         return sum(count for _, count in self.cards)
 
 
-def count_share(view: View, bucket: int, standings: Iterable[Standing]) -> Share:
+def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -> Share:
     """A bucket's records of the share, by what is known of them."""
-    plan, share = view.plan, Share()
-    if bucket * view.rows_per_bucket * plan.exhaustive < MOST:
+    plan, share = inputs.plan, Share()
+    if bucket * inputs.rows_per_bucket * plan.exhaustive < MOST:
         for standing in standings:
             if standing.reached.asked_in_full:
                 add_card(share, plan, standing.reached.card, standing.count)
@@ -95,13 +94,13 @@ def _values(fact: Scored | Unscored | None, use: Use) -> Values:
     return Values(tuple(sorted(scores.items())), tuple(sorted(fact.checks.items())))
 
 
-def read(share: Share) -> InFull:
+def read(share: Share) -> AskedInFull:
     """The share's scorecards."""
     cards = (
         (Scorecard({rubric: _fact(values) for rubric, values in card.facts}, card.not_applicable), records)
         for card, records in share.cards.items()
     )
-    return InFull(tuple(cards), share.lacking)
+    return AskedInFull(tuple(cards), share.lacking)
 
 
 def _fact(values: Values) -> Scored | Unscored:
@@ -110,7 +109,7 @@ def _fact(values: Values) -> Scored | Unscored:
     return Scored(scores=dict(values.scores), checks=dict(values.checks))
 
 
-def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> InFull:
+def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> AskedInFull:
     """The same from facts by record digest and rubric, where no scan says to whom a rubric does not apply.
 
     Then only records with facts of all rubrics count as known in full.
@@ -122,12 +121,12 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
     return read(share)
 
 
-def enough(found: InFull, least: int) -> bool:
+def enough(found: AskedInFull, least: int) -> bool:
     """Whether rates may come from the share: enough records, and hardly any others of it."""
     return found.records >= least and whole(found)
 
 
-def whole(found: InFull) -> bool:
+def whole(found: AskedInFull) -> bool:
     """Whether hardly any record of the share is known in part only.
 
     Those of which only a part is known were ended early before the share was as large as it is: leaving them out would

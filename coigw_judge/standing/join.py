@@ -45,7 +45,7 @@ Sampled = tuple[str, Sample]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class JoinInput:
     """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count.
 
     `retry` is a run that asks failures again: of them only its own count. `parts` are the files of facts to read
@@ -110,24 +110,24 @@ class Bucket:
     standings: list[Standing]
 
 
-def read(view: View, bucket: int, columns: Sequence[str] = (), *, every_sample: bool = False) -> Bucket:
+def read(inputs: JoinInput, bucket: int, columns: Sequence[str] = (), *, every_sample: bool = False) -> Bucket:
     """Join a bucket. `columns` are read of the facts beside those that decide. `every_sample`: look up all further
-    samples that a gate might want, not only those that the view's wants (Standing.others then has all of them)."""
-    store, wanted = Store(view.store), view.span(bucket)
-    rows = read_rows(store, view.scan, wanted)
+    samples that a gate might want, not only those that the plan wants (Standing.others then has all of them)."""
+    store, wanted = Store(inputs.store), inputs.span(bucket)
+    rows = read_rows(store, inputs.scan, wanted)
     facts = store.read(
         tuple(dict.fromkeys((*DECIDING_COLUMNS, *columns))),
-        fingerprints=view.pairs,
+        fingerprints=inputs.pairs,
         wanted=wanted,
-        parts=view.parts,
-        failures_of=view.retry,
+        parts=inputs.parts,
+        failures_of=inputs.retry,
     ).combine_chunks()
     first = _first_with_same_texts(rows)
     open_to_judge = pc.and_(pc.is_null(rows["unreadable"]), pc.is_null(rows["screened"])).to_numpy()
-    if view.drop_duplicates:
+    if inputs.drop_duplicates:
         open_to_judge &= first == np.arange(rows.num_rows)
     judged = np.flatnonzero(open_to_judge)
-    join = _Join(view.plan, rows.take(pa.array(judged)), facts, every_sample)
+    join = _Join(inputs.plan, rows.take(pa.array(judged)), facts, every_sample)
     pattern, standings = join.standings()
     return Bucket(rows, facts, first, judged, join.fact_of, join.genres, pattern, standings)
 

@@ -1,7 +1,6 @@
 """What a bucket still needs: how many requests of which rubrics, of which rows.
 
-It reads the bucket through bucket.read, as select/verdicts.py does: what select calls done is never asked.
-Not known here: Ray, judges, the texts of records.
+It reads the bucket through join.read, as select/verdicts.py does: what select calls done is never asked.
 """
 
 from collections import Counter
@@ -16,7 +15,7 @@ from coigw_judge.decide.plan import Waits
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing import join as buckets
 from coigw_judge.standing.asked_in_full import Share, count_share
-from coigw_judge.standing.join import Bucket, View
+from coigw_judge.standing.join import Bucket, JoinInput
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic
 from coigw_judge.store.half_done import write_half_done
@@ -61,11 +60,11 @@ class SurveyCounts(Counts):
     """Of records that are asked in full, what is known."""
 
 
-def survey_bucket(view: View, bucket: int, work: str | None = None) -> SurveyCounts:
+def survey_bucket(inputs: JoinInput, bucket: int, work: str | None = None) -> SurveyCounts:
     """What a bucket still needs. Into the folder `work` go the numbers of the rows with open asks (OPEN,
     open-*.parquet) and the facts that they have (half_done.py)."""
-    found = buckets.read(view, bucket)
-    counts = SurveyCounts(share=count_share(view, bucket, found.standings))
+    found = buckets.read(inputs, bucket)
+    counts = SurveyCounts(share=count_share(inputs, bucket, found.standings))
     for standing in found.standings:
         counts.waiting.update(dict.fromkeys(standing.reached.waits(), standing.count))
         is_open = bool(standing.reached.open)
@@ -77,13 +76,13 @@ def survey_bucket(view: View, bucket: int, work: str | None = None) -> SurveyCou
     one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], named])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
-        _write_open(view, found, wanted, work, bucket)
+        _write_open(inputs, found, wanted, work, bucket)
     counts.rows = len(wanted)
     return counts
 
 
-def _write_open(view: View, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
-    filesystem = Store(view.store).filesystem
+def _write_open(inputs: JoinInput, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
+    filesystem = Store(inputs.store).filesystem
     rows = found.rows.select(OPEN.names).take(pa.array(found.judged[wanted]))
     with open_atomic(filesystem, f"{work}/open-{bucket:05d}.parquet") as file:
         pq.write_table(rows.cast(OPEN), file, compression="zstd")

@@ -23,8 +23,8 @@ from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.report import page
-from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.asked_in_full import InFull, Share, add_card, enough, of_records, read
+from coigw_judge.standing import asked_in_full
+from coigw_judge.standing.asked_in_full import AskedInFull, Share, add_card, enough, of_records, read
 
 NOTE = rubric("n", reads=("query", "answer", "thought"), notes=("n",))
 GENRE = genre_rubric("诗歌", "散文")
@@ -105,14 +105,14 @@ def by_walking(
     return total / len(cards)
 
 
-def share_of(some: Plan, cards: Iterable[Scorecard], records: int = 1) -> InFull:
+def share_of(some: Plan, cards: Iterable[Scorecard], records: int = 1) -> AskedInFull:
     share = Share()
     for card in cards:
         add_card(share, some, card, records)
     return read(share)
 
 
-def known_of(some: Plan, cards: Sequence[tuple[Subject, dict]]) -> InFull:
+def known_of(some: Plan, cards: Sequence[tuple[Subject, dict]]) -> AskedInFull:
     whole = replace(some, early_exit=False, then=())
     return share_of(some, (whole.card(who, walk(whole, who, answers)[0]) for who, answers in cards))
 
@@ -160,7 +160,7 @@ FREE = [rubric(name, dimensions=("d",)) for name in NAMES]
 GATE = Gate(each=8, over=tuple(f"{name}.d" for name in NAMES), tops=dict.fromkeys((f"{name}.d" for name in NAMES), 10))
 
 
-def crawl(ends: dict[str, float], count: int, seed: int = 1) -> InFull:
+def crawl(ends: dict[str, float], count: int, seed: int = 1) -> AskedInFull:
     """Records whose rubrics fail independently at known rates."""
     dice, cards = random.Random(seed), []
     some = plan(*(rubric(name, dimensions=("d",)) for name in ends), gate=gate_of(ends))
@@ -205,13 +205,13 @@ def test_a_sum_that_only_two_can_miss_is_seen_by_sets() -> None:
 
 def test_equals_stay_as_listed() -> None:
     found = crawl(dict.fromkeys(NAMES, 0.5), 4000)
-    even = InFull(tuple((card, 100) for card, _ in found.cards))
+    even = AskedInFull(tuple((card, 100) for card, _ in found.cards))
     for order in permutations(FREE):
         made = suggest(plan(*order, gate=GATE), even, alike(NAMES))
         assert (made.why, made.saving) == ("listed", 0)
 
 
-def unsure() -> InFull:
+def unsure() -> AskedInFull:
     """A few records at equal rates of which another order than a, b, c happens to look better."""
     some = plan(*FREE, gate=GATE)
     drawn_ones = (crawl(dict.fromkeys(NAMES, 0.4), 60, seed) for seed in range(30))
@@ -290,12 +290,12 @@ def test_records_known_in_part_are_counted_apart_and_too_many_of_them_spoil_the_
     records = {stable("甲"): {"a": good, "b": failed}, stable("乙"): {"a": good}, stable("丙"): {}}
     found = of_records(some, records)
     assert (found.records, found.lacking) == (1, 1)
-    assert of_records(replace(some, exhaustive=0.0), records) == InFull()
-    assert share_of(some, [Scorecard({"a": good, "b": None})]) == InFull(lacking=1)
-    assert share_of(some, [Scorecard({"a": None, "b": None})]) == InFull()
+    assert of_records(replace(some, exhaustive=0.0), records) == AskedInFull()
+    assert share_of(some, [Scorecard({"a": good, "b": None})]) == AskedInFull(lacking=1)
+    assert share_of(some, [Scorecard({"a": None, "b": None})]) == AskedInFull()
     assert (
-        enough(InFull(found.cards * 30, 3), 30)
-        and not enough(InFull(found.cards * 30, 4), 30)
+        enough(AskedInFull(found.cards * 30, 3), 30)
+        and not enough(AskedInFull(found.cards * 30, 4), 30)
         and not enough(found, 30)
     )
 
@@ -303,7 +303,7 @@ def test_records_known_in_part_are_counted_apart_and_too_many_of_them_spoil_the_
 # What is said
 
 
-def said(some: Plan, found: InFull, lengths_of: Lengths | None) -> tuple[Suggestion | None, str]:
+def said(some: Plan, found: AskedInFull, lengths_of: Lengths | None) -> tuple[Suggestion | None, str]:
     made = ordering.ordering(some, found, lambda: lengths_of)
     return made, "\n".join(ordering.lines(ordering.as_json(made)))
 
@@ -312,17 +312,17 @@ def test_without_rates_the_listed_order_stands_beside_the_fewest_fields() -> Non
     gate = Gate(each=8, over=("a.x", "b.x"), require=("c.ok",))
     some = plan(C, B, A, gate=gate)
     tokens = lengths(some.rubrics, [100, 100, 100], [10, 10, 10], 1)
-    made, text = said(some, InFull(), tokens)
+    made, text = said(some, AskedInFull(), tokens)
     assert made is not None and made.why == "few" and (made.first_listed, made.first_fewest) == (1850, 1100)
     assert "no rates yet: 0 records that were asked in full" in text and "and 30 are needed" in text
     assert (
         "prefills 1,850 tokens as listed, and 1,100 with the fewest fields first (order: fewest_fields):\n  rubrics: [a, b, c]"
         in text
     )
-    _, text = said(plan(A, B, C, gate=gate), InFull(), tokens)
+    _, text = said(plan(A, B, C, gate=gate), AskedInFull(), tokens)
     assert text.endswith("prefills 1,100 tokens as listed; no first ask with fewer fields takes less")
     first = replace(tokens, shown=tokens.shown | {"genre": [("answer", 1000.0)]}, tasks=tokens.tasks | {"genre": 50.0})
-    made, _ = said(plan(GENRE, C, A, gate=gate), InFull(), first)
+    made, _ = said(plan(GENRE, C, A, gate=gate), AskedInFull(), first)
     assert made is not None and (made.first_listed, made.first_fewest) == (1050 + 850, 1050 + 100), (
         "genre is asked before it"
     )
@@ -351,7 +351,7 @@ def test_thin_or_biased_data_is_refused_and_what_is_known_is_said() -> None:
 @pytest.mark.parametrize("why", ["few", "lacking", "listed", "unsure", ""])
 def test_the_report_says_it_too(why: str) -> None:
     full = crawl({"a": 0.1, "b": 0.6, "c": 0.3}, 300)
-    found = {"few": InFull(), "lacking": replace(full, lacking=300), "unsure": unsure()}.get(why, full)
+    found = {"few": AskedInFull(), "lacking": replace(full, lacking=300), "unsure": unsure()}.get(why, full)
     order = (1, 2, 0) if why == "listed" else (0, 1, 2)
     made, _ = said(plan(*(FREE[n] for n in order), gate=GATE), found, alike(NAMES))
     assert made is not None and made.why == why
@@ -380,4 +380,4 @@ def test_nothing_is_said_where_no_order_saves_anything() -> None:
     assert said(plan(*FREE, gate=GATE, early_exit=False), full, alike(NAMES)) == (None, "")
     assert said(plan(FREE[0], gate=gate_of("a")), full, alike(NAMES)) == (None, "")
     assert said(plan(*FREE, gate=GATE), full, None) == (None, ""), "nothing was sampled"
-    assert in_full.names(("a", "b")) == "[a, b]"
+    assert asked_in_full.names(("a", "b")) == "[a, b]"

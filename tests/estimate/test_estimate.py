@@ -104,10 +104,10 @@ class Recorder:
         pass
 
 
-def made_of(job: Any, most: int = 2000) -> estimate.Estimate:
+def made_of(job: Any, most: int = 2000) -> estimate.RunEstimate:
     """The estimate of a job whose input is scanned here, as a run makes it."""
     stage = runs.begin(job, for_fill=True)
-    return estimate.make(runs_estimates.inquiry(stage, passes.survey(stage.view()), most))
+    return estimate.make(runs_estimates.inquiry(stage, passes.survey(stage.inputs()), most))
 
 
 @pytest.mark.parametrize("block", [16, 32])

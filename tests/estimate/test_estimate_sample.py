@@ -13,7 +13,7 @@ import pytest
 from small import scan_rows
 
 from coigw_judge.estimate import sample as estimate_sample
-from coigw_judge.estimate.sample import Sample, of_files, of_scan
+from coigw_judge.estimate.sample import InputSample, of_files, of_scan
 from coigw_judge.input.listing import list_input_files
 
 
@@ -23,7 +23,7 @@ def rows(count: int, seed: int = 1) -> list[dict[str, Any]]:
     return [{"id": f"r{n}", "answer": "文" * draw.randint(5 + n // 20, 60 + n // 5)} for n in range(count)]
 
 
-def chars(sample: Sample) -> float:
+def chars(sample: InputSample) -> float:
     """All characters of the input as the sample says."""
     return sum(w * record.chars for w, record in zip(sample.weights, sample.records, strict=True))
 

@@ -99,7 +99,7 @@ def test_a_copy_that_a_screen_drops_leaves_its_place_to_the_next(tmp_path: Path)
         tmp_path, [rows], screen=Screen.model_validate({"min_likes": {"value": 10, "action": "drop"}})
     )
     asked = plan(rubric("r", dimensions=("x",)))
-    found = bucket.read(bucket.View(store=store.root, scan=scan, plan=asked, pairs=(("r", "j"),)), 0)
+    found = bucket.read(bucket.JoinInput(store=store.root, scan=scan, plan=asked, pairs=(("r", "j"),)), 0)
     assert [found.rows["id"].to_pylist()[n] for n in found.judged.tolist()] == ["many"]
 
 

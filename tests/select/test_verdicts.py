@@ -34,8 +34,8 @@ from coigw_judge.records.record import Record, to_record
 from coigw_judge.replies.outcome import Scored
 from coigw_judge.run_folder.verdict_schema import verdict_schema
 from coigw_judge.screens.config import Screen
-from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.join import View
+from coigw_judge.standing import asked_in_full
+from coigw_judge.standing.join import JoinInput
 from coigw_judge.standing.survey import survey_bucket
 from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.half_done import HalfDoneFacts
@@ -187,7 +187,7 @@ def test_what_addresses_the_judge_is_dropped_only_where_the_job_says_so(tmp_path
         folder = tmp_path / treatment
         folder.mkdir()
         store, scan = scan_rows(folder, [rows], screen=Screen(injection=treatment))
-        seen = View(store=store.root, scan=scan, plan=PLAN, pairs=())
+        seen = JoinInput(store=store.root, scan=scan, plan=PLAN, pairs=())
         found = by_id(decide(seen, folder)[0])
         assert (found["plain"]["decision"], found["plain"]["suspected"]) == ("pending", None)
         assert (found["attack"]["decision"], found["again"]["decision"]) == wanted
@@ -208,7 +208,7 @@ def test_duplicates_may_be_flagged_and_share_the_fact(tmp_path: Path) -> None:
 
 def test_facts_of_another_judge_or_rubric_text_do_not_count(tmp_path: Path) -> None:
     seen = view(tmp_path)
-    other = View(store=seen.store, scan=seen.scan, plan=seen.plan, pairs=(("r:answer", "another"),))
+    other = JoinInput(store=seen.store, scan=seen.scan, plan=seen.plan, pairs=(("r:answer", "another"),))
     assert Counter(row["decision"] for row in decide(other, tmp_path)[0])["pending"] == 8
 
 
@@ -274,7 +274,7 @@ def test_the_share_asked_in_full_is_counted_with_what_early_exit_would_have_spar
     rows, counts = decide(seen, tmp_path)
     assert by_id(rows)["dropped"]["decision"] == "pending"
     assert (counts.asked_in_full, counts.asks.exhaustive) == (5, 0), "the article has but one rubric"
-    found = in_full.read(counts.share)
+    found = asked_in_full.read(counts.share)
     assert (found.records, found.lacking) == (5, 2)
     facts = FACTS | {"dropped": {"answer": good(6), "pair": OK}, "pending": {"answer": good(1), "pair": NOT_OK}}
     (tmp_path / "whole").mkdir()
@@ -290,8 +290,8 @@ def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypat
     seen = view(tmp_path, some=replace(PLAN, exhaustive=1.0), rows_per_bucket=2)
     assert seen.buckets > 2
     known = [survey_bucket(seen, bucket).share for bucket in range(seen.buckets)]
-    monkeypatch.setattr(in_full, "MOST", 4)
+    monkeypatch.setattr(asked_in_full, "MOST", 4)
     assert [survey_bucket(seen, bucket).share for bucket in range(seen.buckets)] == [
         *known[:2],
-        *(in_full.Share() for _ in known[2:]),
+        *(asked_in_full.Share() for _ in known[2:]),
     ]

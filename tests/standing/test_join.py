@@ -21,7 +21,7 @@ from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.select.verdicts import decide_bucket
 from coigw_judge.standing import join as buckets
-from coigw_judge.standing.join import View
+from coigw_judge.standing.join import JoinInput
 from coigw_judge.store.fact import Fact
 from coigw_judge.store.writer import Writer
 
@@ -68,7 +68,7 @@ answers = {
 }
 
 
-def fill(some: Plan, view: View, records: list[Record], data: st.DataObject) -> dict[bytes, Any]:
+def fill(some: Plan, view: JoinInput, records: list[Record], data: st.DataObject) -> dict[bytes, Any]:
     """Answer some of what the plan asks of each record, as a fill that was cut off would."""
     from coigw_judge.store.parts import Store
 
@@ -138,7 +138,9 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
     )
     store, scan = scan_rows(folder, [given_rows])
     pairs = tuple((r.name, "j") for r in (*some.rubrics, *some.then))
-    view = View(store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False, rows_per_bucket=per_bucket)
+    view = JoinInput(
+        store=store.root, scan=scan, plan=some, pairs=pairs, drop_duplicates=False, rows_per_bucket=per_bucket
+    )
     records = [record for row in given_rows if isinstance(record := to_record(row, {}), Record)]
     facts = fill(some, view, records, data)
     seen = 0
@@ -192,7 +194,7 @@ def test_further_samples_are_looked_up_for_those_near_a_threshold_alone(tmp_path
     some = plan(GUIDED, gate=gate, samples=Resampling(borderline=3))
     rows = [{"answer": f"第{n}篇"} for n in range(20)]
     store, scan = scan_rows(tmp_path, [rows])
-    view = View(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
+    view = JoinInput(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
     known: dict[bytes, Any] = {}
     writer = Writer(store, "run")
     for n, row in enumerate(rows):
@@ -212,5 +214,5 @@ def test_further_samples_are_looked_up_for_those_near_a_threshold_alone(tmp_path
 def test_patterns_are_few_where_records_are_many(tmp_path: Path) -> None:
     some = plan(GUIDED, gate=Gate(each=6, over=("guided.quality",), tops={"guided.quality": 10}))
     store, scan = scan_rows(tmp_path, [[{"answer": f"第{n}篇"} for n in range(500)]])
-    view = View(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
+    view = JoinInput(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
     assert len(buckets.read(view, 0).standings) == 1

@@ -24,7 +24,7 @@ from coigw_judge.decide.plan import Plan
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.estimate.ask_order.lengths import Lengths
 from coigw_judge.prompting.rubric import Rubric
-from coigw_judge.standing.asked_in_full import InFull
+from coigw_judge.standing.asked_in_full import AskedInFull
 
 _SURE = 2.58
 """Standard errors of a 99 % interval. (Searching among orders finds savings by chance in more than 1 of 100 cases.)"""
@@ -81,7 +81,7 @@ class Suggestion:
 class _Records:
     """Records that were asked in full: their scorecards, how many have each (`counts`), and what asking them costs."""
 
-    def __init__(self, plan: Plan, found: InFull, lengths: Lengths) -> None:
+    def __init__(self, plan: Plan, found: AskedInFull, lengths: Lengths) -> None:
         self._plan, self._lengths = plan, lengths
         self.names = tuple(rubric.name for rubric in plan.rubrics)
         self.first, self._free, self._last = tied(plan.rubrics, plan.gate, plan.floor)
@@ -144,7 +144,7 @@ def _known(card: Scorecard, asked: frozenset[str]) -> Scorecard:
     return Scorecard({n: fact if n in asked else None for n, fact in card.facts.items()}, card.not_applicable)
 
 
-def suggest(plan: Plan, found: InFull, lengths: Lengths) -> Suggestion:
+def suggest(plan: Plan, found: AskedInFull, lengths: Lengths) -> Suggestion:
     """A cheaper order for these records than the plan's own, where there surely is one."""
     records = _Records(plan, found, lengths)
     per_record = records.counts / records.counts.sum()

@@ -12,13 +12,13 @@ from coigw_judge.decide.plan import Plan
 from coigw_judge.estimate.ask_order.cheapest import Suggestion, suggest
 from coigw_judge.estimate.ask_order.lengths import Lengths
 from coigw_judge.estimate.history import LEAST
-from coigw_judge.standing import asked_in_full as in_full
-from coigw_judge.standing.asked_in_full import InFull, names
+from coigw_judge.standing import asked_in_full
+from coigw_judge.standing.asked_in_full import AskedInFull, names
 
 Measured = Callable[[], Lengths | None]
 
 
-def ordering(plan: Plan, found: InFull, measured: Measured) -> Suggestion | None:
+def ordering(plan: Plan, found: AskedInFull, measured: Measured) -> Suggestion | None:
     """What is known of the order; None where it makes no difference: nothing is spared, or one rubric alone can end.
 
     `measured` gives lengths; None where there is nothing to measure.
@@ -27,9 +27,9 @@ def ordering(plan: Plan, found: InFull, measured: Measured) -> Suggestion | None
     if not plan.early_exit or len(free) < 2:
         return None
     lengths = measured()
-    if in_full.enough(found, LEAST):
+    if asked_in_full.enough(found, LEAST):
         return None if lengths is None else _with_fewest(plan, suggest(plan, found, lengths), lengths)
-    why = "few" if in_full.whole(found) else "lacking"
+    why = "few" if asked_in_full.whole(found) else "lacking"
     listed = tuple(rubric.name for rubric in plan.rubrics)
     made = Suggestion(listed=listed, why=why, records=found.records, lacking=found.lacking)
     return _with_fewest(plan, made, lengths)
