@@ -120,6 +120,11 @@ def test_a_gate_chosen_by_labels_sends_on_what_the_gate_sends_on(gate: Gate, som
     for n, card in enumerate(some):
         best = card.assess(gate).at_best
         assert (keeps[n], sends[n]) == (best == "kept", best != "dropped"), (n, card.decide(gate))
+        if not lost[n] and cheapest_gate.moves_floors(gate):
+            margins = [
+                one.best - one.least for one in card.assess(gate).scores if one.least and one.met != "does not apply"
+            ]
+            assert found.least[n] == pytest.approx(min(margins, default=math.inf), abs=0.01), "floors move together"
         if best != "dropped":
             assert found.known[n] == (card.decide(gate).decision != "pending")
 
