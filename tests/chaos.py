@@ -212,7 +212,7 @@ class Chaos:
             there = living(self._nodes.worker)
             self.figures.actors_lost += len(_actors(there))
             kill_all(there)
-            self._nodes.add()
+            self._nodes.add(wait=False)  # the killer goes on
         else:
             victim = self._victim(kind)
             self.figures.actors_lost += 1

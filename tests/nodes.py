@@ -96,7 +96,6 @@ class Nodes:
         # Ray's sockets lie below its folder, and a socket's path has at most 107 characters.
         self._short = tempfile.TemporaryDirectory(prefix="chaos-", dir="/tmp", ignore_cleanup_errors=True)
         self._folder = folder
-        self._log = folder / "nodes.log"
         self._path = {} if path is None else {"PYTHONPATH": path}
         self._started = 0
         self.settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -115,10 +114,23 @@ class Nodes:
             more = ["--include-dashboard=true", f"--dashboard-host={host}", f"--dashboard-port={web}"]
         return self._start("--head", f"--port={port}", f"--ray-client-server-port={client}", *more)
 
-    def add(self) -> psutil.Process:
-        """Start a worker node."""
-        self.worker = self._start(f"--address={self.settings['RAY_ADDRESS']}")
+    def add(self, *, wait: bool = True) -> psutil.Process:
+        """Start a worker node; unless told otherwise return when it has joined the cluster."""
+        if wait:
+            self.worker = ready(self._worker, self._joined, "a worker node")
+        else:
+            self.worker = self._worker()
         return self.worker
+
+    def _worker(self) -> psutil.Popen:
+        return self._start(f"--address={self.settings['RAY_ADDRESS']}")
+
+    def _joined(self) -> bool:
+        """Whether the node that was started last is part of the cluster."""
+        return b"Ray runtime started" in self._log().read_bytes()
+
+    def _log(self) -> Path:
+        return self._folder / f"node-{self._started}.log"
 
     def _start(self, *arguments: str) -> psutil.Popen:
         self._started += 1
@@ -129,7 +141,7 @@ class Nodes:
         env = environment(**self.settings) | self._path
         cwd = self._folder / f"node-{self._started}"
         cwd.mkdir()
-        with self._log.open("ab") as out:
+        with self._log().open("ab") as out:
             return psutil.Popen(command, stdout=out, stderr=out, env=env, cwd=cwd, start_new_session=True)
 
     def processes(self) -> list[psutil.Process]:
