@@ -26,7 +26,7 @@ from coigw_judge.pipeline.cluster import cluster
 from coigw_judge.prompting.request import request_keys
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.scan.rows import Scan, read_rows
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.store.fact import SCHEMA
 from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import moment
@@ -85,7 +85,7 @@ def make(folder: Path, rows: int, seed: int = 1) -> Path:
 def _facts(job: LoadedJob, store: Store, scan: Scan, planned: Planned, rng: np.random.Generator) -> Iterator[pa.Table]:
     pieces = max(1, scan.rows_in // _ROWS_AT_ONCE)
     for piece in range(pieces):
-        rows = read_rows(store, scan, spans.span(piece, pieces))
+        rows = read_rows(store, scan, hash_ranges.span(piece, pieces))
         yield from (facts_of(rubric, rows, planned, rng) for rubric in job.rubrics)
 
 
@@ -95,7 +95,7 @@ def facts_of(rubric: Rubric, rows: pa.Table, planned: Planned, rng: np.random.Ge
     genres = np.array(rows["genre"].to_pylist(), dtype=object)
     for genre in set(genres.tolist()):
         alike = np.flatnonzero(genres == genre)
-        shown = [spans.as_bytes(rows[field])[alike] for field in rubric.fields]
+        shown = [hash_ranges.as_bytes(rows[field])[alike] for field in rubric.fields]
         guidance = planned.plan.guidance(rubric, genre)
         keys[alike] = request_keys(planned.plan.fingerprints[rubric.name], shown, guidance, 0)
     names = [dimension.key for dimension in rubric.dimensions]
@@ -123,7 +123,7 @@ def table_of(
     texts, nothing = pa.array([], pa.string()), pa.array([], pa.float64())
     identity = planned.identity
     columns: dict[str, Any] = {
-        "key": spans.as_digests(keys),
+        "key": hash_ranges.as_digests(keys),
         "record": records,
         "home": homes,
         "rubric": _same(rubric.name, count),

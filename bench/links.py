@@ -26,7 +26,7 @@ from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.screens.config import Screen
 from coigw_judge.screens.minhash import BANDS
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.store.parts import Store
 
 _MIB = 2**20
@@ -82,7 +82,7 @@ def draw(root: str, rows: int) -> Figures:
         row = np.repeat((split << 40) | np.arange(count), 1 + BANDS)
         columns = {
             "key": pa.FixedSizeBinaryArray.from_buffers(
-                spans.DIGEST, len(row), [None, pa.py_buffer(digests.tobytes())]
+                hash_ranges.DIGEST, len(row), [None, pa.py_buffer(digests.tobytes())]
             ),
             "kind": np.tile(np.r_[copies.ANSWER, np.full(BANDS, copies.BAND)].astype(np.int8), count),
             "row": row,
@@ -114,7 +114,7 @@ def find(root: str, splits: int) -> Figures:
     """Every bucket's links."""
     buckets, files = max(1, -(-splits * _ROWS_PER_SPLIT * (1 + BANDS) // copies.KEYS_PER_BUCKET)), len(_groups(splits))
     for bucket in range(buckets):
-        copies.find(Store(root), f"{root}/work", bucket, files, spans.span(bucket, buckets))
+        copies.find(Store(root), f"{root}/work", bucket, files, hash_ranges.span(bucket, buckets))
     return {}
 
 

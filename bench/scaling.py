@@ -115,14 +115,14 @@ def _inside(job: str, figures: str, cpus: str) -> int:
 
     from coigw_judge.job.job import load_job
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
 
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     ray.init(num_cpus=int(cpus), **quiet)
     with cluster():
-        stage = runs.begin(load_job(Path(job)), for_fill=True)
+        stage = stages.begin(load_job(Path(job)), for_fill=True)
         begun = time.time()
-        runs.fill(stage, lambda text: print(text, flush=True))
+        stages.fill(stage, lambda text: print(text, flush=True))
         ended = time.time()
         found = {"rows": stage.scan.rows_in, "asked": stage.tally.made, "scan": stage.seconds["scan"]}
         found |= {"begun": begun, "ended": ended, "startup": stage.seconds["startup"], "seconds": ended - begun}

@@ -24,7 +24,7 @@ import numpy as np
 from watch import peak_bytes
 
 from coigw_judge.replies.outcome import Scored
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.store import compaction
 from coigw_judge.store import verify as upkeep
 from coigw_judge.store.fact import DECIDING_COLUMNS, Fact
@@ -142,7 +142,7 @@ def read_loose(root: str) -> Figures:
     for number, group in enumerate(compaction.groups(store.parts())):
         path = f"{work}/{number:05d}.parquet"
         made.append((path, compaction.sort_parts(store, group, path, DECIDING_COLUMNS)))
-    read = _read(store, [Part(path, 0, spans.ALL) for path, _ in made], sum(count for _, count in made))
+    read = _read(store, [Part(path, 0, hash_ranges.ALL) for path, _ in made], sum(count for _, count in made))
     store.clear(work)
     return {"read": read, "parts": len(store.parts())}
 
@@ -157,7 +157,7 @@ def read_compacted(root: str) -> Figures:
 
 def _read(store: Store, parts: Any, total: int) -> int:
     buckets = max(1, -(-total // FACTS_PER_BUCKET))
-    reads = (store.read(DECIDING_COLUMNS, wanted=spans.span(n, buckets), parts=parts) for n in range(buckets))
+    reads = (store.read(DECIDING_COLUMNS, wanted=hash_ranges.span(n, buckets), parts=parts) for n in range(buckets))
     return sum(table.num_rows for table in reads)
 
 
@@ -176,8 +176,8 @@ def verify(root: str) -> Figures:
 def look_up(root: str) -> Figures:
     """Half keys of the store, half others, against an index of all its keys, in batches."""
     store = Store(root)
-    raw = np.concatenate([spans.as_bytes(store.read_part(part, ("key",))["key"]) for part in store.parts()])
-    high, low = spans.halves(raw)
+    raw = np.concatenate([hash_ranges.as_bytes(store.read_part(part, ("key",))["key"]) for part in store.parts()])
+    high, low = hash_ranges.halves(raw)
     order = np.lexsort((low, high))
     index = KeyIndex(high[order], low[order])
     rng = np.random.default_rng(1)

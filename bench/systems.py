@@ -191,12 +191,12 @@ def _outcome(output: "RequestOutput", rubric: Rubric) -> Outcome:
 def our_job(job: LoadedJob) -> Ran:
     """Scan and fill as `coigw-judge fill` does; times and counts are read from the facts that it left."""
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
     from coigw_judge.store.parts import Store
 
     with cluster():
-        stage = runs.begin(job, for_fill=True)
-        runs.fill(stage, lambda text: None)
+        stage = stages.begin(job, for_fill=True)
+        stages.fill(stage, lambda text: None)
     columns = ("seconds", "created_at", "prompt_tokens", "cached_tokens", "generated_tokens", "cause")
     facts: list[dict[str, Any]] = Store(job.store).read(columns).to_pylist()
     first = min(fact["created_at"].timestamp() - fact["seconds"] for fact in facts)

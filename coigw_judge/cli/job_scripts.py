@@ -51,7 +51,7 @@ def _obey(parser: argparse.ArgumentParser, script: str, arguments: Sequence[str]
 
 
 def _rescore(options: argparse.Namespace) -> int:
-    from coigw_judge.diff import compare as diff
+    from coigw_judge.diff import compare
     from coigw_judge.diff import text as diff_text
     from coigw_judge.run import earlier_run as earlier
     from coigw_judge.run_folder.folder import open_run
@@ -63,5 +63,5 @@ def _rescore(options: argparse.Namespace) -> int:
     manifest, folder = jobs.whole_run(job, options)
     status = jobs.report(manifest, folder)
     if manifest.rows_in:
-        print(f"\n{diff_text.as_text(diff.compare((before, folder), ids=_IDS_SHOWN), _IDS_SHOWN)}")
+        print(f"\n{diff_text.as_text(compare.compare((before, folder), ids=_IDS_SHOWN), _IDS_SHOWN)}")
     return status

@@ -10,7 +10,7 @@ from pathlib import Path
 from coigw_judge import logs
 from coigw_judge.cli.options import DIFFERENT, OK, add_job_options, load
 from coigw_judge.job.job import LoadedJob
-from coigw_judge.run import summary as manifests
+from coigw_judge.run import summary
 from coigw_judge.run_folder.manifest import Manifest
 
 
@@ -109,7 +109,7 @@ def _scanned(stage: "object") -> str:
     from coigw_judge.run.manifest import screen_hits
     from coigw_judge.run.state import Stage
     from coigw_judge.run.summary import screen_lines
-    from coigw_judge.scan import input_checks as complaints
+    from coigw_judge.scan import input_checks
 
     assert isinstance(stage, Stage)
     scan = stage.scan
@@ -119,7 +119,7 @@ def _scanned(stage: "object") -> str:
     screened = f", {scan.screened:,} screened" if scan.screened else ""
     settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
     said = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
-    return "\n".join([said, *screen_lines(screen_hits(scan)), *complaints.of_scan(scan)])
+    return "\n".join([said, *screen_lines(screen_hits(scan)), *input_checks.of_scan(scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:
@@ -141,17 +141,17 @@ def _select(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline import passes
     from coigw_judge.pipeline.cluster import cluster
     from coigw_judge.run import stages as runs
-    from coigw_judge.select import sweep as sweeping
+    from coigw_judge.select import sweep
 
     job = load(options)
-    grid = None if options.sweep is None else sweeping.parse_grid(options.sweep)
+    grid = None if options.sweep is None else sweep.parse_grid(options.sweep)
     with cluster():
         stage = runs.begin(job, for_fill=False)
         _say(_scanned(stage))
         if grid is not None:
             found = passes.sweep(stage.inputs(), grid)
             as_json = json.dumps([asdict(each) for each in found])
-            print(as_json if options.json else sweeping.as_text(found, stage.scan.rows_in))
+            print(as_json if options.json else sweep.as_text(found, stage.scan.rows_in))
             return OK
         manifest, folder = runs.select(stage, options.format, filled=False)
     return report(manifest, folder)
@@ -162,7 +162,7 @@ def report(manifest: Manifest, folder: str) -> int:
     from coigw_judge import report as page
     from coigw_judge.run.stages import too_many_unscored
 
-    print(manifests.summary(manifest, folder))
+    print(summary.summary(manifest, folder))
     if manifest.rows_in:
         print(f"report: {page.build(folder)}")
     trouble = too_many_unscored(manifest)
@@ -174,12 +174,12 @@ def report(manifest: Manifest, folder: str) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import dry_run as dryrun
+    from coigw_judge.run import dry_run
 
-    options.set = [*options.set, *dryrun.overrides(options.rate, options.price_per_gpu_hour)]
+    options.set = [*options.set, *dry_run.overrides(options.rate, options.price_per_gpu_hour)]
     job = load(options)
     with cluster():
-        print(dryrun.report(job, prompts=options.prompts, sample=max(1, options.sample), as_json=options.json))
+        print(dry_run.report(job, prompts=options.prompts, sample=max(1, options.sample), as_json=options.json))
     return OK
 
 

@@ -73,12 +73,11 @@ def _fraction(text: str) -> float:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from coigw_judge.errors import FixJob
-    from coigw_judge.people.calibration import report as calibrate
+    from coigw_judge.people.calibration import report
     from coigw_judge.people.calibration import text as calibrate_text
     from coigw_judge.people.calibration.agreement import Bootstrap
-    from coigw_judge.people.labels import read as labelling
-    from coigw_judge.people.quality import drift
-    from coigw_judge.people.quality import leak_report as writers
+    from coigw_judge.people.labels import read
+    from coigw_judge.people.quality import drift, leak_report
     from coigw_judge.people.quality import text as drift_and_leaks
     from coigw_judge.run_folder.folder import open_run
 
@@ -86,22 +85,22 @@ def _calibrate(options: argparse.Namespace) -> int:
         raise FixJob("calibrate: give --labels FILE, --golden REFERENCE, --annotators, or several of them")
     run = open_run(options.run)
     how = Bootstrap(max(0, options.resamples), options.seed)
-    labels = None if options.labels is None else labelling.read(options.labels)
+    labels = None if options.labels is None else read.read(options.labels)
     parts: dict[str, tuple[dict[str, Any], str]] = {}
     code = OK
     if labels is not None and not labels.labels and not options.annotators:
         raise FixJob(f"--labels {options.labels}: holds texts and no labels; --annotators looks at texts")
     if labels is not None and labels.labels:
-        people = calibrate.report(run, labels, _how_to_calibrate(options, how))
+        people = report.report(run, labels, _how_to_calibrate(options, how))
         parts["calibration"] = people, calibrate_text.as_text(people)
     if options.golden is not None:
         moved = drift.check(run, options.golden, options.bound, how)
         parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, drift_and_leaks.drift_text(moved)
         code = DIFFERENT if moved.alarm else OK
     if options.annotators:
-        leaks = writers.report(run, labels.texts if labels is not None else ())
+        leaks = leak_report.report(run, labels.texts if labels is not None else ())
         parts["writers"] = leaks, drift_and_leaks.writers_text(leaks)
-    written = [calibrate.write(run, found, f"{name}.json") for name, (found, _) in parts.items()]
+    written = [report.write(run, found, f"{name}.json") for name, (found, _) in parts.items()]
     _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
     for path in written:
         print(f"written to {path}", file=sys.stderr)
@@ -110,13 +109,13 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 
 def _print(parts: dict[str, tuple[dict[str, Any], str]], *, as_json: bool) -> None:
-    from coigw_judge.people.calibration import report as calibrate
+    from coigw_judge.people.calibration import report
 
     if not as_json:
         print("\n\n".join(text for _, text in parts.values()), flush=True)
         return
     found = {name: value for name, (value, _) in parts.items()}
-    print(calibrate.as_json(found), flush=True)
+    print(report.as_json(found), flush=True)
 
 
 def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "CalibrateOptions":
@@ -179,33 +178,32 @@ def _export_command(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 
 def _export(options: argparse.Namespace) -> int:
-    from coigw_judge.people.export import sample as chosen
-    from coigw_judge.people.export import write as export
-    from coigw_judge.people.labels import join as labelled
+    from coigw_judge.people.export import sample, write
+    from coigw_judge.people.labels import join
     from coigw_judge.people.labels import read as labels
     from coigw_judge.run_folder.folder import open_run
 
     run = open_run(options.run)
     decisions = _decisions(options)
     if options.accepted:
-        rows = chosen.of_decisions(run, decisions)
-        joined = labelled.join(run, labels.read(options.labels), ["decision"])
+        rows = sample.of_decisions(run, decisions)
+        joined = join.join(run, labels.read(options.labels), ["decision"])
         out = _out(options, "accepted.jsonl")
-        return _told(export.write_accepted(run, rows, joined, out, options.accept_at))
+        return _told(write.write_accepted(run, rows, joined, out, options.accept_at))
     if options.sample is not None:
         by = [name for name in options.stratify.split(",") if name]
-        rows = chosen.sample(run, decisions, by, options.sample, options.seed)
-        chosen.write_sample(run, rows)
+        rows = sample.sample(run, decisions, by, options.sample, options.seed)
+        sample.write_sample(run, rows)
         for name, (there, drawn) in rows.strata.items():
             print(f"  {drawn:>6,} of {there:>9,}  {name}", file=sys.stderr)
     elif options.per is not None:
         column, most = _per(options.per)
-        rows = chosen.best_of(run, decisions, column, most)
+        rows = sample.best_of(run, decisions, column, most)
     else:
-        rows = chosen.of_decisions(run, decisions)
-    special = export.special_column(run, options.special) if options.split else None
+        rows = sample.of_decisions(run, decisions)
+    special = write.special_column(run, options.special) if options.split else None
     out = _out(options, "label-studio.json" if options.to == "label-studio" else "rows.jsonl")
-    return _told(export.write(run, rows, export.ExportOptions(options.to, out, options.blind, special)))
+    return _told(write.write(run, rows, write.ExportOptions(options.to, out, options.blind, special)))
 
 
 def _decisions(options: argparse.Namespace) -> list[str]:

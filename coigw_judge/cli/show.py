@@ -12,10 +12,9 @@ import pyarrow.dataset as ds
 
 from coigw_judge.errors import FixStore
 from coigw_judge.records.record import Record, record_digest
-from coigw_judge.run_folder import explain
+from coigw_judge.run_folder import explain, verdicts
 from coigw_judge.run_folder import manifest as manifests
 from coigw_judge.run_folder import rows as picked
-from coigw_judge.run_folder import verdicts as verdict_rows
 from coigw_judge.run_folder.folder import Run, open_run
 from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.hash_ranges import around
@@ -54,7 +53,7 @@ def find(run: str, row: str) -> dict[str, Any]:
     place = (verdict["file"], verdict["position"])
     texts = picked.records(opened.manifest, [place])[place]
     replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
-    rubrics, _ = verdict_rows.known_rubrics(opened)
+    rubrics, _ = verdicts.known_rubrics(opened)
     return {
         "verdict": verdict,
         "screens": [asdict(hit) for hit in explain.screen_hits(opened, verdict)],
@@ -70,7 +69,7 @@ def find(run: str, row: str) -> dict[str, Any]:
 
 def _verdict(run: Run, row: str) -> dict[str, Any]:
     for column in ("row_id", "id"):
-        found = verdict_rows.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
+        found = verdicts.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
         if found:
             return found[0]
     raise FixStore(

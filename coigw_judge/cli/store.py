@@ -36,18 +36,18 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _store_stats(options: argparse.Namespace) -> int:
-    from coigw_judge.store import verify as upkeep
+    from coigw_judge.store import verify
 
     store = _opened(options.store)
-    rows = upkeep.stats(store)
-    print(json.dumps(rows, ensure_ascii=False) if options.json else upkeep.stats_as_text(store, rows))
+    rows = verify.stats(store)
+    print(json.dumps(rows, ensure_ascii=False) if options.json else verify.stats_as_text(store, rows))
     return OK
 
 
 def _store_verify(options: argparse.Namespace) -> int:
-    from coigw_judge.store import verify as upkeep
+    from coigw_judge.store import verify
 
-    found = upkeep.verify(_opened(options.store))
+    found = verify.verify(_opened(options.store))
     print(json.dumps(found.as_json(), ensure_ascii=False) if options.json else found.as_text())
     return OK if found.sound else DIFFERENT
 

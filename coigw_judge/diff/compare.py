@@ -14,9 +14,8 @@ from typing import IO, Any
 
 import pyarrow as pa
 
-from coigw_judge.diff import report as diff_report
+from coigw_judge.diff import report, tally
 from coigw_judge.diff import rows as run_rows
-from coigw_judge.diff import tally as diff_tally
 from coigw_judge.diff.tally import SIDES, Counts
 from coigw_judge.errors import FixJob
 from coigw_judge.run_folder.folder import Kind, Run, check_group, open_run
@@ -43,7 +42,7 @@ def compare(
     """
     runs = (open_run(folders[0]), open_run(folders[1]))
     check_group(runs, by)
-    items = diff_report.common_items(runs)
+    items = report.common_items(runs)
     by_id = all(run.has_ids for run in runs)
     texts_known = all("record" in run.columns for run in runs)
     counts: Counts = Counts()
@@ -52,14 +51,14 @@ def compare(
         sink = None if ids_to is None else stack.enter_context(_open_sink(ids_to))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coigw-diff-")))
         for a, b in _pieces(runs, by, items, folder, buckets or _buckets(runs), by_id):
-            joined = diff_tally.join(a, b, by_id=by_id, texts_known=texts_known)
-            counts.update(diff_tally.count(a, b, joined, items))
+            joined = tally.join(a, b, by_id=by_id, texts_known=texts_known)
+            counts.update(tally.count(a, b, joined, items))
             _check_groups(counts, by)
-            found = diff_tally.flips(a, b, joined)
-            kinds = diff_tally.first_flips([*kinds, found], ids)
+            found = tally.flips(a, b, joined)
+            kinds = tally.first_flips([*kinds, found], ids)
             if sink is not None:
                 sink.writelines(json.dumps(flip, ensure_ascii=False) + "\n" for flip in found.to_pylist())
-    return diff_report.build(
+    return report.build(
         runs, counts, kinds, by=by, ids=ids, joined_on="id" if by_id else "row_id", texts_known=texts_known
     )
 

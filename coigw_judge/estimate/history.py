@@ -29,7 +29,7 @@ from coigw_judge.prompting.samples import FIRST, SampleKind
 from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.standing import asked_in_full
 from coigw_judge.standing.asked_in_full import AskedInFull
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.parts import Part, Store
 
@@ -138,7 +138,7 @@ def look(
     bytes_each = _bytes_each(store, parts)
     buckets = max(1, -(-int(size / bytes_each) // most)) if bytes_each else 1
     columns = tuple(dict.fromkeys((*DECIDING_COLUMNS, "record", "sample", "run", "reasons", *_SUMS)))
-    table = store.read(columns, fingerprints=pairs, wanted=spans.span(0, buckets), parts=parts)
+    table = store.read(columns, fingerprints=pairs, wanted=hash_ranges.span(0, buckets), parts=parts)
     rows = table.to_pylist()
     by_record: dict[bytes, dict[str, Scored | Unscored]] = {}
     for row in rows:

@@ -22,8 +22,7 @@ from typing import Any
 import numpy as np
 
 from coigw_judge.estimate import disk
-from coigw_judge.estimate.ask_order import lengths
-from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.ask_order import lengths, suggestion
 from coigw_judge.estimate.estimate import Asked, RunEstimate
 from coigw_judge.estimate.history import look
 from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, weigh
@@ -114,7 +113,7 @@ def _order(inquiry: Inquiry, shown: Sequence[Record], encoder: Encoder | None) -
     """The order of asks: a suggestion, or what is known without rates."""
     job, seen = inquiry.job, inquiry.seen
     measured = partial(lengths.measure, job, shown, seen.spent, inquiry.rates, encoder)
-    return ordering.as_json(ordering.ordering(inquiry.planned.plan, seen.share, measured))
+    return suggestion.as_json(suggestion.ordering(inquiry.planned.plan, seen.share, measured))
 
 
 # Tokens

@@ -5,7 +5,7 @@ Not known here: how anything was estimated.
 
 from collections.abc import Iterator
 
-from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.ask_order import suggestion
 from coigw_judge.estimate.estimate import Asked, RunEstimate
 from coigw_judge.estimate.speed import LEAST_SECONDS
 from coigw_judge.prompting.rubric import REASON_CHARS
@@ -18,7 +18,7 @@ _UNKNOWN = "?"
 def as_text(made: RunEstimate) -> str:
     """The whole plan."""
     lines = [*_head(made), "", *_requests(made), "", *_tokens(made), "", *_time(made), "", *disk_lines(made)]
-    order = list(ordering.lines(made.order))
+    order = list(suggestion.lines(made.order))
     lines += ["", *order] if order else []
     return "\n".join(lines)
 

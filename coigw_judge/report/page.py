@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from coigw_judge.people.calibration import file as calibration_files
+from coigw_judge.people.calibration import file
 from coigw_judge.people.quality.text import NO_PROOF
 from coigw_judge.report import axes, diversity, examples, figures, tally
 from coigw_judge.report.people import against_people, golden, leaks
@@ -57,8 +57,8 @@ def build(folder: str, by: Sequence[str] = (), most_rows: Mapping[str, int] = ex
 
 def _people(run: Run) -> dict[str, Any]:
     """What `calibrate` left in the run folder, as the template has it; `people` is whether it left anything."""
-    calibration = calibration_files.calibration(run)
-    drift, writers = calibration_files.drift(run), calibration_files.writers(run)
+    calibration = file.calibration(run)
+    drift, writers = file.drift(run), file.writers(run)
     return {
         "people": any(part is not None for part in (calibration, drift, writers)),
         "calibration": None if calibration is None else against_people(calibration),

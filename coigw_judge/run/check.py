@@ -17,8 +17,8 @@ from coigw_judge.judges.engines import engine_of, open_judge
 from coigw_judge.judges.protocol import Judge
 from coigw_judge.prompting.rubric import Rubric, builtin, load_rubric
 from coigw_judge.prompting.template import load_template
-from coigw_judge.run import stages as runs
-from coigw_judge.scan import input_checks as complaints
+from coigw_judge.run import stages
+from coigw_judge.scan import input_checks
 from coigw_judge.scan.input_checks import check_columns
 from coigw_judge.store.parts import Store
 
@@ -56,14 +56,14 @@ def check_job(job: LoadedJob) -> list[str]:
     files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
     check_columns(job, files)
     lines.append(f"ok  input: {len(files)} files, {sum(file.size for file in files):,} bytes")
-    lines += [f"!!  {line}" for line in complaints.of_first_rows(files, job.config.input.columns)]
+    lines += [f"!!  {line}" for line in input_checks.of_first_rows(files, job.config.input.columns)]
     stray = stray_files(job.config.input.paths, job.base)
     if stray:
         others = f" and {len(stray) - 3:,} more" if len(stray) > 3 else ""
         lines.append(f"    input: passed over, of no known format: {', '.join(stray[:3])}{others}")
     planned = plan_for_fill(job, Store(job.store))
     recipe = make_recipe(job, planned.plan, planned.identity.fingerprint, f"check-{secrets.token_hex(2)}", False)
-    runs.verify_prompts(job, planned)
+    stages.verify_prompts(job, planned)
     tokens = _context_use(job, recipe)
     lines.append(f"ok  prompts: decode to what the model's chat template renders{tokens}")
     asyncio.run(_test(recipe, job))

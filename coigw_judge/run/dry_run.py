@@ -12,8 +12,7 @@ from coigw_judge import estimate
 from coigw_judge.decide.plan import Subject, applies
 from coigw_judge.errors import FixJudge
 from coigw_judge.estimate import sample as estimate_sample
-from coigw_judge.estimate import speed as estimate_time
-from coigw_judge.estimate import text as estimate_text
+from coigw_judge.estimate import speed, text
 from coigw_judge.estimate.prompt_tokens import as_shown, instruments
 from coigw_judge.estimate.sampled_standing import Inquiry
 from coigw_judge.input.listing import list_input_files
@@ -25,10 +24,8 @@ from coigw_judge.pipeline import passes
 from coigw_judge.prompting.template import Prompt
 from coigw_judge.prompting.tokens import Encoder
 from coigw_judge.records.record import Record
-from coigw_judge.run import estimates as runs_estimates
-from coigw_judge.run import stages as runs
-from coigw_judge.scan import input_checks as passes_input_checks
-from coigw_judge.scan import rows as scanning
+from coigw_judge.run import estimates, stages
+from coigw_judge.scan import input_checks, rows
 from coigw_judge.store.parts import Store
 
 SCANNED_AT_ONCE = 256 << 20
@@ -50,18 +47,18 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
     if as_json:
         found: dict[str, Any] = made.as_json() | ({"prompts": shown} if prompts else {})
         return json.dumps(found, ensure_ascii=False)
-    return "\n".join([estimate_text.as_text(made), *shown])
+    return "\n".join([text.as_text(made), *shown])
 
 
 def _inquiry(job: LoadedJob, most: int) -> Inquiry:
     store = Store(job.store)
     files = list_input_files(job.config.input.paths, job.base, job.config.input.encoding)
-    scanned = scanning.load(store, scanning.scan_digest(job.config, files, passes_input_checks.excluded_files(job)))
+    scanned = rows.load(store, rows.scan_digest(job.config, files, input_checks.excluded_files(job)))
     if scanned is not None or sum(file.size for file in files) <= SCANNED_AT_ONCE:
-        stage = runs.begin(job, for_fill=False)
+        stage = stages.begin(job, for_fill=False)
         stage.planned = _planned(job, store)
-        return runs_estimates.inquiry(stage, passes.survey(stage.inputs()) if stage.scan.rows_in else None, most)
-    passes_input_checks.check_columns(job, files)
+        return estimates.inquiry(stage, passes.survey(stage.inputs()) if stage.scan.rows_in else None, most)
+    input_checks.check_columns(job, files)
     planned = _planned(job, store)
     columns = job.config.input.columns
     return Inquiry(
@@ -71,7 +68,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
         planned=planned,
         sample=estimate_sample.of_files(files, columns, most, job.config.limit),
         counts=None,
-        rates=runs_estimates.rates(job, store, planned),
+        rates=estimates.rates(job, store, planned),
         gpus=engine_of(job.config.judge).gpus_planned(),
     )
 
@@ -111,5 +108,5 @@ def _as_seen(prompt: Prompt, encoder: Encoder | None) -> str:
 
 def overrides(rate: str | None, price: float | None) -> list[str]:
     """What --rate and --price-per-gpu-hour say, as overrides of the job."""
-    found = [] if rate is None else [f"estimate.{k}={v}" for k, v in estimate_time.parse_rate(rate).items()]
+    found = [] if rate is None else [f"estimate.{k}={v}" for k, v in speed.parse_rate(rate).items()]
     return found if price is None else [*found, f"estimate.price_per_gpu_hour={price}"]

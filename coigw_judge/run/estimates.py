@@ -3,11 +3,8 @@
 from typing import Any
 
 from coigw_judge import estimate
-from coigw_judge.estimate import history as estimate_facts
-from coigw_judge.estimate import sample as estimate_sample
-from coigw_judge.estimate import speed as estimate_time
-from coigw_judge.estimate.ask_order import lengths as estimate_lengths
-from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate import history, sample, speed
+from coigw_judge.estimate.ask_order import lengths, suggestion
 from coigw_judge.estimate.sampled_standing import Inquiry, may_look_up
 from coigw_judge.job.fingerprints import Planned
 from coigw_judge.job.job import LoadedJob
@@ -30,7 +27,7 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         store=stage.store,
         parts=parts,
         planned=stage.planned,
-        sample=estimate_sample.of_scan(scan, stage.job.config.input.columns, most),
+        sample=sample.of_scan(scan, stage.job.config.input.columns, most),
         counts=found.counts if found else SurveyCounts(),
         rates=rates(stage.job, stage.store, stage.planned),
         gpus=engine_of(stage.job.config.judge).gpus_planned(),
@@ -41,29 +38,29 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
     )
 
 
-def rates(job: LoadedJob, store: Store, planned: Planned) -> estimate_time.Rates:
+def rates(job: LoadedJob, store: Store, planned: Planned) -> speed.Rates:
     """What the job says of its judge's speed, and what earlier fills of this judge measured."""
-    measured = estimate_time.recall(store, planned.identity.fingerprint, engine_of(job.config.judge).gpus_planned())
-    return estimate_time.Rates(job.config.estimate, measured)
+    measured = speed.recall(store, planned.identity.fingerprint, engine_of(job.config.judge).gpus_planned())
+    return speed.Rates(job.config.estimate, measured)
 
 
 def _keep_rate(stage: Stage) -> None:
     judge, config = stage.planned.identity.fingerprint, stage.job.config.judge
     gpus = engine_of(config).gpus_per_replica()
-    took = estimate_time.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
+    took = speed.of_fill(stage.run, judge, devices(), gpus, config, stage.seconds, stage.tally)
     if took is not None:
-        estimate_time.keep(stage.store, took)
+        speed.keep(stage.store, took)
 
 
 def _order(stage: Stage, share: AskedInFull) -> dict[str, Any] | None:
     """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
     job, plan, store = stage.job, stage.planned.plan, stage.store
 
-    def measured() -> estimate_lengths.Lengths | None:
-        if not asked_in_full.enough(share, estimate_facts.LEAST):
+    def measured() -> lengths.Lengths | None:
+        if not asked_in_full.enough(share, history.LEAST):
             return None
-        some = estimate_sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
-        seen = estimate_facts.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)
-        return estimate_lengths.measure(job, some.records, seen.spent, rates(job, store, stage.planned), None)
+        some = sample.of_scan(stage.scan, job.config.input.columns, estimate.RUN_SAMPLE)
+        seen = history.look(store, store.parts(), plan, stage.planned.pairs, job.config.reasons, share=share)
+        return lengths.measure(job, some.records, seen.spent, rates(job, store, stage.planned), None)
 
-    return ordering.as_json(ordering.ordering(plan, share, measured))
+    return suggestion.as_json(suggestion.ordering(plan, share, measured))

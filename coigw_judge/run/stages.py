@@ -23,9 +23,7 @@ from coigw_judge.job.job import LoadedJob
 from coigw_judge.job.recipe import make_recipe
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.logs import event
-from coigw_judge.pipeline import fill_graph as filling
-from coigw_judge.pipeline import passes
-from coigw_judge.pipeline import shared_paths as sharing
+from coigw_judge.pipeline import fill_graph, passes, shared_paths
 from coigw_judge.pipeline.capacity import find_room
 from coigw_judge.pipeline.coordinator import Look
 from coigw_judge.pipeline.metrics import Meter
@@ -36,7 +34,7 @@ from coigw_judge.run.state import Say, Stage
 from coigw_judge.run_folder.manifest import Manifest
 from coigw_judge.run_folder.manifest import write as write_manifest
 from coigw_judge.scan.rows import Scan, check_total
-from coigw_judge.select import folders as written
+from coigw_judge.select import folders
 from coigw_judge.select.counts import SelectCounts
 from coigw_judge.standing import asked_in_full
 from coigw_judge.storage.paths import check_reach, make_folder, open_filesystem
@@ -53,7 +51,7 @@ def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False, log_l
     `log_level` is for the judge's processes. Raises FixInput and FixJudge for what can be known before an engine
     starts.
     """
-    sharing.check_nodes(job)
+    shared_paths.check_nodes(job)
     store = Store(job.store)
     started = time.monotonic()
     run = f"{job.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
@@ -85,7 +83,7 @@ def fill(stage: Stage, say: Say) -> None:
         _rounds(stage, say)
     finally:
         with suppress(OSError):  # `store verify` tells of what could not be removed
-            filling.clear_work(stage.store, stage.run)
+            fill_graph.clear_work(stage.store, stage.run)
 
 
 def _rounds(stage: Stage, say: Say) -> None:
@@ -95,10 +93,10 @@ def _rounds(stage: Stage, say: Say) -> None:
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
     recipe = replace(recipe, log_level=stage.log_level)
     meter = Meter(stage.run, job.config.name)
-    care, before = filling.CARES[0], 0
+    care, before = fill_graph.CARES[0], 0
     for attempt in range(_MOST_ROUNDS):
-        filling.clear_work(stage.store, stage.run)
-        work = filling.work_folder(stage.store, stage.run)
+        fill_graph.clear_work(stage.store, stage.run)
+        work = fill_graph.work_folder(stage.store, stage.run)
         inputs = replace(stage.inputs(), retry=stage.run if stage.retry_unscored else None)
         found = passes.survey(inputs, work)
         if found.path is None:
@@ -111,7 +109,7 @@ def _rounds(stage: Stage, say: Say) -> None:
         before = found.rows
         event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
         say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
-        order = filling.FillOrder(
+        order = fill_graph.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
             share=share,
@@ -128,7 +126,7 @@ def _rounds(stage: Stage, say: Say) -> None:
         progress = FillProgress(found.rows)
         meter.begin(found.rows)
         try:
-            last = filling.fill(order, _shown_by(progress, meter))
+            last = fill_graph.fill(order, _shown_by(progress, meter))
         finally:
             progress.close()
             meter.end()
@@ -173,9 +171,9 @@ def next_care(care: str, before: int, left: int) -> str:
     parts its neighbours from it, so row by row comes next in any case."""
     if not before or (care != "block" and 2 * left <= before):
         return care
-    if left <= filling.BLOCK_ROWS:
+    if left <= fill_graph.BLOCK_ROWS:
         return "row"
-    cares = filling.CARES
+    cares = fill_graph.CARES
     return cares[min(cares.index(care) + 1, len(cares) - 1)]
 
 
@@ -196,7 +194,7 @@ def verify_prompts(job: LoadedJob, planned: Planned) -> None:
         encoder.verify(specimen_ask(recipe, rubric).prompt)
 
 
-def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[Manifest, str]:
+def select(stage: Stage, form: folders.Format, *, filled: bool) -> tuple[Manifest, str]:
     """Decide every row, write the run folder; returns the manifest and the folder.
 
     Raises CountsDiffer, after the manifest is written as incomplete, where the rows do not add up.
@@ -223,8 +221,8 @@ def select(stage: Stage, form: written.Format, *, filled: bool) -> tuple[Manifes
     return manifest, folder
 
 
-def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[str, int]:
-    decisions = written.decisions_to_write(stage.job.config.write)
+def _write_folders(stage: Stage, folder: str, form: folders.Format) -> Mapping[str, int]:
+    decisions = folders.decisions_to_write(stage.job.config.write)
     if not decisions or not stage.scan.rows_in:
         return {}
     size = max(1, -(-len(stage.scan.splits) // 64))
@@ -235,11 +233,11 @@ def _write_folders(stage: Stage, folder: str, form: written.Format) -> Mapping[s
 
     def write(task: dict[str, Any]) -> dict[str, Any]:
         pieces = [Split(**piece) for piece in task["pieces"]]
-        return dict(written.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
+        return dict(folders.write_group(task["group"], pieces, task["rows"], folder, decisions, form))
 
     counts = passes.write_decided(tasks, write)
     if form == "parquet":
-        written.unify(folder, decisions)
+        folders.unify(folder, decisions)
     return counts
 
 
@@ -249,7 +247,7 @@ def _reconcile(stage: Stage, decided: Mapping[Decided, int], written_rows: Mappi
         check_total(stage.scan, sum(decided.values()))
     except CountsDiffer as error:
         return str(error)
-    for decision in written.decisions_to_write(stage.job.config.write):
+    for decision in folders.decisions_to_write(stage.job.config.write):
         if written_rows.get(decision, 0) != decided.get(decision, 0):
             return f"{decided.get(decision, 0)} rows are {decision} and {written_rows.get(decision, 0)} were written"
     if filled and decided.get("pending", 0):
@@ -273,6 +271,6 @@ def check_paths(job: LoadedJob) -> None:
     """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
     output that cannot be reached."""
     engine_of(job.config.judge).check()
-    sharing.check_package(job)
+    shared_paths.check_package(job)
     for key, path in (("store", job.store), ("out", job.out)):
         check_reach(path, key)

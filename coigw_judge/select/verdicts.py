@@ -21,10 +21,10 @@ from coigw_judge.replies.outcome import Unscored
 from coigw_judge.run_folder.verdict_schema import NUMBERS, STRINGS, VERDICT_COLUMNS, verdict_schema
 from coigw_judge.select import expected
 from coigw_judge.select.counts import SelectCounts, of_genres, of_standings, value_counts
-from coigw_judge.standing import join as buckets
+from coigw_judge.standing import join
 from coigw_judge.standing.asked_in_full import count_share
 from coigw_judge.standing.join import Bucket, JoinInput, Standing
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic, open_filesystem
 
@@ -34,7 +34,7 @@ _ROW_GROUP = 4096
 
 def decide_bucket(inputs: JoinInput, bucket: int, folder: str) -> SelectCounts:
     """Decide a bucket's rows and write them as one part of `folder`."""
-    found = buckets.read(inputs, bucket, VERDICT_COLUMNS)
+    found = join.read(inputs, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(inputs.plan)
     columns = _settled_columns(inputs, found) | _judged_columns(inputs, found)
     table = pa.table([columns[name] for name in schema.names], schema=schema)
@@ -61,7 +61,7 @@ def _settled_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
         "file": names.take(rows["split"].combine_chunks()),
         "position": rows["position"],
         "chars": rows["chars"],
-        "record": spans.as_hex(rows["record"]),
+        "record": hash_ranges.as_hex(rows["record"]),
         **{name: rows[name] for name in ("suspected", "screens", "published", "source", "region", "ttr", "mattr")},
         "flags": _flags(inputs, found, duplicate),
     }
@@ -133,7 +133,7 @@ def _judged_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
             ("choices", rubric.choices),
         ):
             for item in items:
-                values = buckets.looked_up(found.facts[kind_name], item.key)
+                values = join.looked_up(found.facts[kind_name], item.key)
                 name = f"{rubric.name}.{item.key}"
                 columns[name] = spread.facts(values, at)
                 if kind_name == "scores" and any(several):

@@ -27,7 +27,7 @@ from coigw_judge.prompting.samples import FIRST, REPEAT, Sample, SampleKind, fur
 from coigw_judge.records.record import FIELDS
 from coigw_judge.replies.outcome import Scored, Unscored, from_values
 from coigw_judge.scan.rows import Scan, read_rows
-from coigw_judge.storage import hash_ranges as spans
+from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import Numbers, Span
 from coigw_judge.store.fact import DECIDING_COLUMNS
 from coigw_judge.store.key_index import KeyIndex
@@ -68,7 +68,7 @@ class JoinInput:
 
     def span(self, bucket: int) -> Span:
         """The digests of a bucket."""
-        return spans.span(bucket, self.buckets)
+        return hash_ranges.span(bucket, self.buckets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,8 @@ def _first_with_same_texts(rows: pa.Table) -> Numbers:
     A row that a screen drops stands in for another only where all are dropped: likes, say, are not in the texts.
     """
     screened = pc.is_valid(rows["screened"]).to_numpy()
-    order, new = spans.runs(spans.as_bytes(pc.coalesce(rows["record"], rows["home"])), screened)  # else in input order
+    texts = hash_ranges.as_bytes(pc.coalesce(rows["record"], rows["home"]))
+    order, new = hash_ranges.runs(texts, screened)  # where these are equal: in input order
     first = np.empty(len(order), np.int64)
     first[order] = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
     return first
@@ -153,8 +154,8 @@ class _Join:
         self._facts = facts.select(DECIDING_COLUMNS)
         self._rubrics = {rubric.name: rubric for rubric in (*plan.rubrics, *plan.then)}
         self._every_sample = every_sample
-        self._index = KeyIndex(*spans.halves(spans.as_bytes(facts["key"])))
-        self._digests = {field: spans.as_bytes(rows[field]) for field in FIELDS}
+        self._index = KeyIndex(*hash_ranges.halves(hash_ranges.as_bytes(facts["key"])))
+        self._digests = {field: hash_ranges.as_bytes(rows[field]) for field in FIELDS}
         self._present = {field: pc.is_valid(rows[field]).to_numpy() for field in FIELDS}
         self._keys: dict[Sampled, Numbers] = {}
         self.fact_of: dict[Sampled, Numbers] = {}
@@ -216,7 +217,7 @@ class _Join:
                     shown = [self._digests[f][alike] if present else None for f, present in fields]
                     asked, drawn = self._plan.fingerprints[rubric.name], self._plan.samples.temperature_of(sample)
                     keys[alike] = request_keys(asked, shown, guidance, sample, drawn)
-        places[wanted] = self._index.find(*spans.halves(keys[wanted]))
+        places[wanted] = self._index.find(*hash_ranges.halves(keys[wanted]))
         self._keys[rubric.name, sample] = keys
         self.fact_of[rubric.name, sample] = places
 
@@ -238,7 +239,7 @@ class _Join:
 
     def _drawn(self, kind: SampleKind, share: float) -> Numbers:
         """Which rows are in the share that is asked for this."""
-        return kind.draws_each(spans.as_bytes(self._rows["record"]), share)
+        return kind.draws_each(hash_ranges.as_bytes(self._rows["record"]), share)
 
     def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
         names, codes = self._groups

@@ -13,7 +13,7 @@ from pydantic import Field
 from coigw_judge.counts import Counts
 from coigw_judge.decide.plan import Waits
 from coigw_judge.replies.outcome import Scored, Unscored
-from coigw_judge.standing import join as buckets
+from coigw_judge.standing import join
 from coigw_judge.standing.asked_in_full import Share, count_share
 from coigw_judge.standing.join import Bucket, JoinInput
 from coigw_judge.storage.hash_ranges import Numbers
@@ -63,7 +63,7 @@ class SurveyCounts(Counts):
 def survey_bucket(inputs: JoinInput, bucket: int, work: str | None = None) -> SurveyCounts:
     """What a bucket still needs. Into the folder `work` go the numbers of the rows with open asks (OPEN,
     open-*.parquet) and the facts that they have (half_done.py)."""
-    found = buckets.read(inputs, bucket)
+    found = join.read(inputs, bucket)
     counts = SurveyCounts(share=count_share(inputs, bucket, found.standings))
     for standing in found.standings:
         counts.waiting.update(dict.fromkeys(standing.reached.waits(), standing.count))
@@ -72,8 +72,8 @@ def survey_bucket(inputs: JoinInput, bucket: int, work: str | None = None) -> Su
             counts.asks.setdefault(rubric, RubricAsks()).add(fact, is_open, standing.count)
     needs = np.array([bool(each.reached.open or each.reached.open_repeat) for each in found.standings], bool)
     wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
-    named = buckets.numbered(found.genres)[wanted]
-    one_each, _, _ = buckets.distinct([found.first[found.judged[wanted]], named])
+    named = join.numbered(found.genres)[wanted]
+    one_each, _, _ = join.distinct([found.first[found.judged[wanted]], named])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
         _write_open(inputs, found, wanted, work, bucket)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from coigw_judge.cli.main import main
 from coigw_judge.decide.decisions import DECISIONS
-from coigw_judge.diff import compare as diff
+from coigw_judge.diff import compare
 from coigw_judge.diff import report as diff_report
 from coigw_judge.diff import rows as diff_rows
 from coigw_judge.diff import text as diff_text
@@ -75,7 +75,7 @@ def make(folder: Path, found: list[Row], parts: int = 1, without: tuple[str, ...
 
 def compared(tmp_path: Path, a: list[Row], b: list[Row], **options: Any) -> dict[str, Any]:
     """The report on two runs of these verdicts."""
-    return diff.compare((make(tmp_path / "a", a), make(tmp_path / "b", b)), **options)
+    return compare.compare((make(tmp_path / "a", a), make(tmp_path / "b", b)), **options)
 
 
 def kinds(group: dict[str, Any]) -> dict[tuple[str, str], list[str]]:
@@ -123,7 +123,7 @@ class TestFlips:
             make(tmp_path / "a", a, without=OLD if old != "b" else ()),
             make(tmp_path / "b", b, without=OLD if old != "a" else ()),
         )
-        report = diff.compare(folders)
+        report = compare.compare(folders)
         assert not report["join"]["texts_known"] and report["join"]["changed"] == 0
         assert kinds(report["unchanged"]) == {("kept", "dropped"): ["r0"]}
         text = diff_text.as_text(report)
@@ -257,7 +257,7 @@ class TestShifts:
     def test_scores_that_one_run_lacks_are_named(self, tmp_path):
         a = make(tmp_path / "a", rows("kept"), without=("query.quality", "coherence.fits"))
         b = make(tmp_path / "b", rows("kept"), rubrics={"answer": "a" * 32})
-        report = diff.compare((a, b))
+        report = compare.compare((a, b))
         assert report["only_in"] == {"a": [], "b": ["query.quality", "coherence.fits"]}
         assert "scored only in B: query.quality, coherence.fits" in diff_text.as_text(report)
 
@@ -265,7 +265,7 @@ class TestShifts:
         a = make(tmp_path / "a", rows("kept", **{"coherence.fits": True}))
         monkeypatch.setitem(TYPES, "coherence.fits", pa.int64())
         b = make(tmp_path / "b", rows("kept", **{"coherence.fits": 1}))
-        report = diff.compare((a, b))
+        report = compare.compare((a, b))
         assert report["unchanged"]["checks"] == []
         assert report["only_in"] == {"a": ["coherence.fits"], "b": ["coherence.fits"]}
 
@@ -307,10 +307,10 @@ class TestYield:
         assert f"--by genre: the verdicts of {folders[1]} have no such column" in capsys.readouterr().err
         for name, kind in (("flags", "list"), ("answer.quality", "double")):
             with pytest.raises(FixJob, match=rf"--by {name}: is a column of {kind}.*; give one of texts"):
-                diff.compare((folders[0], folders[0]), by=name)
+                compare.compare((folders[0], folders[0]), by=name)
 
     def test_a_column_of_too_many_values_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(diff, "MAX_GROUPS", 3)
+        monkeypatch.setattr(compare, "MAX_GROUPS", 3)
         a = rows(*["kept"] * 4)
         assert len(compared(tmp_path, a[:3], a[:3], by="id")["yield"]["groups"]) == 3
         with pytest.raises(FixJob, match="--by id: has more than 3 values"):
@@ -340,7 +340,7 @@ class TestNoise:
         a[0]["repeat_scores"] = [("answer.quality", 6.0), ("query.quality", 1.0)]
         a[2]["repeat_scores"] = [("answer.quality", 9.0), ("unknown.item", 1.0)]
         folders = (make(tmp_path / "a", a, repeat=0.02), make(tmp_path / "b", rows(*["kept"] * 6), without=OLD))
-        report = diff.compare(folders)
+        report = compare.compare(folders)
         assert report["noise"]["b"] is None
         noise = report["noise"]["a"]
         assert (noise["n"], noise["flips"], noise["share"], noise["asked"]) == (3, 2, 2 / 3, 0.02)
@@ -378,14 +378,14 @@ class TestNoise:
     @pytest.mark.parametrize("without", [(), OLD])
     def test_no_floor_is_known_where_nothing_was_re_asked(self, tmp_path, without):
         folder = make(tmp_path / "a", rows("kept"), without=without)
-        report = diff.compare((folder, folder))
+        report = compare.compare((folder, folder))
         assert report["noise"] == {"a": None, "b": None} and report["finding"] == "no noise floor"
         assert "`samples: {repeat: 0.02}`" in diff_text.as_text(report)
 
     def test_the_gate_is_named_where_it_differs_too(self, tmp_path):
         a = make(tmp_path / "a", re_asked(500, 1))
         b = make(tmp_path / "b", flipped(rows(*["kept"] * 500), 100), gate={"total": 48, "each": 8})
-        assert "The gate differs too; its flips are among them." in diff_text.as_text(diff.compare((a, b)))
+        assert "The gate differs too; its flips are among them." in diff_text.as_text(compare.compare((a, b)))
 
     def test_noise_stands_beside_the_shifts(self, tmp_path):
         a, b = re_asked(10, 0, size=0.5), re_asked(10, 0, size=1.0)
@@ -448,15 +448,17 @@ class TestWhatDiffers:
 
     def test_it_is_said_first(self, tmp_path):
         a = make(tmp_path / "a", rows("kept"))
-        assert diff_text.as_text(diff.compare((a, a))).split("\n\n")[1].startswith("Nothing that the manifests record")
+        assert (
+            diff_text.as_text(compare.compare((a, a))).split("\n\n")[1].startswith("Nothing that the manifests record")
+        )
         b = make(tmp_path / "b", rows("kept"), rubrics={"answer": "a" * 32, "query": "c" * 32}, rows_in=12_000)
-        told = diff_text.as_text(diff.compare((a, b))).split("\n\n")[1]
+        told = diff_text.as_text(compare.compare((a, b))).split("\n\n")[1]
         assert re.search(r"rubrics\.query +b{11}… +-> +c{11}…\n +rows_in +3 +-> +12,000$", told)
 
     def test_a_meaningless_judge_and_an_incomplete_run_are_named(self, tmp_path):
         a = make(tmp_path / "a", rows("kept"), complete=False)
         b = make(tmp_path / "b", rows("kept"), judge={**MANIFEST["judge"], "meaningless": True})
-        head = diff_text.as_text(diff.compare((a, b))).split("\n\n")[0]
+        head = diff_text.as_text(compare.compare((a, b))).split("\n\n")[0]
         assert "! B: the embedded judge is untrained: its scores are MEANINGLESS" in head
         assert "! A is incomplete" in head
 
@@ -471,34 +473,34 @@ class TestBrokenRuns:
     def test_a_run_without_verdicts(self, tmp_path):
         a = make(tmp_path / "a", [], parts=0)
         with pytest.raises(FixStore, match=r"a: has no verdicts/\*\.parquet; run `coigw-judge select`"):
-            diff.compare((a, a))
+            compare.compare((a, a))
 
     @pytest.mark.parametrize("column", ["row_id", "decision"])
     def test_verdicts_that_lack_a_column(self, tmp_path, column):
         a = make(tmp_path / "a", rows("kept"), without=(column,))
         with pytest.raises(FixStore, match=rf"part-00000\.parquet: has no column {column}"):
-            diff.compare((a, a))
+            compare.compare((a, a))
 
     @pytest.mark.parametrize("column", ["row_id", "decision"])
     def test_verdicts_that_lack_a_value(self, tmp_path, column):
         a = make(tmp_path / "a", rows("kept", **{column: None}))
         with pytest.raises(FixStore, match=rf"a row has no {column}"):
-            diff.compare((a, a))
+            compare.compare((a, a))
 
     def test_no_column_of_ids_is_no_trouble(self, tmp_path):
         a = make(tmp_path / "a", rows("kept", "dropped"), without=("id",))
-        assert diff.compare((a, a))["join"]["on"] == {"id": 0, "row_id": 2}
+        assert compare.compare((a, a))["join"]["on"] == {"id": 0, "row_id": 2}
 
     def test_an_unknown_decision(self, tmp_path):
         a = make(tmp_path / "a", rows("kept", "keep"))
         with pytest.raises(FixStore, match="decision 'keep' is none of kept, review"):
-            diff.compare((a, a))
+            compare.compare((a, a))
 
     def test_a_column_of_another_type(self, tmp_path, monkeypatch):
         monkeypatch.setitem(TYPES, "record", pa.list_(pa.string()))
         a = make(tmp_path / "a", rows("kept", record=["x"]))
         with pytest.raises(FixStore, match=r"column record is list<.*, not large_string"):
-            diff.compare((a, a))
+            compare.compare((a, a))
 
     @pytest.mark.parametrize("buckets", [1, 3])
     def test_a_torn_part(self, tmp_path, buckets):
@@ -507,10 +509,10 @@ class TestBrokenRuns:
         whole = part.read_bytes()
         part.write_bytes(whole[:100])
         with pytest.raises(FixStore, match=r"part-00001\.parquet: cannot be read as Parquet"):
-            diff.compare((a, a), buckets=buckets)
+            compare.compare((a, a), buckets=buckets)
         part.write_bytes(b"PAR1" + b"\xff" * 400 + whole[404:])  # the footer is sound, the pages are not
         with pytest.raises(FixStore, match=r"part-00001\.parquet: cannot be read as Parquet"):
-            diff.compare((a, a), buckets=buckets)
+            compare.compare((a, a), buckets=buckets)
 
     def test_other_types_of_text_are_read_too(self, tmp_path, monkeypatch):
         monkeypatch.setitem(TYPES, "id", pa.large_string())
@@ -523,7 +525,7 @@ class TestBrokenRuns:
         a = make(tmp_path / "a", rows("kept", "kept"), **{"parts": 1})
         extra = pa.table({"row_id": ["y:0"], "id": ["other"], "decision": ["kept"], "new.score": [1.0]})
         pq.write_table(extra, tmp_path / "a" / "verdicts" / "part-00001.parquet")
-        report = diff.compare((a, a))
+        report = compare.compare((a, a))
         assert report["join"]["joined"] == 3
         assert {s["name"]: s["n"] for s in report["unchanged"]["scores"]} == {
             "answer.quality": 0,
@@ -581,10 +583,10 @@ def test_any_number_of_buckets_gives_what_a_join_by_hand_gives(tmp_path_factory,
     if not joined:
         for buckets in (1, 7):
             with pytest.raises(FixStore, match="share no row"):
-                diff.compare(folders, buckets=buckets)
+                compare.compare(folders, buckets=buckets)
         return
-    one = diff.compare(folders, buckets=1, ids=3)
-    assert diff.compare(folders, buckets=7, ids=3) == one
+    one = compare.compare(folders, buckets=1, ids=3)
+    assert compare.compare(folders, buckets=7, ids=3) == one
     wanted = Counter((left["decision"], right["decision"]) for left, right in joined)
     assert Counter({(x, y): n for x, row in one["transitions"].items() for y, n in row.items()}) == wanted
     changed = [(left, right) for left, right in joined if left["record"] != right["record"]]
@@ -623,7 +625,7 @@ def test_buckets_are_of_about_one_size(pattern):
 
 
 def test_many_rows_are_dealt_without_being_asked(tmp_path, monkeypatch):
-    monkeypatch.setattr(diff, "ROWS_PER_BUCKET", 10)
+    monkeypatch.setattr(compare, "ROWS_PER_BUCKET", 10)
     monkeypatch.setattr(diff_rows, "ROWS_PER_BATCH", 7)
     loaded: list[int] = []
     load = diff_rows.load
@@ -640,7 +642,7 @@ def test_a_temporary_folder_that_can_not_hold_the_rows_is_named(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
     try:
         with pytest.raises(FixStore, match=r"File too large; .*TMPDIR"):
-            diff.compare(folders, buckets=2)
+            compare.compare(folders, buckets=2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
@@ -683,7 +685,7 @@ def numbers_of(report: Any) -> set[str]:
 
 
 def test_every_number_of_the_text_stands_in_the_json(tmp_path):
-    report = diff.compare(busy_runs(tmp_path))
+    report = compare.compare(busy_runs(tmp_path))
     text = diff_text.as_text(report, ids=0)
     for side in "ab":
         text = text.replace(report["runs"][side]["folder"], "")
@@ -696,7 +698,7 @@ def test_every_number_of_the_text_stands_in_the_json(tmp_path):
 
 
 def test_each_line_of_the_text_says_what_the_json_says(tmp_path):
-    report = diff.compare(busy_runs(tmp_path))
+    report = compare.compare(busy_runs(tmp_path))
     text = diff_text.as_text(report, ids=3)
     for group in ("unchanged", "changed"):
         for kind in report[group]["kinds"]:
@@ -714,7 +716,7 @@ def test_each_line_of_the_text_says_what_the_json_says(tmp_path):
 
 
 def test_the_text_fits_a_hundred_columns_and_wide_names_keep_their_columns(tmp_path):
-    text = diff_text.as_text(diff.compare(busy_runs(tmp_path)), ids=40)
+    text = diff_text.as_text(compare.compare(busy_runs(tmp_path)), ids=40)
     assert max(cells(line) for line in text.splitlines()[2:]) <= 100
     table = text.partition("Yield:")[2].splitlines()[1:]
     assert len(table) == 8 and len({cells(line) for line in table}) == 1
@@ -731,7 +733,7 @@ def larger(report: Any, times: int) -> Any:
 
 
 def test_a_hundred_million_rows_fit_too(tmp_path):
-    report = larger(diff.compare(busy_runs(tmp_path)), 100_000)
+    report = larger(compare.compare(busy_runs(tmp_path)), 100_000)
     text = diff_text.as_text({**report, "transitions": {"kept": {"kept": 10**8, "dropped": 10**8}}}, ids=40)
     assert "130,000,000" in text and "112,500,000" in text
     assert max(cells(line) for line in text.splitlines()[2:]) <= 100
@@ -739,7 +741,7 @@ def test_a_hundred_million_rows_fit_too(tmp_path):
 
 def test_runs_at_uris_are_runs(tmp_path):
     folders = (make(tmp_path / "a", rows("kept", "kept")), make(tmp_path / "b", rows("kept", "dropped")))
-    here, there = diff.compare(folders), diff.compare((f"file://{folders[0]}", f"file://{folders[1]}"))
+    here, there = compare.compare(folders), compare.compare((f"file://{folders[0]}", f"file://{folders[1]}"))
     assert {**here, "runs": None} == {**there, "runs": None}
 
 
@@ -749,7 +751,7 @@ def test_what_is_too_long_for_a_page_is_counted(tmp_path):
         row["genre"] = f"体裁{n}"
     long = {f"k{n}": str(n) for n in range(60)}
     folders = (make(tmp_path / "a", a), make(tmp_path / "b", a, versions=long))
-    text = diff_text.as_text(diff.compare(folders))
+    text = diff_text.as_text(compare.compare(folders))
     assert "and 20 more; --json has all" in text and "and 50 smaller groups; --json has all" in text
 
 
@@ -783,7 +785,7 @@ class TestCommand:
         assert len(re.findall(r"\br\d+\b", capsys.readouterr().out)) == count
         assert main(["diff", *folders, "--json", "--ids", "1", "--ids-to", str(tmp_path / "f.jsonl")]) == 0
         report = json.loads(capsys.readouterr().out)
-        assert len(report["unchanged"]["kinds"][0]["ids"]) == count and report["ids_bound"] == diff.IDS_BOUND
+        assert len(report["unchanged"]["kinds"][0]["ids"]) == count and report["ids_bound"] == compare.IDS_BOUND
         assert len((tmp_path / "f.jsonl").read_text().splitlines()) == count
         assert main(["diff", *folders, "--by", "decision"]) == 0
         assert re.search(r"\n +decision +judged A", capsys.readouterr().out)
@@ -829,7 +831,7 @@ def test_one_word_of_one_rubric(write_job, tmp_path, capsys):
         folders += [str(path) for path in (tmp_path / "runs").iterdir() if str(path) not in folders]
     asked = [line.split()[0] for line in (tmp_path / "asks.log").read_text().splitlines()]
     assert Counter(asked) == {"answer": 60, "query": 180, "thought": 60}, "exactly that rubric's requests again"
-    assert [d["key"] for d in diff.compare((folders[0], folders[2]))["differs"]] == ["requests.query"], "its prompt"
+    assert [d["key"] for d in compare.compare((folders[0], folders[2]))["differs"]] == ["requests.query"], "its prompt"
     capsys.readouterr()
     assert main(["diff", *folders[:2], "--json"]) == 0
     report = json.loads(capsys.readouterr().out)

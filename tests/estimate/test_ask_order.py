@@ -15,7 +15,7 @@ from coigw_judge.decide.ask_order import can_end, fewest_fields, tied
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
 from coigw_judge.decide.scorecard import Scorecard
-from coigw_judge.estimate.ask_order import suggestion as ordering
+from coigw_judge.estimate.ask_order import suggestion
 from coigw_judge.estimate.ask_order.cheapest import Suggestion, suggest
 from coigw_judge.estimate.ask_order.lengths import Lengths
 from coigw_judge.prompting.rubric import Rubric
@@ -304,8 +304,8 @@ def test_records_known_in_part_are_counted_apart_and_too_many_of_them_spoil_the_
 
 
 def said(some: Plan, found: AskedInFull, lengths_of: Lengths | None) -> tuple[Suggestion | None, str]:
-    made = ordering.ordering(some, found, lambda: lengths_of)
-    return made, "\n".join(ordering.lines(ordering.as_json(made)))
+    made = suggestion.ordering(some, found, lambda: lengths_of)
+    return made, "\n".join(suggestion.lines(suggestion.as_json(made)))
 
 
 def test_without_rates_the_listed_order_stands_beside_the_fewest_fields() -> None:
@@ -355,7 +355,7 @@ def test_the_report_says_it_too(why: str) -> None:
     order = (1, 2, 0) if why == "listed" else (0, 1, 2)
     made, _ = said(plan(*(FREE[n] for n in order), gate=GATE), found, alike(NAMES))
     assert made is not None and made.why == why
-    manifest = {"order": ordering.as_json(made), "exhaustive": {"share": 0.01, "rows": made.records}}
+    manifest = {"order": suggestion.as_json(made), "exhaustive": {"share": 0.01, "rows": made.records}}
     environment = page.templates()
     shown = environment.from_string("{% from 'order.html' import asking_order %}{{ asking_order(m) }}").render(
         m=manifest

@@ -8,7 +8,7 @@ import pytest
 from run_output import asks, latest, manifest, triplets, verdicts
 
 from coigw_judge.cli.main import main
-from coigw_judge.run import dry_run as dryrun
+from coigw_judge.run import dry_run
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -53,7 +53,7 @@ def test_the_order_is_suggested_adopted_and_spares_what_was_said(write_job, tmp_
     assert as_json["suggested"] == order["suggested"] and as_json["records"] == order["records"]
 
     with monkeypatch.context() as patch:  # an input that was not scanned: from the facts alone
-        patch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
+        patch.setattr(dry_run, "SCANNED_AT_ONCE", 0)
         unscanned = json.loads(planned(job, capsys, "--json", "--limit", "250"))
     assert unscanned["counted"] == "sampled" and unscanned["order"]["suggested"] == order["suggested"]
     assert unscanned["order"]["records"] == order["records"]

@@ -21,9 +21,7 @@ from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Waits
 from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixJob, FixStore
-from coigw_judge.estimate import disk as estimate_disk
-from coigw_judge.estimate import history as estimate_facts
-from coigw_judge.estimate import speed as estimate_time
+from coigw_judge.estimate import disk, history, speed
 from coigw_judge.estimate import text as estimate_text
 from coigw_judge.estimate.history import Seen
 from coigw_judge.estimate.make import further_asks
@@ -40,8 +38,7 @@ from coigw_judge.pipeline import passes
 from coigw_judge.prompting.samples import SampleKind
 from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
-from coigw_judge.run import estimates as runs_estimates
-from coigw_judge.run import stages as runs
+from coigw_judge.run import estimates, stages
 from coigw_judge.run.manifest import estimate_error
 from coigw_judge.run_folder.manifest import Asks, Manifest, PlannedFigures, Tokens
 from coigw_judge.scan import rows as scanning
@@ -106,8 +103,8 @@ class Recorder:
 
 def made_of(job: Any, most: int = 2000) -> estimate.RunEstimate:
     """The estimate of a job whose input is scanned here, as a run makes it."""
-    stage = runs.begin(job, for_fill=True)
-    return estimate.make(runs_estimates.inquiry(stage, passes.survey(stage.inputs()), most))
+    stage = stages.begin(job, for_fill=True)
+    return estimate.make(estimates.inquiry(stage, passes.survey(stage.inputs()), most))
 
 
 @pytest.mark.parametrize("block", [16, 32])
@@ -118,7 +115,7 @@ def test_tokens_are_those_of_the_ids_sent_and_of_an_ideal_cache_over_them(write_
         write_job(triplets(23), judge=judge, rubrics=["answer", "query", "coherence", "thought"], early_exit=False)
     )
     made = made_of(job)
-    stage = runs.begin(job, for_fill=True)
+    stage = stages.begin(job, for_fill=True)
     recipe = make_recipe(job, stage.planned.plan, "", "run", False)
     recorder = Recorder()
 
@@ -171,9 +168,9 @@ def scored(value: float) -> Scored:
 
 
 def walked(plan_: Any, *records: dict[str, Any]) -> Seen:
-    counts = estimate_facts.Walked()
+    counts = history.Walked()
     for facts in records:
-        estimate_facts.count_walk(plan_, facts, counts)
+        history.count_walk(plan_, facts, counts)
     return Seen(
         reached={n: counts.reached[n] for n in "abc"},
         ended={n: counts.ended[n] for n in "abc"},
@@ -285,12 +282,12 @@ def test_after_a_change_of_order_the_shares_come_from_records_asked_in_full(tmp_
             writer.append(a_fact(key, names[key], who, outcome))
     writer.flush()
     pairs = (("a", "j"), ("b", "j"))
-    same = estimate_facts.look(store, store.parts(), before, pairs, "none")
+    same = history.look(store, store.parts(), before, pairs, "none")
     assert not same.from_share and same.reached["a"] == 2000
-    turned = estimate_facts.look(store, store.parts(), replace(before, rubrics=(B, A)), pairs, "none")
+    turned = history.look(store, store.parts(), replace(before, rubrics=(B, A)), pairs, "none")
     assert turned.from_share and 400 < turned.reached["b"] < 600 and turned.share.lacking == 0
     assert turned.ends("b") == pytest.approx(truth["b"] / 2000, abs=0.07)
-    blind = estimate_facts.look(store, store.parts(), replace(before, rubrics=(B, A), exhaustive=0.0), pairs, "none")
+    blind = history.look(store, store.parts(), replace(before, rubrics=(B, A), exhaustive=0.0), pairs, "none")
     assert blind.ends("b") < 0.7 * truth["b"] / 2000, "what early exit left is another sort of record"
 
 
@@ -314,9 +311,9 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
     path = write_job(triplets(30), early_exit=False)
     assert main(["run", str(path)]) == 0
     job = load_job(path)
-    stage = runs.begin(job, for_fill=True)
+    stage = stages.begin(job, for_fill=True)
     store = Store(job.store)
-    seen = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short")
+    seen = history.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short")
     table = store.read(("rubric", "generated_tokens", "prompt_tokens"))
     for name in ("answer", "query", "thought"):
         mine = table.filter(pa.compute.equal(table["rubric"], name)).to_pylist()
@@ -325,10 +322,10 @@ def test_looking_at_a_store_reads_means_per_rubric(write_job, tmp_path, ray_clus
         assert seen.spent[name].prompt == pytest.approx(sum(row["prompt_tokens"] for row in mine) / 30)
     sizes = sum(part.size for part in store.parts())
     assert seen.bytes_each == pytest.approx(sizes / 90)
-    assert estimate_facts.look(store, store.parts(), stage.planned.plan, (("other", "judge"),), "short").records == 0
-    others = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "none")
+    assert history.look(store, store.parts(), stage.planned.plan, (("other", "judge"),), "short").records == 0
+    others = history.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "none")
     assert others.records == 30 and others.spent == {}, "other reasons, other lengths; the same shares"
-    some = estimate_facts.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short", most=30)
+    some = history.look(store, store.parts(), stage.planned.plan, stage.planned.pairs, "short", most=30)
     assert 0 < some.records < 30, "a span of homes, and in it records whole"
     assert len({each.facts for each in some.spent.values()}) == 1
 
@@ -350,12 +347,12 @@ def test_a_model_that_spans_gpus_is_planned_so_also_where_there_are_none(write_j
 
 
 def test_a_given_rate_adds_prefill_and_decode():
-    rates = estimate_time.Rates(EstimateConfig(prefill=1000, decode=100))
+    rates = speed.Rates(EstimateConfig(prefill=1000, decode=100))
     assert rates.source == "given" and rates.seconds(7, 5000, 300) == pytest.approx(8)
     assert rates.seconds(7, None, 300) is None and rates.seconds(0, 0, 0) == 0
 
 
-def measured(**keys: Any) -> estimate_time.Measured:
+def measured(**keys: Any) -> speed.Measured:
     stated = {
         "run": "job-20260101-000000-aa",
         "judge": "j",
@@ -365,28 +362,28 @@ def measured(**keys: Any) -> estimate_time.Measured:
         "seconds": 100.0,
     }
     stated |= {"startup": 60.0, "requests": 1000, "prefilled": 150_000, "generated": 50_000}
-    return estimate_time.Measured(**{**stated, **keys})
+    return speed.Measured(**{**stated, **keys})
 
 
 def test_a_measured_rate_is_per_replica_and_falls_back_to_requests():
-    rates = estimate_time.Rates(EstimateConfig(), measured())
+    rates = speed.Rates(EstimateConfig(), measured())
     assert rates.source == "measured" and rates.seconds(10, 1500, 500) == pytest.approx(2)
     assert rates.seconds(10, None, None) == pytest.approx(2)
-    assert estimate_time.Rates(EstimateConfig()).seconds(10, 1, 1) is None
+    assert speed.Rates(EstimateConfig()).seconds(10, 1, 1) is None
 
 
 def test_the_largest_fill_of_the_same_judge_on_as_many_gpus_counts(tmp_path):
     store = Store(str(tmp_path))
-    assert estimate_time.recall(store, "j", 4) is None
+    assert speed.recall(store, "j", 4) is None
     for number, keys in enumerate(
         ({}, {"requests": 5000}, {"gpus": 8.0, "requests": 9000}, {"judge": "k", "requests": 9000})
     ):
-        estimate_time.keep(store, measured(run=f"job-20260101-00000{number}-aa", **keys))
-    found = estimate_time.recall(store, "j", 4)
+        speed.keep(store, measured(run=f"job-20260101-00000{number}-aa", **keys))
+    found = speed.recall(store, "j", 4)
     assert found is not None and found.requests == 5000
     (tmp_path / "rates" / "broken.json").write_text("{")
     with pytest.raises(FixStore, match=r"broken.json: is no measured rate"):
-        estimate_time.recall(store, "j", 4)
+        speed.recall(store, "j", 4)
 
 
 def test_a_fill_that_asked_nothing_or_whose_replicas_varied_measures_nothing():
@@ -394,12 +391,11 @@ def test_a_fill_that_asked_nothing_or_whose_replicas_varied_measures_nothing():
         FillTally(outcomes={"a": Counter(scored=5)}, tokens=TokensSpent(prompt=900, cached=400, generated=50)),
         JudgeConfig(model="m"),
     )
-    took = estimate_time.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0, "startup": 1.0}, tally)
+    took = speed.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0, "startup": 1.0}, tally)
     assert took is not None and (took.prefilled, took.generated, took.tokens_per_second) == (500, 50, 275)
-    assert estimate_time.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0}, FillTally()) is None
+    assert speed.of_fill("r", "j", "CPU", 0, config, {"fill": 2.0}, FillTally()) is None
     assert (
-        estimate_time.of_fill("r", "j", "CPU", 0, config.model_copy(update={"replicas": (1, 4)}), {"fill": 2.0}, tally)
-        is None
+        speed.of_fill("r", "j", "CPU", 0, config.model_copy(update={"replicas": (1, 4)}), {"fill": 2.0}, tally) is None
     )
 
 
@@ -408,7 +404,7 @@ def test_a_fill_that_asked_nothing_or_whose_replicas_varied_measures_nothing():
 )
 def test_a_rate_that_is_none_is_refused_with_the_way_to_write_it(text):
     with pytest.raises(FixJob, match="write prefill=TOKENS,decode=TOKENS"):
-        estimate_time.parse_rate(text)
+        speed.parse_rate(text)
 
 
 def test_a_rate_of_zero_is_refused_by_the_job(write_job):
@@ -455,7 +451,7 @@ def test_the_error_is_of_what_was_planned_and_only_of_that():
 
 
 def test_a_disk_that_is_too_small_is_said(tmp_path):
-    (room,) = estimate_disk.rooms({str(tmp_path / "not" / "yet"): 1e18, str(tmp_path): 5.0, "s3://bucket/facts": 9.0})
+    (room,) = disk.rooms({str(tmp_path / "not" / "yet"): 1e18, str(tmp_path): 5.0, "s3://bucket/facts": 9.0})
     assert not room.fits and room.needed == 1e18 + 5 and len(room.paths) == 2
     made = SimpleNamespace(
         bytes=dict.fromkeys(("facts", "verdicts", "folders", "scan", "work"), 1e18),
@@ -469,7 +465,7 @@ def test_a_disk_that_is_too_small_is_said(tmp_path):
 def test_a_reply_at_its_limits_fits_its_schema():
     one = rubric("r", dimensions=("d",), checks=("c",), notes=("n",))
     for reasons in ("none", "short", "full"):
-        reply = estimate_disk.longest_reply(one.reply_schema(reasons), "雨停了。 修表匠")
+        reply = disk.longest_reply(one.reply_schema(reasons), "雨停了。 修表匠")
         assert set(reply) == {"d", "c", "n"} and len(reply["n"]) == one.notes[0].max_chars
         if reasons != "none":
             assert len(reply["d"]["reason"]) == {"short": 80, "full": 400}[reasons]

@@ -10,7 +10,7 @@ from estimated_rows import triplets
 from run_output import asks, manifest
 
 from coigw_judge.cli.main import main
-from coigw_judge.run import dry_run as dryrun
+from coigw_judge.run import dry_run
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -73,7 +73,7 @@ def test_a_large_input_is_sampled_and_its_records_are_looked_up(write_job, tmp_p
     job = write_job(triplets(1200), early_exit=False, rubrics=["query"], gate={"each": 1})
     if half:
         assert main(["run", str(job), "--limit", "600"]) == 0
-    monkeypatch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
+    monkeypatch.setattr(dry_run, "SCANNED_AT_ONCE", 0)
     made = plan(job, capsys, "--sample", "320")
     assert made["counted"] == "sampled" and not made["whole"] and 250 <= made["sampled"] <= 400
     assert made["rows"] == pytest.approx(1200, rel=0.1)
@@ -98,7 +98,7 @@ def test_sampled_tokens_have_an_interval_that_holds_the_truth(write_job, capsys,
     assert some["prompt_low"] < truth < some["prompt_high"] and some["totals"]["prompt"] == pytest.approx(
         truth, rel=0.1
     )
-    monkeypatch.setattr(dryrun, "SCANNED_AT_ONCE", 0)
+    monkeypatch.setattr(dry_run, "SCANNED_AT_ONCE", 0)
     unscanned = plan(job, capsys, "--sample", "256", "--input", str(job.parent / "rows.jsonl"), "--limit", "500")
     assert unscanned["counted"] == "sampled" and unscanned["rows"] == 500
     assert unscanned["totals"]["prompt"] == pytest.approx(truth * 500 / 600, rel=0.15)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from coigw_judge.errors import FixJob
-from coigw_judge.judges import gpu_layout as layout
+from coigw_judge.judges import gpu_layout
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.gpu_layout import Layout, check_shape, layouts, shape_of, why_not
@@ -119,8 +119,8 @@ def test_vllm_runs_its_workers_as_processes_of_the_actor() -> None:
 def test_vllm_has_all_arguments_that_are_named_here() -> None:
     arg_utils = pytest.importorskip("vllm.engine.arg_utils")
     known = set(arg_utils.AsyncEngineArgs.__dataclass_fields__)
-    named = Layout(tensor=2, data=2, experts=True).arguments().keys() | set(layout.ELSEWHERE)
-    assert named | {layout.PIPELINE, layout.CONTEXT, "moe_backend"} <= known
+    named = Layout(tensor=2, data=2, experts=True).arguments().keys() | set(gpu_layout.ELSEWHERE)
+    assert named | {gpu_layout.PIPELINE, gpu_layout.CONTEXT, "moe_backend"} <= known
 
 
 # What a model can be cut into

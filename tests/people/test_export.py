@@ -18,7 +18,7 @@ from coigw_judge.cli.main import main
 from coigw_judge.input.listing import list_input_files
 from coigw_judge.input.pick import input_order, rows_at
 from coigw_judge.input.splits import read_split, split_file
-from coigw_judge.people.export import sample as chosen
+from coigw_judge.people.export import sample
 from coigw_judge.people.labels.read import read
 from coigw_judge.run_folder.folder import open_run
 
@@ -111,31 +111,31 @@ def test_a_sample_is_drawn_evenly_over_strata_and_weighs_what_it_stands_for(run,
     for row in found:
         assert row["weight"] == pytest.approx(all_rows[row["judge"]["decision"]] / drawn[row["judge"]["decision"]])
     assert sum(row["weight"] for row in found) == pytest.approx(119)
-    again = chosen.sample(opened, chosen.READABLE, ["decision"], 30, 0).rows["row_id"].to_pylist()
+    again = sample.sample(opened, sample.READABLE, ["decision"], 30, 0).rows["row_id"].to_pylist()
     assert sorted(again) == sorted(row["row_id"] for row in found)
-    other = chosen.sample(opened, chosen.READABLE, ["decision"], 30, 1).rows["row_id"].to_pylist()
+    other = sample.sample(opened, sample.READABLE, ["decision"], 30, 1).rows["row_id"].to_pylist()
     assert sorted(other) != sorted(again)
 
 
 def test_a_sample_does_not_hang_on_how_verdicts_are_cut(run, tmp_path):
-    whole = chosen.sample(open_run(run), chosen.READABLE, ["decision", "genre"], 40, 3)
+    whole = sample.sample(open_run(run), sample.READABLE, ["decision", "genre"], 40, 3)
     cut = open_run(str(cut_up(run, tmp_path / "cut", 7)))
-    piecewise = chosen.sample(cut, chosen.READABLE, ["decision", "genre"], 40, 3, prune_at=10)
+    piecewise = sample.sample(cut, sample.READABLE, ["decision", "genre"], 40, 3, prune_at=10)
     assert piecewise.rows.sort_by("row_id").equals(whole.rows.sort_by("row_id")) and piecewise.strata == whole.strata
 
 
 def test_every_row_of_a_stratum_has_the_same_chance(tmp_path):
     run = open_run(make_run(tmp_path, triplets(30), [decided(scored(9, 9, 9, 9, 9, 9))] * 30))
     times = Counter(
-        row for seed in range(300) for row in chosen.sample(run, ["kept"], [], 10, seed).rows["row_id"].to_pylist()
+        row for seed in range(300) for row in sample.sample(run, ["kept"], [], 10, seed).rows["row_id"].to_pylist()
     )
     assert len(times) == 30 and all(60 < n < 145 for n in times.values()), "100 expected, sd 8"
 
 
 def test_allotment_gives_small_strata_all_they_have():
-    assert chosen.allotted(Counter(a=1, b=100, c=5), 30) == {"a": 1, "c": 5, "b": 24}
-    assert chosen.allotted(Counter(a=2, b=3), 100) == {"a": 2, "b": 3}
-    assert sum(chosen.allotted(Counter({str(n): n + 1 for n in range(40)}), 333).values()) == 333
+    assert sample.allotted(Counter(a=1, b=100, c=5), 30) == {"a": 1, "c": 5, "b": 24}
+    assert sample.allotted(Counter(a=2, b=3), 100) == {"a": 2, "b": 3}
+    assert sum(sample.allotted(Counter({str(n): n + 1 for n in range(40)}), 333).values()) == 333
 
 
 def test_per_takes_the_best_of_each(run, tmp_path):

@@ -24,7 +24,7 @@ from coigw_judge.job.recipe import make_recipe
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.protocol import Reply
-from coigw_judge.judges.vllm import cpu_cores as cores
+from coigw_judge.judges.vllm import cpu_cores
 from coigw_judge.judges.vllm.ranks import Ranks
 from coigw_judge.pipeline.capacity import Cluster, Node, Share, find_room, holds, no_room, share
 from coigw_judge.pipeline.fill_graph import BLOCK_ROWS, blocks_at_once, rows_per_block, waiting_blocks
@@ -124,7 +124,7 @@ def test_waiting_ends() -> None:
 
 
 def _claim(folder: Path, sharers: int, pipe: Any) -> None:
-    pipe.send(cores.claim(sharers, folder))
+    pipe.send(cpu_cores.claim(sharers, folder))
     pipe.recv()
 
 

@@ -13,10 +13,10 @@ from chaos import asked, triplets
 from nodes import ROOT
 from test_submission import places
 
-from coigw_judge.cli import job_scripts as front
+from coigw_judge.cli import job_scripts
 from coigw_judge.cli.main import main
 from coigw_judge.job.job import load_job
-from coigw_judge.run import earlier_run as earlier
+from coigw_judge.run import earlier_run
 
 
 def test_relative_paths_are_remembered_as_they_were_given(write_job: Any, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ class TestRescoring:
     """The script itself, on a local cluster."""
 
     def rescore(self, job: Path, *more: str) -> int:
-        return front.rescore(str(ROOT / "jobs" / "rescore.py"), ["--job", str(job), *more])
+        return job_scripts.rescore(str(ROOT / "jobs" / "rescore.py"), ["--job", str(job), *more])
 
     def test_it_asks_what_changed_and_ends_with_the_diff(self, write_job: Any, tmp_path: Path, capsys: Any) -> None:
         job = write_job(triplets(20), samples={"repeat": 1.0}, early_exit=False)
@@ -108,15 +108,15 @@ class TestRescoring:
         fitting = [name for name, told in names.items() if told["configuration"]["input"]["paths"] == ["rows.jsonl"]]
         assert len(fitting) == 2
         loaded = load_job(job)
-        assert earlier.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
+        assert earlier_run.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
         absolute = load_job(job, input_paths=[str(tmp_path / "rows.jsonl")])
-        assert earlier.run_over_same_input(absolute) == earlier.run_over_same_input(loaded), "the same file"
+        assert earlier_run.run_over_same_input(absolute) == earlier_run.run_over_same_input(loaded), "the same file"
         torn = tmp_path / "runs" / "test-29991231-235959-abcd"
         torn.mkdir()
         incomplete = tmp_path / "runs" / "test-29991231-235958-abcd"
         shutil.copytree(tmp_path / "runs" / fitting[0], incomplete)
         (incomplete / "manifest.json").write_text(json.dumps(names[fitting[0]] | {"complete": False}))
-        assert earlier.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
+        assert earlier_run.run_over_same_input(loaded) == f"{tmp_path}/runs/{newest(fitting)}"
 
     def test_without_an_earlier_run_nothing_is_asked(self, write_job: Any, tmp_path: Path, capsys: Any) -> None:
         job = write_job(triplets(4))

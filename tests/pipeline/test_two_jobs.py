@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from run_output import asks, triplets
 
-from coigw_judge.store import verify as upkeep
+from coigw_judge.store import verify
 from coigw_judge.store.parts import Store
 
 ROWS = 120
@@ -36,5 +36,5 @@ def test_two_jobs_fill_one_store(write_job, tmp_path):
     assert decided[0] == decided[1] and len(decided[0]) == ROWS
     store = Store(str(tmp_path / "facts"))
     assert store.read().num_rows == 3 * ROWS
-    assert {finding.kind for finding in upkeep.verify(store).findings} <= {"doubled"}
+    assert {finding.kind for finding in verify.verify(store).findings} <= {"doubled"}
     assert 3 * ROWS <= len(asks(tmp_path)) <= 6 * ROWS

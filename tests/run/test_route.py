@@ -10,7 +10,7 @@ from run_output import asks, latest, manifest, triplets, verdicts
 from coigw_judge.cli.main import main
 from coigw_judge.errors import FixSource
 from coigw_judge.job.job import load_job
-from coigw_judge.run import stages as runs
+from coigw_judge.run import stages
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -252,9 +252,9 @@ def test_a_failure_that_is_asked_again_and_fails_again_is_asked_once(write_job, 
 def test_input_that_is_gone_when_it_is_read_again_is_said(write_job, tmp_path, ray_cluster):
     job = write_job(triplets(6), input={"paths": ["rows.jsonl", "more.jsonl"]}, early_exit=False)
     (tmp_path / "more.jsonl").write_text((tmp_path / "rows.jsonl").read_text().replace("第", "又第"))
-    stage = runs.begin(load_job(job), for_fill=True)
+    stage = stages.begin(load_job(job), for_fill=True)
     with pytest.raises(FixSource, match=r"more\.jsonl.*the rest was judged"):
-        runs.fill(stage, lambda _: (tmp_path / "more.jsonl").unlink(missing_ok=True))
+        stages.fill(stage, lambda _: (tmp_path / "more.jsonl").unlink(missing_ok=True))
     assert len(asks(tmp_path)) == 18
 
 

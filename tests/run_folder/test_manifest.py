@@ -10,7 +10,7 @@ from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.errors import FixStore
 from coigw_judge.judges.protocol import Identity
 from coigw_judge.run.summary import summary
-from coigw_judge.run_folder import manifest as manifests
+from coigw_judge.run_folder import manifest
 from coigw_judge.run_folder.manifest import Manifest
 
 BEFORE = Path(__file__).parents[1] / "store" / "before_the_rooms" / "run_folder"
@@ -22,8 +22,8 @@ SINCE = ("bound_gate",)
 
 
 def test_a_manifest_written_before_is_written_the_same_byte_for_byte(tmp_path: Path) -> None:
-    found = manifests.read(str(BEFORE))
-    manifests.write(str(tmp_path), found)
+    found = manifest.read(str(BEFORE))
+    manifest.write(str(tmp_path), found)
     assert (tmp_path / "manifest.json").read_text(encoding="utf-8") == WRITTEN
     assert (found.asks.made, found.expected.missing["crosses"], found.gate_reasons["each_only"]) == (36, 16, 3)
     assert found.judge == Identity(**json.loads(WRITTEN)["judge"]) and list(found.decisions) == list(DECISIONS)
@@ -51,8 +51,8 @@ def test_keys_of_another_version_are_kept_and_break_no_reader(tmp_path: Path) ->
     raw["decisions"]["postponed"] = 0
     raw["gate_reasons"]["never_heard_of"] = 2
     (tmp_path / "manifest.json").write_text(json.dumps(raw), encoding="utf-8")
-    found = manifests.read(str(tmp_path))
-    assert json.loads(manifests.as_text(found)) == raw
+    found = manifest.read(str(tmp_path))
+    assert json.loads(manifest.as_text(found)) == raw
     assert found.decisions["kept"] == 1 and found.gate_reasons["each"] == 7
     assert summary(found, "runs/there").startswith("before: 11 rows")
 
@@ -61,9 +61,9 @@ def test_what_an_older_version_did_not_write_has_its_default_and_is_not_made_up(
     raw = json.loads(WRITTEN)
     old = {name: raw[name] for name in ("run", "job", "rows_in", "decisions", "judge", "rubrics", "gate")}
     (tmp_path / "manifest.json").write_text(json.dumps(old), encoding="utf-8")
-    found = manifests.read(str(tmp_path))
+    found = manifest.read(str(tmp_path))
     assert found.asks.made == 0 and found.repeat is None and found.complete and found.order is None
-    assert json.loads(manifests.as_text(found)) == old
+    assert json.loads(manifest.as_text(found)) == old
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_what_an_older_version_did_not_write_has_its_default_and_is_not_made_up(
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text, encoding="utf-8")
     with pytest.raises(FixStore, match=r"is no run folder \(no readable manifest.json: .*give the folder"):
-        manifests.read(str(tmp_path))
+        manifest.read(str(tmp_path))

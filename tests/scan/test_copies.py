@@ -18,10 +18,9 @@ from coigw_judge.pipeline import passes
 from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.screening import key_row
-from coigw_judge.screens import Screens
-from coigw_judge.screens import minhash as sketch
+from coigw_judge.screens import Screens, minhash
 from coigw_judge.screens.config import Screen
-from coigw_judge.standing import join as bucket
+from coigw_judge.standing import join
 from coigw_judge.storage.hash_ranges import ALL, span
 from coigw_judge.store.parts import Store
 
@@ -99,7 +98,7 @@ def test_a_copy_that_a_screen_drops_leaves_its_place_to_the_next(tmp_path: Path)
         tmp_path, [rows], screen=Screen.model_validate({"min_likes": {"value": 10, "action": "drop"}})
     )
     asked = plan(rubric("r", dimensions=("x",)))
-    found = bucket.read(bucket.JoinInput(store=store.root, scan=scan, plan=asked, pairs=(("r", "j"),)), 0)
+    found = join.read(join.JoinInput(store=store.root, scan=scan, plan=asked, pairs=(("r", "j"),)), 0)
     assert [found.rows["id"].to_pylist()[n] for n in found.judged.tolist()] == ["many"]
 
 
@@ -170,16 +169,16 @@ def test_genres_may_be_exempt_from_near_duplicates(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["好", "？！", "加油", "123", "a", "春眠不觉晓", "𠮷", "\u3000好\u3000"])
 def test_short_texts_have_sketches_too(text: str) -> None:
-    one, other, none = sketch.bands([text, f" {text}！", "……"])
+    one, other, none = minhash.bands([text, f" {text}！", "……"])
     assert one == other and not none
-    assert len(one) == (0 if text == "？！" else sketch.BANDS)
+    assert len(one) == (0 if text == "？！" else minhash.BANDS)
 
 
 def test_bands_agree_as_often_as_the_sketchs_mathematics_says() -> None:
     """Runs that overlap by J share one of 14 bands of 8 hashes with a probability of 1 - (1 - J^8)^14."""
     for share, least, most in ((0.02, 0.95, 1.0), (0.3, 0.05, 0.75), (0.7, 0.0, 0.15)):
         pairs = [(prose(n), edited(prose(n), share, n)) for n in range(60)]
-        hashed = sketch.bands([text for pair in pairs for text in pair])
+        hashed = minhash.bands([text for pair in pairs for text in pair])
         agreed = sum(bool(set(hashed[2 * n]) & set(hashed[2 * n + 1])) for n in range(60)) / 60
         assert least <= agreed <= most, (share, agreed)
 

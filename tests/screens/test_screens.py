@@ -15,8 +15,7 @@ from coigw_judge.job.fingerprints import ask_fingerprint
 from coigw_judge.job.job import load_job
 from coigw_judge.judges.protocol import Identity
 from coigw_judge.records.record import Record, to_record
-from coigw_judge.screens import NAMES, Screens, as_finding, repetition
-from coigw_judge.screens import boilerplate_lines as lines
+from coigw_judge.screens import NAMES, Screens, as_finding, boilerplate_lines, repetition
 from coigw_judge.screens.boilerplate_lines import boilerplate
 from coigw_judge.screens.characters import characters
 from coigw_judge.screens.config import EXEMPT, Screen
@@ -167,20 +166,31 @@ def test_boilerplate_is_a_share_of_lines_and_long_lines_are_stories() -> None:
 
 def naive_boilerplate(text: str) -> tuple[int, int]:
     held = [line for line in map(str.strip, text.splitlines()) if line]
-    beside = {phrase: pattern for phrase, pattern in lines.PHRASES.items() if phrase in text}
-    contact = any(word in text for word in lines.CONTACT_WORDS)
+    beside = {phrase: pattern for phrase, pattern in boilerplate_lines.PHRASES.items() if phrase in text}
+    contact = any(word in text for word in boilerplate_lines.CONTACT_WORDS)
     hits = [
         any(phrase in line and (not pattern or pattern.search(line)) for phrase, pattern in beside.items())
-        or bool(contact and lines.CONTACT.match(line))
+        or bool(contact and boilerplate_lines.CONTACT.match(line))
         for line in held
-        if len(line) <= lines.LONGEST
+        if len(line) <= boilerplate_lines.LONGEST
     ]
     return (sum(hits), len(held)) if beside or contact else (0, 0)
 
 
 @given(
     st.lists(
-        st.sampled_from([*lines.PHRASES, *lines.CONTACT_WORDS, "\n", "，", ": 12345678", "他说", "领取", "链接"])
+        st.sampled_from(
+            [
+                *boilerplate_lines.PHRASES,
+                *boilerplate_lines.CONTACT_WORDS,
+                "\n",
+                "，",
+                ": 12345678",
+                "他说",
+                "领取",
+                "链接",
+            ]
+        )
         | st.text(max_size=2),
         max_size=30,
     ).map("".join)

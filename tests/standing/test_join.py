@@ -20,7 +20,7 @@ from coigw_judge.prompting.samples import REPEAT
 from coigw_judge.records.record import Record, record_digest, to_record
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.select.verdicts import decide_bucket
-from coigw_judge.standing import join as buckets
+from coigw_judge.standing import join
 from coigw_judge.standing.join import JoinInput
 from coigw_judge.store.fact import Fact
 from coigw_judge.store.writer import Writer
@@ -146,7 +146,7 @@ def test_joined_in_columns_or_alone_every_record_stands_the_same(
     seen = 0
     wanted = {}
     for number in range(view.buckets):
-        found = buckets.read(view, number)
+        found = join.read(view, number)
         decide_bucket(view, number, str(folder / "verdicts"))
         for at, row in enumerate(found.judged.tolist()):
             record = to_record(given_rows[found.rows["row"][row].as_py()], {})
@@ -203,11 +203,11 @@ def test_further_samples_are_looked_up_for_those_near_a_threshold_alone(tmp_path
             known[need.key] = Scored(scores={"quality": 9.0 if n % 2 else 7.0})
             writer.append(a_fact(need, subject, known[need.key]))
     writer.flush()
-    (far, near) = sorted(buckets.read(view, 0).standings, key=lambda each: len(each.reached.open))
+    (far, near) = sorted(join.read(view, 0).standings, key=lambda each: len(each.reached.open))
     assert (far.count, far.reached.open, far.final, far.others) == (10, [], "kept", {})
     assert [(need.sample, need.temperature) for need in near.reached.open] == [(2, 0.7), (3, 0.7)]
     assert (near.count, near.final, near.near) == (10, "pending", True)
-    every = buckets.read(view, 0, every_sample=True)
+    every = join.read(view, 0, every_sample=True)
     assert [list(each.others) for each in every.standings] == [["guided"], ["guided"]]
 
 
@@ -215,4 +215,4 @@ def test_patterns_are_few_where_records_are_many(tmp_path: Path) -> None:
     some = plan(GUIDED, gate=Gate(each=6, over=("guided.quality",), tops={"guided.quality": 10}))
     store, scan = scan_rows(tmp_path, [[{"answer": f"第{n}篇"} for n in range(500)]])
     view = JoinInput(store=store.root, scan=scan, plan=some, pairs=(("guided", "j"),))
-    assert len(buckets.read(view, 0).standings) == 1
+    assert len(join.read(view, 0).standings) == 1

@@ -20,7 +20,7 @@ from coigw_judge.cli.main import main
 from coigw_judge.errors import FixStore
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.storage.hash_ranges import span
-from coigw_judge.store import verify as upkeep
+from coigw_judge.store import verify
 from coigw_judge.store.compaction import Sizes, compact
 from coigw_judge.store.fact import SCHEMA, Fact
 from coigw_judge.store.parts import Part, Store
@@ -76,7 +76,7 @@ def test_compaction_keeps_every_fact_and_leaves_few_parts(store: Store) -> None:
         "large parts are not written again for a few facts"
     )
     assert len(everything(store)) == 205
-    assert upkeep.verify(store).sound
+    assert verify.verify(store).sound
 
 
 def test_young_parts_are_left_to_the_job_that_writes_them(store: Store) -> None:
@@ -95,7 +95,7 @@ def test_a_compaction_that_is_cut_off_changes_nothing(store: Store) -> None:
     with pytest.raises(FixStore, match=r"compactions/.*: cannot be written"):
         compact(store, all_parts=True)
     assert everything(store) == before
-    assert [each.kind for each in upkeep.verify(store).findings] == ["leftover"]
+    assert [each.kind for each in verify.verify(store).findings] == ["leftover"]
     in_the_way.unlink()
     assert compact(store, all_parts=True)["facts"] == 9
     assert everything(store) == before
@@ -151,7 +151,7 @@ def test_two_compactions_at_once_leave_copies_that_nobody_sees(store: Store) -> 
     compact(store, all_parts=True)
     compact(Stale(store.root, stale), all_parts=True)
     assert everything(store) == before
-    assert [each.kind for each in upkeep.verify(store).findings] == ["doubled"]
+    assert [each.kind for each in verify.verify(store).findings] == ["doubled"]
     write(store, [fact("more")], 1)
     write(store, [fact("and more" + "更" * 2000)], 1)
     compact(store, all_parts=True)
@@ -178,7 +178,7 @@ def test_facts_come_in_while_others_are_compacted(store: Store) -> None:
     done.set()
     compactor.join()
     assert store.read(("key",)).num_rows == 300
-    assert upkeep.verify(store).sound
+    assert verify.verify(store).sound
 
 
 def test_a_writer_rolls_its_small_parts_up(store: Store) -> None:
@@ -187,7 +187,7 @@ def test_a_writer_rolls_its_small_parts_up(store: Store) -> None:
     assert len(store.loose_files()) > len(store.parts()) <= 4 + 1
     assert len(everything(store)) == 23
     assert store.read(since=began).num_rows == 23, "what was rolled up is as new as when it was"
-    assert upkeep.verify(store).findings == ()
+    assert verify.verify(store).findings == ()
 
 
 @settings(max_examples=20)
@@ -214,7 +214,7 @@ def test_verify_names_what_is_wrong_and_what_to_do(store: Store, capsys: pytest.
     pq.write_table(pa.table({"x": [1]}), folder / "000000000000002-aaaaaaaa-000000.parquet")
     (folder / ".000000000000003-aaaaaaaa-000000.parquet.7.tmp").write_bytes(b"half")
     (folder / "mine.parquet").write_bytes(first.read_bytes())
-    found = upkeep.verify(store)
+    found = verify.verify(store)
     assert sorted(each.kind for each in found.findings) == ["doubled", "foreign", "foreign", "leftover", "torn"]
     assert not found.sound
     assert main(["store", "verify", store.root]) == 1
@@ -232,9 +232,9 @@ def test_verify_finds_a_compacted_part_that_is_gone_or_another(store: Store) -> 
     (part,) = store.parts()
     table = pq.read_table(part.path)
     pq.write_table(table.take(pa.array(range(table.num_rows - 1, -1, -1))), part.path)
-    assert [each.kind for each in upkeep.verify(store).findings] == ["foreign"]
+    assert [each.kind for each in verify.verify(store).findings] == ["foreign"]
     Path(part.path).unlink()
-    assert [each.kind for each in upkeep.verify(store).findings] == ["lost"]
+    assert [each.kind for each in verify.verify(store).findings] == ["lost"]
 
 
 def test_stats_add_up_per_rubric_model_and_day(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,7 +242,7 @@ def test_stats_add_up_per_rubric_model_and_day(store: Store, capsys: pytest.Capt
     store.write_asks("c", {"ask": "x", "identity": identity})
     write(store, [fact(f"{n}", None if n == 0 else 7.0, "answer" if n % 2 else "query") for n in range(10)])
     write(store, [fact("other", judge="judge2")])
-    rows = upkeep.stats(store)
+    rows = verify.stats(store)
     today = datetime.now(UTC).date()
     assert {row["day"] for row in rows} <= {f"{today}", f"{today - timedelta(days=1)}"}
     assert sum(row["facts"] for row in rows) == 11 and sum(row["prompt_tokens"] for row in rows) == 110

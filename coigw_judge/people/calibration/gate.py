@@ -10,7 +10,7 @@ import pyarrow as pa
 from coigw_judge.people.calibration import agreement, cheapest_gate
 from coigw_judge.people.calibration.labelled_records import LabelledRecords
 from coigw_judge.people.labels.read import OVERALL
-from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder import verdicts
 from coigw_judge.run_folder.gate import gate_of
 
 DECIDED = ("kept", "review", "dropped")
@@ -73,7 +73,7 @@ def for_recall(data: LabelledRecords) -> dict[str, Any] | None:
     if not len(places):
         return None
     costs = cheapest_gate.Costs()
-    for batch in verdict_rows.batches(run, schema.names):
+    for batch in verdicts.batches(run, schema.names):
         costs.add(cheapest_gate.reach(batch, gate))
     labelled = cheapest_gate.Reach(reach.total[places], reach.least[places], reach.known[places])
     accepted = np.array([bool((votes[n] or (False,))[0]) for n in places])

@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 
 from coigw_judge.errors import FixSource
-from coigw_judge.people.calibration import agreement, alpha
-from coigw_judge.people.calibration import gate as calibrate_gate
+from coigw_judge.people.calibration import agreement, alpha, gate
 from coigw_judge.people.calibration.agreement import Bootstrap, Floats
 from coigw_judge.people.calibration.labelled_records import CalibrateOptions, LabelledRecords, judged
 from coigw_judge.people.labels.join import Joined, LabelledRecord, join, unknown_items
 from coigw_judge.people.labels.read import OVERALL, VERDICTS, Labels
-from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder import verdicts
 from coigw_judge.run_folder.folder import Run
 from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.paths import open_filesystem, write_atomic
@@ -32,13 +31,13 @@ from coigw_judge.storage.paths import open_filesystem, write_atomic
 
 def report(run: Run, labels: Labels, options: CalibrateOptions) -> dict[str, Any]:
     """All figures. Raises FixSource where labels and run have nothing in common, FixJob for a wrong `by`."""
-    verdict_rows.check_column(run, options.by, "--by")
+    verdicts.check_column(run, options.by, "--by")
     items = [*run.items("score"), *run.items("check")]
     columns = ["decision", "total", "not_applicable", "skipped", "asked", options.by, *items]
     columns += ["expected"] if gate_of(run).use == "expected" else []
     joined = join(run, labels, columns, options.round)
     data, unweighted = _weighed(run, joined, options)
-    rubrics, rubrics_note = verdict_rows.known_rubrics(run)
+    rubrics, rubrics_note = verdicts.known_rubrics(run)
     scales = {f"{r.name}.{d.key}": r.scale.values() for r in rubrics for d in r.dimensions}
     scales |= {name: [0, 1] for name in run.items("check")}
     ranges = {r.name: (r.scale.min, r.scale.max) for r in rubrics if r.dimensions}
@@ -64,8 +63,8 @@ def report(run: Run, labels: Labels, options: CalibrateOptions) -> dict[str, Any
         "decisions": dict(Counter(record.verdict["decision"] for record in data.records)),
         "rubrics": rubrics_note,
         "items": {item: {"range": ranges.get(item), **_item(data, item, scales.get(item))} for item in labelled_items},
-        "gate": calibrate_gate.against_people(data),
-        "regate": calibrate_gate.for_recall(data),
+        "gate": gate.against_people(data),
+        "regate": gate.for_recall(data),
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from coigw_judge.people.calibration.agreement import IntervalEstimate
 from coigw_judge.people.calibration.cheapest_gate import Choice
-from coigw_judge.run_folder import manifest as manifests
+from coigw_judge.run_folder import manifest
 from coigw_judge.text.terminal import columns, one_line, sentence
 
 WARNING = "! "
@@ -49,7 +49,7 @@ def folded(sentences: Sequence[str]) -> list[str]:
 
 def caveats(found: Mapping[str, Any]) -> list[str]:
     """What a reader must know before the figures."""
-    said = [f"{WARNING}{manifests.MEANINGLESS}"] if found["meaningless"] else []
+    said = [f"{WARNING}{manifest.MEANINGLESS}"] if found["meaningless"] else []
     blind = found["blind"]
     if blind["not_blind"]:
         said.append(

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.errors import FixJob
 from coigw_judge.people.labels.join import SAMPLES
-from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder import verdicts
 from coigw_judge.run_folder.folder import Run
 from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.paths import open_atomic
@@ -44,16 +44,16 @@ class Chosen:
 
 def of_decisions(run: Run, decisions: Sequence[str]) -> Chosen:
     """All rows of these decisions."""
-    tables = list(verdict_rows.batches(run, _COLUMNS, _decided(decisions)))
+    tables = list(verdicts.batches(run, _COLUMNS, _decided(decisions)))
     return Chosen(_finished(run, tables), {})
 
 
 def best_of(run: Run, decisions: Sequence[str], column: str, most: int) -> Chosen:
     """The `most` rows with the highest sums of every value of a column; a row without a sum comes last."""
-    verdict_rows.check_column(run, column, "--per")
+    verdicts.check_column(run, column, "--per")
     held: list[pa.Table] = []
-    for table in verdict_rows.batches(run, _columns(column), _decided(decisions)):
-        held.append(table.append_column("stratum", verdict_rows.group_of(table, column)))
+    for table in verdicts.batches(run, _columns(column), _decided(decisions)):
+        held.append(table.append_column("stratum", verdicts.group_of(table, column)))
         if sum(each.num_rows for each in held) > PRUNE_AT:
             held = [_first(pa.concat_tables(held), most, "total", "descending").drop_columns(["place"])]
     table = _first(pa.concat_tables(held), most, "total", "descending") if held else None
@@ -65,11 +65,11 @@ def sample(
 ) -> Chosen:
     """Draw `size` rows, evenly over the strata that the columns `by` make. Raises FixJob where strata are more."""
     for column in by:
-        verdict_rows.check_column(run, column, "--stratify")
+        verdicts.check_column(run, column, "--stratify")
     held: list[pa.Table] = []
     counts: Counter[str] = Counter()
-    for table in verdict_rows.batches(run, _columns(*by), _decided(decisions)):
-        strata = _joined([verdict_rows.group_of(table, column) for column in by], table.num_rows)
+    for table in verdicts.batches(run, _columns(*by), _decided(decisions)):
+        strata = _joined([verdicts.group_of(table, column) for column in by], table.num_rows)
         keys = pc.binary_join_element_wise(str(seed), table["row_id"].combine_chunks(), ":").cast(pa.large_string())
         hashes = pa.array(hash_ranges.bucket_of(keys, _HASHES))
         held.append(table.append_column("stratum", strata).append_column("hash", hashes))

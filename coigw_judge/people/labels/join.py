@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from coigw_judge.errors import FixSource, FixStore, nearest
 from coigw_judge.people.labels.read import OVERALL, Label, Labels
-from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.run_folder import verdicts
 from coigw_judge.run_folder.folder import Run
 
 SAMPLES = "samples"
@@ -114,7 +114,7 @@ def _verdicts(
     wanted = list(dict.fromkeys(["row_id", "id", *columns]))
     by_row: dict[str, dict[str, Any]] = {}
     by_id: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in verdict_rows.named(run, row_ids, ids, wanted):
+    for row in verdicts.named(run, row_ids, ids, wanted):
         by_row[row["row_id"]] = row
         if row["id"] is not None:
             by_id[row["id"]].append(row)

@@ -20,8 +20,8 @@ import pyarrow.dataset as ds
 from coigw_judge.errors import FixSource
 from coigw_judge.people.calibration import agreement
 from coigw_judge.people.calibration.agreement import Bootstrap, IntervalEstimate
-from coigw_judge.people.labels import read as labels
-from coigw_judge.run_folder import verdicts as verdict_rows
+from coigw_judge.people.labels import read
+from coigw_judge.run_folder import verdicts
 from coigw_judge.run_folder.folder import Run, open_run
 from coigw_judge.storage.paths import open_filesystem
 
@@ -92,7 +92,7 @@ def _is_run(path: str) -> bool:
 
 def _of_file(path: str) -> Golden:
     golden: Golden = defaultdict(dict)
-    for label in labels.read(path).labels:
+    for label in read.read(path).labels:
         if not isinstance(label.value, str):
             key = ("row_id", label.row) if label.row is not None else ("id", label.id or "")
             golden[key][label.item] = label.value
@@ -104,7 +104,7 @@ def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, st
     own = [name for name in scores if name in run.columns]
     record = ["record"] if "record" in run.columns else []
     golden, texts = {}, {}
-    for table in verdict_rows.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
+    for table in verdicts.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
         for row in table.to_pylist():
             known = {name: row[name] for name in own if row[name] is not None}
             if known:
@@ -116,7 +116,7 @@ def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, st
 
 def _rows(run: Run, golden: Golden, scores: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
     columns = [name for name in ("row_id", "id", "record", "decision") if name in run.columns] + list(scores)
-    named = verdict_rows.named(
+    named = verdicts.named(
         run, [v for kind, v in golden if kind == "row_id"], [v for kind, v in golden if kind == "id"], columns
     )
     found = {}
@@ -132,8 +132,8 @@ def _noise(run: Run, scores: Iterable[str]) -> dict[str, float]:
     if "repeat_scores" not in run.columns:
         return {}
     changes: dict[str, list[float]] = defaultdict(list)
-    for table in verdict_rows.batches(run, ["repeat_scores", *scores], ds.field("repeat_scores").is_valid()):
-        for row in verdict_rows.as_rows(table):
+    for table in verdicts.batches(run, ["repeat_scores", *scores], ds.field("repeat_scores").is_valid()):
+        for row in verdicts.as_rows(table):
             for item, again in row["repeat_scores"].items():
                 if row.get(item) is not None:
                     changes[item].append(abs(row[item] - again))

@@ -11,7 +11,7 @@ from chat_server import CUT, DRIP, HALF, HANG, Act, ChatServer, Got, completion,
 
 from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
-from coigw_judge.judges.endpoint import chat_form as chat
+from coigw_judge.judges.endpoint import chat_form
 from coigw_judge.judges.endpoint.judge import EndpointJudge
 from coigw_judge.judges.engines import engine_of, open_judge
 from coigw_judge.judges.protocol import Measures, Reply
@@ -145,7 +145,7 @@ def test_thinking_in_a_field_of_its_own_is_no_reply(server):
 )
 def test_counts_that_are_none_count_as_nothing(usage):
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": usage})
-    reply = chat.read(body.encode(), "application/json")
+    reply = chat_form.read(body.encode(), "application/json")
     assert reply is not None and (reply.prompt_tokens, reply.cached_tokens, reply.finish_reason) == (0, 0, None)
 
 
@@ -155,8 +155,8 @@ def test_counts_that_are_none_count_as_nothing(usage):
      '{"choices": [{}]}', '{"choices": [{"message": null}]}', '{"error": "overloaded"}', "[" * 100_000, '{"choices": [{"message":'],
 )  # fmt: skip
 def test_what_is_no_completion_is_none(content):
-    assert chat.read(content.encode(), "application/json") is None
-    assert chat.read(b"\xff\xfe\x00", "application/json") is None
+    assert chat_form.read(content.encode(), "application/json") is None
+    assert chat_form.read(b"\xff\xfe\x00", "application/json") is None
 
 
 def test_a_server_that_only_streams_is_read(server):
@@ -167,7 +167,7 @@ def test_a_server_that_only_streams_is_read(server):
     reply = ask(server, stream)
     assert (reply.text, reply.finish_reason, reply.prompt_tokens) == (GOOD, "stop", 7)
     cut = "".join(whole[:2])
-    assert chat.read(cut.encode(), "text/event-stream") is None, "its end is missing, and with it maybe a score"
+    assert chat_form.read(cut.encode(), "text/event-stream") is None, "its end is missing, and with it maybe a score"
 
 
 def test_an_answer_of_any_length_is_not_kept(server):

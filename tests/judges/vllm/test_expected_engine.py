@@ -15,7 +15,7 @@ from coigw_judge.judges import embedded
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.protocol import Reply
 from coigw_judge.judges.read_reply import read_reply
-from coigw_judge.judges.vllm import judge as room
+from coigw_judge.judges.vllm import judge
 from coigw_judge.judges.vllm.expected_scores import Drawn
 from coigw_judge.prompting.request import Ask
 from coigw_judge.prompting.template import Prompt
@@ -66,7 +66,7 @@ class Asked:
         self._runner = asyncio.Runner()
         self.drawn: list[Drawn] = []
         self.probes = 0
-        original = room.expected_scores
+        original = judge.expected_scores
 
         async def seen(drawn: Drawn, schema: Any, spelling: Any, ask: Any) -> Any:
             async def counted(probe: Any) -> Any:
@@ -76,10 +76,10 @@ class Asked:
             self.drawn.append(drawn)
             return await original(drawn, schema, spelling, counted)
 
-        patch.setattr(room, "expected_scores", seen)
+        patch.setattr(judge, "expected_scores", seen)
 
-        async def begin() -> room.VllmJudge:
-            return room.VllmJudge(config)
+        async def begin() -> judge.VllmJudge:
+            return judge.VllmJudge(config)
 
         self.judge = self._runner.run(begin())
 
