@@ -53,4 +53,5 @@ def run_tasks(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Any]
 
 def _log_folder() -> str:
     """Where the connected cluster's node keeps its logs."""
-    return f"{ray.init(ignore_reinit_error=True).address_info['session_dir']}/logs"
+    connected = ray.init(ignore_reinit_error=True, configure_logging=False)  # else it says that it was called again
+    return f"{connected.address_info['session_dir']}/logs"
