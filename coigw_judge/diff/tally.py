@@ -40,7 +40,7 @@ _CODES = np.array([DECISIONS.index(name) for name in JUDGED])
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class JoinedRows:
     """Rows of A and of B that are one, as row numbers side by side; the first `by_id` of them joined on id.
 
     `changed` says of each whether its texts differ, `repeated` how many rows of A and of B share their id.
@@ -53,7 +53,7 @@ class Joined:
     repeated: tuple[int, int]
 
 
-def join(a: pa.Table, b: pa.Table, *, by_id: bool, texts_known: bool) -> Joined:
+def join(a: pa.Table, b: pa.Table, *, by_id: bool, texts_known: bool) -> JoinedRows:
     """Find the rows that stand in both tables. Without `by_id` row_id alone decides; unless `texts_known` (both
     runs have digests of the texts) no text counts as changed.
     """
@@ -74,7 +74,7 @@ def join(a: pa.Table, b: pa.Table, *, by_id: bool, texts_known: bool) -> Joined:
     repeated = (int(often[0][often[0] > 1].sum()), int(often[1][often[1] > 1].sum()))
     texts_a, texts_b, _ = _codes(a["record"], b["record"])
     changed = (texts_a[rows_a] != texts_b[rows_b]) & texts_known
-    return Joined(rows_a, rows_b, changed, len(left), repeated)
+    return JoinedRows(rows_a, rows_b, changed, len(left), repeated)
 
 
 def _once_in_both(a: Codes, b: Codes, codes: int) -> tuple[Codes, Codes]:
@@ -93,7 +93,7 @@ def _codes(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[Codes, Codes, int]:
     return codes[: len(a)], codes[len(a) :], len(coded.dictionary)
 
 
-def count(a: pa.Table, b: pa.Table, joined: Joined, items: Mapping[str, Kind]) -> Counts:
+def count(a: pa.Table, b: pa.Table, joined: JoinedRows, items: Mapping[str, Kind]) -> Counts:
     """All counts of a pair of tables. `items` are the scores, checks and choices that both have."""
     counts: Counts = Counter()
     for run, table, rows, repeated in (("a", a, joined.a, joined.repeated[0]), ("b", b, joined.b, joined.repeated[1])):
@@ -198,7 +198,7 @@ def _count_noise(counts: Counts, run: str, table: pa.Table) -> None:
             counts["noise_score", run, name, "abs"] += int(size.sum())
 
 
-def flips(a: pa.Table, b: pa.Table, joined: Joined) -> pa.Table:
+def flips(a: pa.Table, b: pa.Table, joined: JoinedRows) -> pa.Table:
     """The rows that flipped: id, row_id (of A), from, to, changed (whether the texts did)."""
     before, after = _numbers(a["decision"])[joined.a], _numbers(b["decision"])[joined.b]
     flipped = np.flatnonzero(np.isin(before, _CODES) & np.isin(after, _CODES) & (before != after))

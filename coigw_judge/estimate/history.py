@@ -54,7 +54,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FactHistory:
     """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
 
     `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
@@ -126,14 +126,14 @@ def look(
     reasons: Reasons,
     most: int = FACTS_READ,
     share: AskedInFull | None = None,
-) -> Seen:
+) -> FactHistory:
     """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`.
 
     `share`: what a survey knows of the records that are asked in full, better than facts alone tell it.
     """
     parts = _bounded(listed)
     if not parts:
-        return Seen()
+        return FactHistory()
     size = sum(part.size for part in parts)
     bytes_each = _bytes_each(store, parts)
     buckets = max(1, -(-int(size / bytes_each) // most)) if bytes_each else 1
@@ -152,7 +152,7 @@ def look(
     if from_share:
         counts = _walk_share(plan, share)
     names = [rubric.name for rubric in plan.rubrics]
-    return Seen(
+    return FactHistory(
         spent=spent,
         records=len(by_record),
         reached={name: counts.reached[name] for name in names},

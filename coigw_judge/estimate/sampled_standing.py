@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.decide.plan import Subject, Waits, applies
-from coigw_judge.estimate.history import Seen
+from coigw_judge.estimate.history import FactHistory
 from coigw_judge.estimate.sample import InputSample
 from coigw_judge.estimate.speed import Rates
 from coigw_judge.job.fingerprints import Planned
@@ -48,7 +48,7 @@ class Inquiry:
     settled: float | None = None
     retry: bool = False
     look_up: bool = True
-    seen: Seen = field(default_factory=Seen)
+    seen: FactHistory = field(default_factory=FactHistory)
     order: bool = False
     share: AskedInFull | None = None
 

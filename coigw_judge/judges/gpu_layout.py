@@ -84,7 +84,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ModelShape:
     """What a model's config.json says of its sizes; 0 or None where it does not.
 
     `dense` are the widths of layers that are not cut as experts are: dense layers, shared experts. `block` is what
@@ -147,7 +147,7 @@ def stated_gpus(config: JudgeConfig, layout: Layout) -> float | None:
     return stated
 
 
-def shape_of(described: Mapping[str, Any]) -> Shape:
+def shape_of(described: Mapping[str, Any]) -> ModelShape:
     """The sizes in a model's config.json."""
     text = described.get("text_config") or described
 
@@ -161,7 +161,7 @@ def shape_of(described: Mapping[str, Any]) -> Shape:
     shared = number("shared_expert_intermediate_size") or number("n_shared_experts") * expert_size
     has_dense = not experts or bool(text.get("mlp_only_layers")) or number("first_k_dense_replace") > 0
     has_dense = has_dense or number("decoder_sparse_step") > 1
-    return Shape(
+    return ModelShape(
         heads=heads,
         kv_heads=number("num_key_value_heads") or heads,
         head_size=number("head_dim") or (hidden // heads if heads else 0),
@@ -193,12 +193,12 @@ def check_shape(config: JudgeConfig, described: Mapping[str, Any]) -> None:
         raise FixJob(f"judge.tensor_parallel: {config.model} cannot run with {layout}: {why}; {_advice(shape, layout)}")
 
 
-def why_not(shape: Shape, layout: Layout, uneven_experts: bool = False) -> str:
+def why_not(shape: ModelShape, layout: Layout, uneven_experts: bool = False) -> str:
     """Why a model cannot be cut that way, or an empty string. `uneven_experts`: vLLM is told how to take them."""
     return next(_troubles(shape, layout, uneven_experts), "")
 
 
-def _troubles(shape: Shape, layout: Layout, uneven_experts: bool) -> Iterator[str]:
+def _troubles(shape: ModelShape, layout: Layout, uneven_experts: bool) -> Iterator[str]:
     tensor, cuts = layout.tensor, layout.cuts
     if shape.heads % tensor:
         yield f"its {shape.heads} attention heads cannot be dealt over {tensor} GPUs"
@@ -230,7 +230,7 @@ def _uneven(what: str, size: int, parts: int, block: tuple[int, int] | None) -> 
         )
 
 
-def _advice(shape: Shape, layout: Layout) -> str:
+def _advice(shape: ModelShape, layout: Layout) -> str:
     """What fits as many GPUs, the layouts nearest to the wanted one first; and what fits fewer."""
     fits = [other for other in layouts(layout.gpus, bool(shape.experts)) if not why_not(shape, other)]
     fits.sort(key=lambda other: (abs(other.tensor - layout.tensor), other.experts))

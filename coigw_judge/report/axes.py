@@ -71,7 +71,7 @@ class Circle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pairs:
+class CrossTable:
     """Judge's and people's numbers of one item as a cross table, drawn and in cells.
 
     `across`, `up`: places and labels of the ticks; `diagonal`: the line of equal numbers, where both axes are one
@@ -92,7 +92,7 @@ Point = tuple[float, float, float]
 """Judge's number, people's, and the records (or their weight) with both."""
 
 
-def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None) -> Pairs | None:
+def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None) -> CrossTable | None:
     """Judge against people, on one scale where it is known and people kept to it; None without points."""
     whole = sum(weight for _, _, weight in points)
     if not whole:
@@ -119,7 +119,7 @@ def pairs(name: str, points: Sequence[Point], scale: tuple[float, float] | None)
         )
         for (k, m), weight in sorted(cells.items())
     )
-    return Pairs(
+    return CrossTable(
         name=name,
         circles=circles,
         across=tuple((LEFT + (k + 0.5) * wide, judge_steps.label(k)) for k in range(judge_steps.count)),

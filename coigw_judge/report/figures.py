@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from coigw_judge.decide.decisions import Decided
 from coigw_judge.report.run_columns import Shape
-from coigw_judge.report.tally import Group, Tally
+from coigw_judge.report.tally import GroupTally, Tally
 from coigw_judge.run_folder.manifest import Manifest
 
 WIDTH, HEIGHT, BASE = 300, 110, 92
@@ -151,12 +151,12 @@ def _number(value: float) -> str:
 
 
 def yields(
-    groups: Mapping[str, Group], *, by_name: bool = False, most: int = 40
-) -> tuple[list[tuple[str, Group]], Group, int]:
+    groups: Mapping[str, GroupTally], *, by_name: bool = False, most: int = 40
+) -> tuple[list[tuple[str, GroupTally]], GroupTally, int]:
     """The largest groups with their names, the rest as one group and how many those are."""
     order = sorted(groups, key=lambda name: (-groups[name].rows, name))
     shown = sorted(order[:most]) if by_name else order[:most]
-    rest = Group()
+    rest = GroupTally()
     for name in order[most:]:
         rest.merge(groups[name])
     return [(name, groups[name]) for name in shown], rest, len(order) - len(shown)
@@ -177,7 +177,7 @@ class Spread:
     effective: float
 
 
-def spread(title: str, groups: Mapping[str, Group]) -> Spread | None:
+def spread(title: str, groups: Mapping[str, GroupTally]) -> Spread | None:
     """The audit of one column; None where nothing was kept."""
     kept = {name: group.decisions["kept"] for name, group in groups.items() if group.decisions["kept"]}
     whole = sum(kept.values())

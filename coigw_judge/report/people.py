@@ -12,8 +12,8 @@ from coigw_judge.people.calibration.file import Calibration, GatesForRecall, Hit
 from coigw_judge.people.calibration.text import WARNING, plain, shown
 from coigw_judge.people.quality import text as quality_text
 from coigw_judge.people.quality.drift import Drift
-from coigw_judge.report.axes import Axis, Pairs, TradeOff, axis_for, lane, pairs, trade_off
-from coigw_judge.report.tables import Note, Table, ends, line, notes
+from coigw_judge.report.axes import Axis, CrossTable, TradeOff, axis_for, lane, pairs, trade_off
+from coigw_judge.report.tables import Remark, Table, ends, line, notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Golden:
     """Golden records, and what is to be said of them."""
 
     table: Table
-    notes: tuple[Note, ...]
+    notes: tuple[Remark, ...]
 
 
 def golden(found: Drift) -> Golden:
@@ -66,16 +66,16 @@ class AgainstPeople:
     """
 
     summary: str
-    notes: tuple[Note, ...]
+    notes: tuple[Remark, ...]
     items: Table
     further: Table
     missing: tuple[str, ...]
-    pairs: tuple[tuple[Pairs, Table | None], ...]
+    pairs: tuple[tuple[CrossTable, Table | None], ...]
     gate: tuple[Table, ...]
-    gate_notes: tuple[Note, ...]
+    gate_notes: tuple[Remark, ...]
     trade_off: TradeOff | None
     choices: Table | None
-    choice_notes: tuple[Note, ...]
+    choice_notes: tuple[Remark, ...]
     annotators: Table
 
 
@@ -132,7 +132,7 @@ def _further(calibration: Calibration) -> Table:
     return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
 
 
-def _pairs(calibration: Calibration) -> tuple[tuple[Pairs, Table | None], ...]:
+def _pairs(calibration: Calibration) -> tuple[tuple[CrossTable, Table | None], ...]:
     drawn = []
     for name, item in calibration["items"].items():
         one = pairs(name, item.get("points", []), item.get("range"))

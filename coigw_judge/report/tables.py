@@ -47,16 +47,16 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Remark:
     """A sentence; `grave` is one that a reader must not miss."""
 
     text: str
     grave: bool
 
 
-def notes(sentences: Sequence[str]) -> tuple[Note, ...]:
+def notes(sentences: Sequence[str]) -> tuple[Remark, ...]:
     """Sentences as calibrate_text gives them."""
-    return tuple(Note(text.removeprefix(WARNING), text.startswith(WARNING)) for text in sentences)
+    return tuple(Remark(text.removeprefix(WARNING), text.startswith(WARNING)) for text in sentences)
 
 
 def ends(estimate: IntervalEstimate | None) -> tuple[float | None, float | None, float | None]:

@@ -32,7 +32,7 @@ _DECIDED = ("kept", "review", "dropped")
 
 
 @dataclass(slots=True)
-class Group:
+class GroupTally:
     """The rows of one value of a column: by decision, and their totals where they have one."""
 
     decisions: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Group:
         self.total += total
         self.totals += totals
 
-    def merge(self, other: "Group") -> None:
+    def merge(self, other: "GroupTally") -> None:
         """Count all rows of another group."""
         self.decisions.update(other.decisions)
         self.total += other.total
@@ -79,9 +79,9 @@ class Tally:
     scores: dict[str, Counter[tuple[float, str]]] = field(default_factory=dict)
     totals: Counter[tuple[float, str]] = field(default_factory=Counter)
     checks: dict[str, Counter[bool]] = field(default_factory=dict)
-    groups: dict[str, dict[str, Group]] = field(default_factory=dict)
-    folded: dict[str, Group] = field(default_factory=dict)
-    lengths: dict[str, Group] = field(default_factory=dict)
+    groups: dict[str, dict[str, GroupTally]] = field(default_factory=dict)
+    folded: dict[str, GroupTally] = field(default_factory=dict)
+    lengths: dict[str, GroupTally] = field(default_factory=dict)
     diversity: Diversity = field(default_factory=Diversity)
 
 
@@ -94,7 +94,7 @@ def count(run: Run, shape: Shape, columns: Mapping[str, str], most_groups: int =
         scores={name: Counter() for name in shape.dimensions},
         checks={name: Counter() for name in shape.checks},
         groups={title: {} for title in columns.values()},
-        lengths={name: Group() for name in length_names()},
+        lengths={name: GroupTally() for name in length_names()},
     )
     measured = [name for name in (*MEASURES, "category") if name in run.columns]
     measured += ["expected"] if shape.uses_expected else []
@@ -142,11 +142,11 @@ def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str
         counter[entry["score"], entry["decision"]] += entry["count_all"]
 
 
-def _count_groups(groups: dict[str, Group], batch: pa.Table, keys: pa.ChunkedArray) -> None:
+def _count_groups(groups: dict[str, GroupTally], batch: pa.Table, keys: pa.ChunkedArray) -> None:
     table = pa.table({"key": keys, "decision": batch["decision"], "total": batch["total"]})
     grouped = table.group_by(["key", "decision"]).aggregate([([], "count_all"), ("total", "sum"), ("total", "count")])
     for entry in grouped.to_pylist():
-        group = groups.setdefault(entry["key"], Group())
+        group = groups.setdefault(entry["key"], GroupTally())
         group.add(entry["decision"], entry["count_all"], entry["total_sum"] or 0.0, entry["total_count"])
 
 
@@ -159,6 +159,6 @@ def _fold(found: Tally, title: str, most: int) -> None:
     groups = found.groups[title]
     if len(groups) <= 2 * most:
         return
-    rest = found.folded.setdefault(title, Group())
+    rest = found.folded.setdefault(title, GroupTally())
     for key in sorted(groups, key=lambda key: -groups[key].rows)[most:]:
         rest.merge(groups.pop(key))

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from coigw_judge.screens.characters import Characters
-from coigw_judge.text.codepoints import Pairs
+from coigw_judge.text.codepoints import PairFinder
 
 LONGEST = 80
 """Characters of the longest line that counts."""
@@ -45,7 +45,7 @@ CONTACT = re.compile(
     r"[\w.+@:/\- ]{5,60}\W{0,3}$"
 )
 CONTACT_WORDS = ("电话", "手机", "热线", "QQ", "qq", "邮箱", "网址", "官网", "mail")
-_PAIRS = Pairs([*_STEMS, *(word[:2] for word in CONTACT_WORDS)])
+_PAIRS = PairFinder([*_STEMS, *(word[:2] for word in CONTACT_WORDS)])
 
 
 def boilerplate(text: str, found: Characters) -> tuple[int, int, str]:

@@ -16,7 +16,7 @@ from coigw_judge.decide.decisions import Decided
 from coigw_judge.decide.gate import Decision, Gate
 from coigw_judge.replies.outcome import Unscored
 from coigw_judge.run_folder.manifest import Asks, Borderline, Expected, GateReason, Genres, Repeated
-from coigw_judge.standing.asked_in_full import Share
+from coigw_judge.standing.asked_in_full import ShareCounts
 from coigw_judge.standing.join import Standing
 
 _UNKNOWN_GENRES = 100
@@ -36,7 +36,7 @@ class SelectCounts(Counts):
     """Requests without a score, by rubric and cause."""
     asked_in_full: int = 0
     """Rows of the share that is asked in full."""
-    share: Share = Share()
+    share: ShareCounts = ShareCounts()
     """The same, by what is known of them."""
     repeated: Repeated = Repeated()
     borderline: Borderline = Borderline()

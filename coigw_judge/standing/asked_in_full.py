@@ -40,7 +40,7 @@ class Card(NamedTuple):
     not_applicable: tuple[str, ...]
 
 
-class Share(Counts):
+class ShareCounts(Counts):
     """Records of the share, of any number of buckets."""
 
     cards: Counter[Card] = Field(default_factory=Counter)
@@ -62,9 +62,9 @@ class AskedInFull:
         return sum(count for _, count in self.cards)
 
 
-def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -> Share:
+def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -> ShareCounts:
     """A bucket's records of the share, by what is known of them."""
-    plan, share = inputs.plan, Share()
+    plan, share = inputs.plan, ShareCounts()
     if bucket * inputs.rows_per_bucket * plan.exhaustive < MOST:
         for standing in standings:
             if standing.reached.asked_in_full:
@@ -72,7 +72,7 @@ def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -
     return share
 
 
-def add_card(share: Share, plan: Plan, card: Scorecard, records: int = 1) -> None:
+def add_card(share: ShareCounts, plan: Plan, card: Scorecard, records: int = 1) -> None:
     """Count records with this card, of which only what can end a record is kept."""
     asked = {rubric.name: card.facts[rubric.name] for rubric in plan.rubrics if rubric.name in card.facts}
     known = [fact is not None for fact in asked.values()]
@@ -94,7 +94,7 @@ def _values(fact: Scored | Unscored | None, use: Use) -> Values:
     return Values(tuple(sorted(scores.items())), tuple(sorted(fact.checks.items())))
 
 
-def read(share: Share) -> AskedInFull:
+def read(share: ShareCounts) -> AskedInFull:
     """The share's scorecards."""
     cards = (
         (Scorecard({rubric: _fact(values) for rubric, values in card.facts}, card.not_applicable), records)
@@ -114,7 +114,7 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
 
     Then only records with facts of all rubrics count as known in full.
     """
-    share = Share()
+    share = ShareCounts()
     for digest, facts in records.items():
         if SampleKind.IN_FULL.draws(digest, plan.exhaustive):
             add_card(share, plan, Scorecard({rubric.name: facts.get(rubric.name) for rubric in plan.rubrics}))

@@ -14,7 +14,7 @@ from coigw_judge.counts import Counts
 from coigw_judge.decide.plan import Waits
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.standing import join
-from coigw_judge.standing.asked_in_full import Share, count_share
+from coigw_judge.standing.asked_in_full import ShareCounts, count_share
 from coigw_judge.standing.join import Bucket, JoinInput
 from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic
@@ -56,7 +56,7 @@ class SurveyCounts(Counts):
     """By rubric."""
     waiting: Counter[Waits] = Field(default_factory=Counter)
     """Records by what they wait for."""
-    share: Share = Share()
+    share: ShareCounts = ShareCounts()
     """Of records that are asked in full, what is known."""
 
 

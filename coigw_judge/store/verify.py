@@ -26,7 +26,7 @@ _KEYS_PER_PASS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StoreFault:
     """Something in a store that should not be so, and what to do about it."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class Verified:
 
     parts: int
     facts: int
-    findings: tuple[Finding, ...]
+    findings: tuple[StoreFault, ...]
 
     @property
     def sound(self) -> bool:
@@ -60,12 +60,12 @@ class Verified:
 
 def verify(store: Store) -> Verified:
     """Read every part that counts, whole, and look for what does not belong. Changes nothing."""
-    findings: list[Finding] = []
+    findings: list[StoreFault] = []
     sound: list[Part] = []
     facts = 0
     for part in store.parts():
         trouble = _trouble(store, part)
-        if isinstance(trouble, Finding):
+        if isinstance(trouble, StoreFault):
             findings.append(trouble)
         else:
             facts += trouble
@@ -74,24 +74,26 @@ def verify(store: Store) -> Verified:
     return Verified(len(sound), facts, tuple(findings))
 
 
-def _trouble(store: Store, part: Part) -> Finding | int:
+def _trouble(store: Store, part: Part) -> StoreFault | int:
     """What is wrong with a part, or how many facts it has."""
     away = "move it out of the store; what it held is asked again by the next fill"
     try:
         with pq.ParquetFile(store.filesystem.open_input_file(part.path)) as file:
             reason = foreign(file.schema_arrow)
             if reason:
-                return Finding("foreign", part.path, f"holds no facts ({reason}); {away}")
+                return StoreFault("foreign", part.path, f"holds no facts ({reason}); {away}")
             for batch in file.iter_batches(hash_ranges.ROW_GROUP):
                 if part.span is not None and not _in_order(batch, part.span):
-                    return Finding("foreign", part.path, f"its homes are not those its compaction names; {away}")
+                    return StoreFault("foreign", part.path, f"its homes are not those its compaction names; {away}")
             rows = int(file.metadata.num_rows)
     except FileNotFoundError:
-        return Finding("lost", part.path, "a compaction names it and it is gone; bring it back from a copy, or " + away)
+        return StoreFault(
+            "lost", part.path, "a compaction names it and it is gone; bring it back from a copy, or " + away
+        )
     except (OSError, pa.ArrowInvalid) as error:
-        return Finding("torn", part.path, f"cannot be read ({' '.join(str(error).split())}); {away}")
+        return StoreFault("torn", part.path, f"cannot be read ({' '.join(str(error).split())}); {away}")
     if part.span is None and PART_NAME.fullmatch(part.name) is None:
-        return Finding(
+        return StoreFault(
             "foreign", part.path, "is not named as parts are; if its facts are wanted, leave it, else move it"
         )
     return rows
@@ -103,12 +105,12 @@ def _in_order(batch: pa.RecordBatch, span: Span) -> bool:
     return inside and bool(np.all(head[1:] >= head[:-1]))
 
 
-def _leftovers(store: Store) -> Iterator[Finding]:
+def _leftovers(store: Store) -> Iterator[StoreFault]:
     """What a killed writer or compaction left: never read, only in the way."""
     infos = store.filesystem.get_file_info(fs.FileSelector(store.path("parts"), allow_not_found=True))
     for info in sorted(infos, key=lambda info: str(info.path)):
         if info.type == fs.FileType.File and info.base_name.endswith(".tmp"):
-            yield Finding(
+            yield StoreFault(
                 "leftover",
                 info.path,
                 "half written by a killed process; `store compact` deletes it after a day",
@@ -117,14 +119,14 @@ def _leftovers(store: Store) -> Iterator[Finding]:
     for name in store.folders("compacted"):
         if name not in known:
             text = "of a compaction that was cut off or still runs; `store compact` deletes it after a day"
-            yield Finding("leftover", store.path("compacted", name), text)
+            yield StoreFault("leftover", store.path("compacted", name), text)
     for name in store.folders("work"):
-        yield Finding(
+        yield StoreFault(
             "leftover", store.path("work", name), "of a run that was killed or still runs; delete it once no job runs"
         )
 
 
-def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[Finding]:
+def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[StoreFault]:
     """Keys that were answered more than once, counted in passes over the keys alone."""
     passes = max(1, -(-facts // _KEYS_PER_PASS))
     keys = more = 0
@@ -141,7 +143,7 @@ def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[Findin
             f"{keys:,} requests have {more:,} facts more than one (two jobs at once, a kill, --retry-unscored); "
             "harmless: the earliest score counts"
         )
-        yield Finding("doubled", store.path("parts"), text)
+        yield StoreFault("doubled", store.path("parts"), text)
 
 
 def _keys(store: Store, part: Part) -> pa.Table:

@@ -46,7 +46,7 @@ def marks(bits: Iterable[tuple[int, str]]) -> Codes:
     return table
 
 
-class Pairs:
+class PairFinder:
     """Looks for many pairs of characters at once."""
 
     def __init__(self, pairs: Iterable[str]) -> None:

@@ -24,7 +24,7 @@ from coigw_judge.records.record import record_digest
 from coigw_judge.replies.outcome import Scored, Unscored
 from coigw_judge.report import page
 from coigw_judge.standing import asked_in_full
-from coigw_judge.standing.asked_in_full import AskedInFull, Share, add_card, enough, of_records, read
+from coigw_judge.standing.asked_in_full import AskedInFull, ShareCounts, add_card, enough, of_records, read
 
 NOTE = rubric("n", reads=("query", "answer", "thought"), notes=("n",))
 GENRE = genre_rubric("诗歌", "散文")
@@ -106,7 +106,7 @@ def by_walking(
 
 
 def share_of(some: Plan, cards: Iterable[Scorecard], records: int = 1) -> AskedInFull:
-    share = Share()
+    share = ShareCounts()
     for card in cards:
         add_card(share, some, card, records)
     return read(share)

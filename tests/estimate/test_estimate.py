@@ -23,7 +23,7 @@ from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.estimate import disk, history, speed
 from coigw_judge.estimate import text as estimate_text
-from coigw_judge.estimate.history import Seen
+from coigw_judge.estimate.history import FactHistory
 from coigw_judge.estimate.make import further_asks
 from coigw_judge.fill.filler import Filler
 from coigw_judge.fill.ledger import FillTally, TokensSpent
@@ -167,11 +167,11 @@ def scored(value: float) -> Scored:
     return Scored(scores={"d": value})
 
 
-def walked(plan_: Any, *records: dict[str, Any]) -> Seen:
+def walked(plan_: Any, *records: dict[str, Any]) -> FactHistory:
     counts = history.Walked()
     for facts in records:
         history.count_walk(plan_, facts, counts)
-    return Seen(
+    return FactHistory(
         reached={n: counts.reached[n] for n in "abc"},
         ended={n: counts.ended[n] for n in "abc"},
         complete=counts.complete,
@@ -222,8 +222,8 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     alive = (1 - 1 / 5) * (1 - 1 / 4)
     assert seen.further_samples(several, ["a", "b", "n"]) == pytest.approx({"a": alive * 2 / 3, "b": alive * 4 / 3})
     assert seen.further_samples(several, ["n"]) == {}, "its further samples are known, or open and counted"
-    assert Seen().further_samples(several, ["a", "b"]) == {"a": 0, "b": 0}
-    assert Seen().further_samples(replace(several, samples=Resampling(count=3, borderline=3)), ["a", "b"]) == {
+    assert FactHistory().further_samples(several, ["a", "b"]) == {"a": 0, "b": 0}
+    assert FactHistory().further_samples(replace(several, samples=Resampling(count=3, borderline=3)), ["a", "b"]) == {
         "a": 2,
         "b": 2,
     }
@@ -240,7 +240,7 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
 
 def test_where_no_facts_are_nothing_is_assumed_to_be_saved():
     asked = plan(A, B, C, then=[rubric("n")], gate=GATE)
-    assert Seen().chances(asked, ["a", "b", "c", "n"]) == [1, 1, 1, 1]
+    assert FactHistory().chances(asked, ["a", "b", "c", "n"]) == [1, 1, 1, 1]
 
 
 def test_a_rubric_that_does_not_apply_is_passed_over_and_a_failure_ends_nothing():

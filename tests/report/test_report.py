@@ -17,7 +17,7 @@ from coigw_judge.cli.main import main
 from coigw_judge.report import examples, figures, tally
 from coigw_judge.report.page import SHOWN_CHARS, visible
 from coigw_judge.report.run_columns import shape_of
-from coigw_judge.report.tally import Group
+from coigw_judge.report.tally import GroupTally
 from coigw_judge.run_folder.folder import open_run
 
 NAUGHTY = (
@@ -217,9 +217,10 @@ def test_histograms_stack_to_the_whole() -> None:
 
 def test_the_audit_counts_what_the_paper_wants() -> None:
     groups = {
-        name: Group(decisions=Counter(kept=n, dropped=5)) for name, n in {"诗歌": 30, "散文": 14, "科幻": 0}.items()
+        name: GroupTally(decisions=Counter(kept=n, dropped=5))
+        for name, n in {"诗歌": 30, "散文": 14, "科幻": 0}.items()
     }
     found = figures.spread("genre", groups)
     assert found is not None and found.few == (("散文", 14),) and found.largest == "诗歌" and found.values == 2
-    even = figures.spread("genre", {str(n): Group(decisions=Counter(kept=5)) for n in range(4)})
+    even = figures.spread("genre", {str(n): GroupTally(decisions=Counter(kept=5)) for n in range(4)})
     assert even is not None and even.effective == pytest.approx(4)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from coigw_judge.screens.injection import detect, undisguised
 from coigw_judge.screens.injection.rules import InjectionRule, WrittenRule, compiled
 from coigw_judge.screens.injection.undisguised import undisguise
-from coigw_judge.text.codepoints import COUNT, Pairs, codes_of, marks, text_of
+from coigw_judge.text.codepoints import COUNT, PairFinder, codes_of, marks, text_of
 
 RULES = detect.RULES
 TEXTS = [text for name, listed in vars(cases).items() if name.isupper() and isinstance(listed, list) for text in listed]
@@ -169,13 +169,13 @@ def test_the_view_and_its_places_are_those_of_every_step_at_every_place(text: st
 
 @given(st.text("一二三四五", max_size=40), st.sets(st.text("一二三四五", min_size=2, max_size=2), max_size=6))
 def test_pairs_are_found_wherever_they_stand(text: str, pairs: set[str]) -> None:
-    places = Pairs(pairs).places(codes_of(text))
+    places = PairFinder(pairs).places(codes_of(text))
     assert {n for n in range(len(text)) if text[n : n + 2] in pairs} <= set(places)
 
 
 def test_few_places_are_named_where_no_pair_stands() -> None:
     text = "".join(map(chr, range(0x4E00, 0x9000)))
-    wanted = Pairs(text[n + 1] + text[n] for n in range(0, 600))
+    wanted = PairFinder(text[n + 1] + text[n] for n in range(0, 600))
     assert len(wanted.places(codes_of(text))) < len(text) / 50
 
 

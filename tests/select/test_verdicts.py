@@ -293,5 +293,5 @@ def test_only_so_many_records_of_the_share_are_counted(tmp_path: Path, monkeypat
     monkeypatch.setattr(asked_in_full, "MOST", 4)
     assert [survey_bucket(seen, bucket).share for bucket in range(seen.buckets)] == [
         *known[:2],
-        *(asked_in_full.Share() for _ in known[2:]),
+        *(asked_in_full.ShareCounts() for _ in known[2:]),
     ]

@@ -39,7 +39,7 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class RubricRate:
     """A rubric asked first (after `genre`, where that comes first): the share of the records to which it applies and
     that are open then that it ends, and its tokens."""
 
@@ -68,7 +68,7 @@ class Suggestion:
     saving: float | None = None
     low: float | None = None
     high: float | None = None
-    rates: tuple[Rate, ...] = ()
+    rates: tuple[RubricRate, ...] = ()
     fewest: tuple[str, ...] = ()
     first_listed: float | None = None
     first_fewest: float | None = None
@@ -190,12 +190,12 @@ def _saving(records: _Records) -> tuple[float, float, float]:
     return float(share), float(share - off), float(share + off)
 
 
-def _rate(records: _Records, rubric: Rubric, per_record: Numbers) -> Rate:
+def _rate(records: _Records, rubric: Rubric, per_record: Numbers) -> RubricRate:
     asked = frozenset(records.first) - {rubric.name}
     costs = records.cost(rubric.name, asked)
     applies = float(per_record @ (costs > 0))
     ends = per_record @ ((costs > 0) & ~records.open_after(asked | {rubric.name}))
-    return Rate(
+    return RubricRate(
         rubric=rubric.name,
         fields=len(rubric.fields),
         ends=float(ends / applies) if applies else 0.0,

@@ -29,7 +29,7 @@ from coigw_judge.errors import FixJudge
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.endpoint import chat_form, probes
 from coigw_judge.judges.endpoint.chat_form import Chat, Request
-from coigw_judge.judges.endpoint.rate_limits import Bucket, retry_after, used_up
+from coigw_judge.judges.endpoint.rate_limits import TokenBucket, retry_after, used_up
 from coigw_judge.judges.endpoint.servers import REQUESTS_PER_SERVER, Server, Servers, requests_worth_having
 from coigw_judge.judges.endpoint.token_id_form import Completion, check_count
 from coigw_judge.judges.protocol import Reply
@@ -78,7 +78,7 @@ class EndpointJudge:
             timeout=httpx.Timeout(None, connect=config.connect_timeout),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=self.concurrency),
         )
-        self._check = probes.Check(self._client, self._form.path, self._form.trifle(), config.timeout)
+        self._check = probes.HealthCheck(self._client, self._form.path, self._form.trifle(), config.timeout)
         self._servers = Servers(config.servers, per_server, config.patience, self._check)
         self.counts = self._servers.counts
         self._down = [seen for seen in servers_seen if seen.trouble]
@@ -243,7 +243,7 @@ def _key(config: JudgeConfig) -> str:
     return key
 
 
-def _context(config: JudgeConfig, servers_seen: list[probes.Seen]) -> int | None:
+def _context(config: JudgeConfig, servers_seen: list[probes.ProbedServer]) -> int | None:
     """What the job says, else the least that vLLM servers state. Raises FixJudge where the job says more."""
     stated = [(seen.context, seen.url) for seen in servers_seen if seen.context is not None]
     if config.context is None:
@@ -254,10 +254,10 @@ def _context(config: JudgeConfig, servers_seen: list[probes.Seen]) -> int | None
     return config.context
 
 
-def _buckets(config: JudgeConfig) -> dict[str, Bucket]:
+def _buckets(config: JudgeConfig) -> dict[str, TokenBucket]:
     """The declared rate, this replica's part of it."""
     rates = {"requests": config.rate.requests_per_minute, "tokens": config.rate.tokens_per_minute}
-    return {kind: Bucket(rate / config.replica_range[1]) for kind, rate in rates.items() if rate is not None}
+    return {kind: TokenBucket(rate / config.replica_range[1]) for kind, rate in rates.items() if rate is not None}
 
 
 def _hint(config: JudgeConfig) -> str:

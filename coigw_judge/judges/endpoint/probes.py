@@ -31,7 +31,7 @@ _SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ProbedServer:
     """A server at the start: what is wrong with it, whether it is vLLM's, and the context that it states."""
 
     url: str
@@ -42,7 +42,7 @@ class Seen:
     context: int | None = None
 
 
-def look_at_all(config: JudgeConfig, headers: Mapping[str, str]) -> list[Seen]:
+def look_at_all(config: JudgeConfig, headers: Mapping[str, str]) -> list[ProbedServer]:
     """Every server of the job, side by side. Raises FixJudge where none can be reached, or one is a mistake."""
     timeout = httpx.Timeout(_SECONDS, connect=config.connect_timeout)
     with httpx.Client(headers=headers, timeout=timeout) as client, ThreadPoolExecutor(16) as pool:
@@ -55,40 +55,40 @@ def look_at_all(config: JudgeConfig, headers: Mapping[str, str]) -> list[Seen]:
     return found
 
 
-def _look(client: httpx.Client, url: str, model: str) -> Seen:
+def _look(client: httpx.Client, url: str, model: str) -> ProbedServer:
     try:
         response = client.get(f"{url}/models")
     except httpx.RequestError as error:
-        return Seen(url, trouble=said(error), reached=False)
+        return ProbedServer(url, trouble=said(error), reached=False)
     status = response.status_code
     if response.is_redirect:
         raise FixJudge(redirected(url, response.headers))
     if status == 401:
         raise FixJudge(f"{url}: {HOPELESS[status]} (HTTP {status})")
     if status >= 500 and status != 501:
-        return Seen(url, trouble=f"HTTP {status} at /models")
-    return _described(url, response.content, model) if status == 200 else Seen(url)
+        return ProbedServer(url, trouble=f"HTTP {status} at /models")
+    return _described(url, response.content, model) if status == 200 else ProbedServer(url)
 
 
-def _described(url: str, content: bytes, model: str) -> Seen:
+def _described(url: str, content: bytes, model: str) -> ProbedServer:
     """What a list of models says. A vLLM server's is complete, so a model that is not there will not be found."""
     try:
         body = json.loads(content)
     except (ValueError, RecursionError):
-        return Seen(url)
+        return ProbedServer(url)
     data = body.get("data") if isinstance(body, dict) else None
     cards = [card for card in data if isinstance(card, dict)] if isinstance(data, list) else []
     owner = str(cards[0].get("owned_by", "")) if cards else ""
     if owner != "vllm":
-        return Seen(url, owner=owner)
+        return ProbedServer(url, owner=owner)
     names = [str(card.get("id")) for card in cards]
     if model not in names:
         raise FixJudge(f"judge.model: {url} serves no {model}{nearest(model, names)}; it serves {', '.join(names[:8])}")
     context = cards[names.index(model)].get("max_model_len")
-    return Seen(url, vllm=True, owner=owner, context=context if isinstance(context, int) else None)
+    return ProbedServer(url, vllm=True, owner=owner, context=context if isinstance(context, int) else None)
 
 
-def _require_vllm(found: Sequence[Seen]) -> None:
+def _require_vllm(found: Sequence[ProbedServer]) -> None:
     for each in found:
         if not each.vllm and not each.trouble:
             owner = f"its models are owned by {each.owner!r}" if each.owner else "its /models does not say vllm"
@@ -98,7 +98,7 @@ def _require_vllm(found: Sequence[Seen]) -> None:
             )
 
 
-class Check:
+class HealthCheck:
     """Whether a server works, by /health and a request for one token. Called with an address, says what is wrong."""
 
     def __init__(self, client: httpx.AsyncClient, path: str, body: Mapping[str, Any], longest: float) -> None:

@@ -22,7 +22,7 @@ _LONGEST_ORDER = 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Bucket:
+class TokenBucket:
     """So many units a minute, first come, first served. More than it ever holds is taken from a full one, on credit."""
 
     def __init__(self, per_minute: float) -> None:

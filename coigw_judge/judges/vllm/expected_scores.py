@@ -66,14 +66,14 @@ Asks = Callable[[Probe], Awaitable[Chances | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedScores:
     """Per dimension the expected score, or None and under the same key why."""
 
     values: Mapping[str, float | None]
     missing: Mapping[str, Missing]
 
 
-async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spelling, ask: Asks) -> Expected:
+async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spelling, ask: Asks) -> ExpectedScores:
     """The expected score of every dimension in a reply to `schema` (Rubric.reply_schema). Never raises of itself."""
     scales = _scales(schema)
     text, starts = spelling.laid_out(drawn.ids)
@@ -93,7 +93,7 @@ async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spe
             return lack.cause
 
     outcomes = dict(zip(scales, await asyncio.gather(*map(one, scales)), strict=True))
-    return Expected(
+    return ExpectedScores(
         {key: None if isinstance(value, str) else value for key, value in outcomes.items()},
         {key: value for key, value in outcomes.items() if isinstance(value, str)},
     )

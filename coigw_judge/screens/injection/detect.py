@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from coigw_judge.records.record import FIELDS, FieldName
 from coigw_judge.screens.injection.rules import InjectionRule, read_rules
 from coigw_judge.screens.injection.undisguised import Undisguised, undisguise
-from coigw_judge.text.codepoints import Pairs
+from coigw_judge.text.codepoints import PairFinder
 from coigw_judge.text.unseen import ACTING, NO_GLYPH, replaced
 
 RULES = tuple(rule for language in ("forged", "chinese", "english") for rule in read_rules(language))
 _BEGINNING = {pair: [rule for rule in RULES if pair in rule.begins] for pair in {p for r in RULES for p in r.begins}}
 """The rules by the pairs of characters with which their seeds begin."""
-_PAIRS = Pairs(_BEGINNING)
+_PAIRS = PairFinder(_BEGINNING)
 SHOWN_CHARS = 80
 """The most characters of a matched text that are kept; the span is whole."""
 

@@ -15,7 +15,7 @@ from chat_server import CUT, HANG, Act, Got, completion, trouble
 from coigw_judge import load_rubric
 from coigw_judge.errors import FixJudge
 from coigw_judge.judges.endpoint.judge import EndpointJudge
-from coigw_judge.judges.endpoint.rate_limits import Bucket, duration, retry_after, used_up
+from coigw_judge.judges.endpoint.rate_limits import TokenBucket, duration, retry_after, used_up
 from coigw_judge.judges.endpoint.servers import Servers
 from coigw_judge.judges.engines import engine_of
 from coigw_judge.judges.read_reply import read_reply
@@ -265,7 +265,7 @@ def test_declared_tokens_are_counted_as_used(start):
 
 def test_a_bucket_waits_for_what_is_not_there():
     async def scene() -> tuple[float, float]:
-        bucket = Bucket(600)
+        bucket = TokenBucket(600)
         began = time.monotonic()
         await bucket.take(60)
         full = time.monotonic() - began

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import rubric
 
-from coigw_judge.judges.vllm.expected_scores import MOST_PROBES, Drawn, Expected, Probe, expected_scores
+from coigw_judge.judges.vllm.expected_scores import MOST_PROBES, Drawn, ExpectedScores, Probe, expected_scores
 from coigw_judge.judges.vllm.token_text import Spelling, number_places
 
 TWO = rubric("r", dimensions=("quality", "novelty"))
@@ -42,7 +42,9 @@ class Toy:
         told = next(told for end, told in self._after.items() if text.endswith(end))
         return None if told is None else self.chances(told)
 
-    def expected(self, pieces: Sequence[str | tuple[str, Mapping[str, float]]], schema: Mapping[str, Any]) -> Expected:
+    def expected(
+        self, pieces: Sequence[str | tuple[str, Mapping[str, float]]], schema: Mapping[str, Any]
+    ) -> ExpectedScores:
         """Of a reply in tokens; a token with probabilities is one that was drawn from these, others were certain."""
         drawn = [(piece, {piece: 1.0}) if isinstance(piece, str) else piece for piece in pieces]
         ids = [self.id(text) for text, _ in drawn]
