@@ -11,7 +11,7 @@ from coigw_judge.decide.decisions import WITHOUT_GATE
 from coigw_judge.decide.gate import Assessment, Comparison, Gate, Met, rubric_of
 from coigw_judge.run_folder.folder import Run
 from coigw_judge.run_folder.manifest import configuration
-from coigw_judge.screens import Screens, as_finding
+from coigw_judge.screens.all_screens import Screens, as_finding
 
 
 @dataclass(frozen=True, slots=True)

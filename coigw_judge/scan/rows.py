@@ -32,7 +32,7 @@ from coigw_judge.job.job import Job
 from coigw_judge.records.record import FIELDS, Record, Unreadable, record_digest, to_label, to_record
 from coigw_judge.scan import copies, screening
 from coigw_judge.scan.screening import Names
-from coigw_judge.screens import ENGAGEMENT, NAMES, Looked, Screens
+from coigw_judge.screens.all_screens import ENGAGEMENT, NAMES, Looked, Screens
 from coigw_judge.screens.config import Screen
 from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import DIGEST, Numbers, Span

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from coigw_judge.input.splits import row_id
 from coigw_judge.scan import copies
-from coigw_judge.screens import SUSPECTED, Finding, Screens, as_finding
+from coigw_judge.screens.all_screens import SUSPECTED, Finding, Screens, as_finding
 
 _BY_COPIES = ("published_after", "no_date", "excluded", "excluded_near", "near_duplicate")
 """Screens that other rows have a say in."""

@@ -18,7 +18,8 @@ from coigw_judge.pipeline import passes
 from coigw_judge.scan import copies
 from coigw_judge.scan import rows as scanning
 from coigw_judge.scan.screening import key_row
-from coigw_judge.screens import Screens, minhash
+from coigw_judge.screens import minhash
+from coigw_judge.screens.all_screens import Screens
 from coigw_judge.screens.config import Screen
 from coigw_judge.standing import join
 from coigw_judge.storage.hash_ranges import ALL, span

@@ -15,7 +15,8 @@ from coigw_judge.job.fingerprints import ask_fingerprint
 from coigw_judge.job.job import load_job
 from coigw_judge.judges.protocol import Identity
 from coigw_judge.records.record import Record, to_record
-from coigw_judge.screens import NAMES, Screens, as_finding, boilerplate_lines, repetition
+from coigw_judge.screens import boilerplate_lines, repetition
+from coigw_judge.screens.all_screens import NAMES, Screens, as_finding
 from coigw_judge.screens.boilerplate_lines import boilerplate
 from coigw_judge.screens.characters import characters
 from coigw_judge.screens.config import EXEMPT, Screen
