@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.hashing import digest
 from coigw_judge.prompting.rubric import Rubric
 from coigw_judge.replies.outcome import Scored

@@ -1,7 +1,7 @@
 """The gate: from scores and checks to a decision. Pure, so that moving a threshold asks the judge nothing.
 
 `Gate.assess` is the one reading of a gate: for every threshold the value, the least, and what came of it. The decision
-follows from it, and so do explanations of a verdict, sweeps, and gates chosen by labels (columns.py: many at once).
+follows from it, and so do explanations of a verdict, sweeps, and gates chosen by labels (gate_columns.py).
 
 The paper's gate (section 2.2) is `Gate(total=50, each=8)` over six dimensions of 0-10: the sum is at least 50
 and each is at least 8. Thresholds are compared with unrounded sums.

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from coigw_judge.decide.further_samples import Others, Resampling, merged
 from coigw_judge.decide.gate import Gate
-from coigw_judge.decide.resampling import Others, Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.long_text import HeadTail
 from coigw_judge.prompting.request import Need, request_key

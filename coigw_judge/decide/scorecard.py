@@ -24,7 +24,7 @@ class Scorecard:
     not_applicable: tuple[str, ...] = ()
     """The rubrics that do not apply, as the record lacks a field that they read."""
     samples: Mapping[str, int] = field(default_factory=dict)
-    """By rubric how many samples its scores rest on, where there are several (resampling.py)."""
+    """By rubric how many samples its scores rest on, where there are several (further_samples.py)."""
     spread: Mapping[str, float] = field(default_factory=dict)
     """By `rubric.dimension` how far the highest of several samples lies above the lowest."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from coigw_judge.decide.resampling import Resampling
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.estimate.disk import Room
 from coigw_judge.prompting.rubric import Reasons
 from coigw_judge.run_folder.manifest import PlannedFigures

@@ -58,7 +58,7 @@ class FactHistory:
     """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
 
     `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
-    near a threshold that the job asks them further samples (resampling.py); `further` are such samples of all complete
+    near a threshold that the job asks them further samples; `further` are such samples of all complete
     records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all). `share`: what is known of the
     records that are asked in full; `from_share`: the counts are theirs alone, because facts were asked in another order
     than the job's.

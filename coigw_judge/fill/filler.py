@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from coigw_judge.decide.further_samples import FLAG as SAMPLED
 from coigw_judge.decide.plan import Subject
-from coigw_judge.decide.resampling import FLAG as SAMPLED
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.fill.expected import with_expected
 from coigw_judge.fill.ledger import Case, Ledger, Settled, TokensSpent, case_of
+from coigw_judge.fill.retries import another_try
 from coigw_judge.job.recipe import Recipe
 from coigw_judge.judges.presets import tried_at
 from coigw_judge.judges.protocol import Judge, Measures, Reply
@@ -33,7 +34,6 @@ from coigw_judge.store.writer import Writer
 FLUSH_SECONDS = 5.0
 """What a killed process may lose of a judge's work, on a local disk; ten times that on an object store."""
 
-_NO_RETRY = ("too_long", "refused", "engine_died")
 _REMEMBERED = 20_000
 
 
@@ -162,7 +162,7 @@ class Filler:
             reply = await self._reply(need, shown, attempt)
             spent += _tokens(reply)
             outcome = read_reply(reply, rubric)
-            if isinstance(outcome, Scored) or outcome.cause in _NO_RETRY or attempt >= self._recipe.retries:
+            if not another_try(outcome, attempt, self._recipe.retries):
                 break
             self._ledger.again(case, need, outcome, attempt)
             attempt += 1

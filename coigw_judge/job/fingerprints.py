@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from coigw_judge.decide.further_samples import DRAWN_AT, Resampling
 from coigw_judge.decide.plan import Plan
-from coigw_judge.decide.resampling import DRAWN_AT, Resampling
 from coigw_judge.errors import FixJob
 from coigw_judge.hashing import fingerprint
 from coigw_judge.job.job import LoadedJob

@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from coigw_judge.decide.ask_order import fewest_fields
 from coigw_judge.decide.decisions import Decided
+from coigw_judge.decide.further_samples import Middle
 from coigw_judge.decide.gate import Gate
-from coigw_judge.decide.resampling import Middle
 from coigw_judge.errors import FixJob, nearest
 from coigw_judge.hashing import fingerprint
 from coigw_judge.input.encoding import UTF_8, checked

@@ -3,7 +3,7 @@
 A request's key is the 128-bit hash of all that decides the judge's answer: the ask fingerprint (model,
 tokenizer, template, rubric, schema, sampling and retry policy), the digests of the fields
 shown, the genre guidance shown, the sample number, for long records what their cut depends on (long_text.py), and for
-further samples what they are drawn at (decide/resampling.py).
+further samples what they are drawn at (decide/further_samples.py).
 Edit a rubric and exactly its requests have no fact yet; resume, rescoring and re-gating follow from that alone.
 """
 

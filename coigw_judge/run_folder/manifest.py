@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationErr
 
 from coigw_judge.counts import Counts, Named
 from coigw_judge.decide.decisions import Decided
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import ReasonKind
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixStore
 from coigw_judge.job.job import Job
 from coigw_judge.judges.protocol import Identity

@@ -4,7 +4,7 @@ A pass counts how many records share which scorecard; the gates are then tried o
 gates reads the store once. Each gate is read as it decides (Gate.assess); what the grid does not name stays the job's.
 Where a fact that a gate needs was never asked (an earlier, stricter gate stopped early, or the fill still runs), the
 yield is a range. So it is where records near a threshold were not asked the further samples that the gate wants of
-them (decide/resampling.py).
+them (decide/further_samples.py).
 """
 
 import json
@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 
+from coigw_judge.decide.further_samples import Others, Resampling, merged
 from coigw_judge.decide.gate import Gate
-from coigw_judge.decide.resampling import Others, Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.replies.outcome import Scored, Unscored, from_values, to_values

@@ -3,7 +3,7 @@
 Decisions are pure functions of what is known of a record, and most records share what matters with many others:
 the same rubrics apply, the same scores were given. So the join is done in columns (keys hashed, looked up and
 compared by the hundred thousand), records are sorted into patterns, and `plan` and `card`, which fill runs on every
-record, run here on one record of each pattern. Further samples (resampling.py) are looked up for those rows alone to
+record, run here on one record of each pattern. Further samples are looked up for those rows alone to
 which the pattern of their first samples makes them due. Survey, select and sweep all read their bucket through `read`,
 so they cannot disagree; memory is bounded by a bucket and never by the store.
 Not known here: what is done with a standing, Ray.
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from coigw_judge.decide.further_samples import Others
 from coigw_judge.decide.gate import Decision
 from coigw_judge.decide.plan import GENRE_RUBRIC, Plan, Reached, Subject, others_of
-from coigw_judge.decide.resampling import Others
 from coigw_judge.decide.scorecard import Final, Scorecard
 from coigw_judge.prompting.request import Need, request_keys
 from coigw_judge.prompting.rubric import Rubric

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from small import plan, rubric, subject, walk
 
 from coigw_judge import estimate
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Waits
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixJob, FixStore
 from coigw_judge.estimate import disk, history, speed
 from coigw_judge.estimate import text as estimate_text

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from full_disk import no_room
 
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.errors import FixJudge, FixStore, JudgeUnavailable
 from coigw_judge.fill.filler import Filler
 from coigw_judge.fill.self_test import self_test

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import Gate
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.replies.outcome import Scored, Unscored

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import Row, genre_rubric, plan, rubric, scan_rows
 
+from coigw_judge.decide.further_samples import Resampling
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan, Subject
-from coigw_judge.decide.resampling import Resampling
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.prompting.long_text import HeadTail
 from coigw_judge.prompting.request import Need

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from coigw_judge.decide.columns import Bools, Columns, Floats, at_best
 from coigw_judge.decide.decisions import WITHOUT_GATE
 from coigw_judge.decide.gate import Gate, rubric_of
+from coigw_judge.decide.gate_columns import Bools, Columns, Floats, at_best
 from coigw_judge.people.calibration.agreement import Bootstrap, resamples
 from coigw_judge.run_folder.verdicts import scores_of
 

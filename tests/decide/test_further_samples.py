@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small import plan, rubric, stable, subject
 
+from coigw_judge.decide.further_samples import Resampling, merged
 from coigw_judge.decide.gate import Gate
 from coigw_judge.decide.plan import Plan
-from coigw_judge.decide.resampling import Resampling, merged
 from coigw_judge.decide.scorecard import Scorecard
 from coigw_judge.errors import FixJob
 from coigw_judge.job.fingerprints import resampling
