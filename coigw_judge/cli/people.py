@@ -5,13 +5,14 @@ Not known here: anything that another module could know.
 
 import argparse
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from coigw_judge.cli.options import DIFFERENT, OK
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from coigw_judge.people.calibration.agreement import Bootstrap
     from coigw_judge.people.calibration.labelled_records import CalibrateOptions
     from coigw_judge.people.export.write import Exported
@@ -73,7 +74,7 @@ def _fraction(text: str) -> float:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from coigw_judge.errors import FixJob
-    from coigw_judge.people.calibration import report
+    from coigw_judge.people.calibration import file, report
     from coigw_judge.people.calibration import text as calibrate_text
     from coigw_judge.people.calibration.agreement import Bootstrap
     from coigw_judge.people.labels import read
@@ -86,7 +87,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     run = open_run(options.run)
     how = Bootstrap(max(0, options.resamples), options.seed)
     labels = None if options.labels is None else read.read(options.labels)
-    parts: dict[str, tuple[dict[str, Any], str]] = {}
+    parts: dict[str, tuple[BaseModel, str]] = {}
     code = OK
     if labels is not None and not labels.labels and not options.annotators:
         raise FixJob(f"--labels {options.labels}: holds texts and no labels; --annotators looks at texts")
@@ -95,12 +96,12 @@ def _calibrate(options: argparse.Namespace) -> int:
         parts["calibration"] = people, calibrate_text.as_text(people)
     if options.golden is not None:
         moved = drift.check(run, options.golden, options.bound, how)
-        parts["drift"] = {**asdict(moved), "alarm": moved.alarm}, drift_and_leaks.drift_text(moved)
+        parts["drift"] = moved, drift_and_leaks.drift_text(moved)
         code = DIFFERENT if moved.alarm else OK
     if options.annotators:
         leaks = leak_report.report(run, labels.texts if labels is not None else ())
         parts["writers"] = leaks, drift_and_leaks.writers_text(leaks)
-    written = [report.write(run, found, f"{name}.json") for name, (found, _) in parts.items()]
+    written = [file.write(run, content, f"{name}.json") for name, (content, _) in parts.items()]
     _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
     for path in written:
         print(f"written to {path}", file=sys.stderr)
@@ -108,14 +109,13 @@ def _calibrate(options: argparse.Namespace) -> int:
     return code
 
 
-def _print(parts: dict[str, tuple[dict[str, Any], str]], *, as_json: bool) -> None:
-    from coigw_judge.people.calibration import report
+def _print(parts: "dict[str, tuple[BaseModel, str]]", *, as_json: bool) -> None:
+    from coigw_judge.people.calibration import file
 
     if not as_json:
         print("\n\n".join(text for _, text in parts.values()), flush=True)
         return
-    found = {name: value for name, (value, _) in parts.items()}
-    print(report.as_json(found), flush=True)
+    print(file.as_json({name: content for name, (content, _) in parts.items()}), flush=True)
 
 
 def _how_to_calibrate(options: argparse.Namespace, how: "Bootstrap") -> "CalibrateOptions":

@@ -49,11 +49,11 @@ def golden(found: Drift) -> Golden:
     return Golden(table, notes(said))
 
 
-def leaks(found: Writers) -> tuple[Table, ...]:
+def leaks(writers: Writers) -> tuple[Table, ...]:
     """Leaks by annotator, then the phrases and the copies themselves, where there are any."""
     return tuple(
         Table(caption=caption, heads=heads, lines=tuple(map(line, rows)))
-        for caption, heads, rows in quality_text.leaks(found)
+        for caption, heads, rows in quality_text.leaks(writers)
         if rows
     )
 
@@ -81,8 +81,8 @@ class AgainstPeople:
 
 def against_people(calibration: Calibration) -> AgainstPeople:
     """The section of a calibration."""
-    gate, regate = calibration["gate"], calibration["regate"]
-    chosen = regate is not None and bool(regate["choices"])
+    gate, regate = calibration.gate, calibration.regate
+    chosen = regate is not None and bool(regate.choices)
     return AgainstPeople(
         summary=calibration_text.summary(calibration),
         notes=notes(calibration_text.caveats(calibration)),
@@ -104,13 +104,13 @@ def against_people(calibration: Calibration) -> AgainstPeople:
 
 def _items(calibration: Calibration) -> Table:
     """Per item: how judge and people agree, beside how people agree with each other."""
-    found = calibration["items"].items()
-    both = [(item.get("spearman"), calibration_text.ceiling(item["between_annotators"])) for _, item in found]
+    items = calibration.items.items()
+    both = [(item.spearman, calibration_text.ceiling(item.between_annotators)) for _, item in items]
     axis = axis_for(end for two in both for each in two for end in ends(each))
     lines = []
-    for (name, item), (spearman, ceiling) in zip(found, both, strict=True):
-        compared = f"{item['compared']:,}" if item["compared"] else "-"
-        cells = (name, compared, *map(shown, (spearman, ceiling, item.get("kappa"), item.get("auc"))))
+    for (name, item), (spearman, ceiling) in zip(items, both, strict=True):
+        compared = f"{item.compared:,}" if item.compared else "-"
+        cells = (name, compared, *map(shown, (spearman, ceiling, item.kappa, item.auc)))
         lines.append(line(cells, lane("judge", axis, *ends(spearman)), lane("ceiling", axis, *ends(ceiling))))
     return Table(
         caption="Agreement by item, with 95 % intervals",
@@ -123,35 +123,34 @@ def _items(calibration: Calibration) -> Table:
 
 def _further(calibration: Calibration) -> Table:
     """The other correlations, and what groups alone do not explain."""
-    lines = []
-    for name, item in calibration["items"].items():
-        if "pearson" in item:
-            within = plain(item.get("within", {}).get("spearman"))
-            lines.append(line((name, shown(item.get("kendall")), shown(item.get("pearson")), within)))
-    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({calibration['by']})")
+    lines = [
+        line((name, shown(item.kendall), shown(item.pearson), plain(item.within.spearman)))
+        for name, item in calibration.items.items()
+        if item.pearson is not None
+    ]
+    heads = ("item", "Kendall", "Pearson", f"Spearman within groups ({calibration.by})")
     return Table(caption="Other correlations by item", heads=heads, lines=tuple(lines))
 
 
 def _pairs(calibration: Calibration) -> tuple[tuple[CrossTable, Table | None], ...]:
     drawn = []
-    for name, item in calibration["items"].items():
-        one = pairs(name, item.get("points", []), item.get("range"))
+    for name, item in calibration.items.items():
+        one = pairs(name, item.points, item.range)
         if one is not None:
-            drawn.append((one, _groups(calibration["by"], name, item)))
+            drawn.append((one, _groups(calibration.by, name, item)))
     return tuple(drawn)
 
 
 def _groups(by: str, name: str, item: Item) -> Table | None:
-    groups = item.get("by", {})
-    if len(groups) < 2:
+    if len(item.by) < 2:
         return None
-    axis = axis_for(end for each in groups.values() for end in ends(each["spearman"]))
+    axis = axis_for(end for figures in item.by.values() for end in ends(figures.spearman))
     return Table(
         caption=f"{name} by {by}",
         heads=(by, *calibration_text.GROUP_HEADS),
         lines=tuple(
-            line((group, *calibration_text.group_cells(each)), lane("judge", axis, *ends(each["spearman"])))
-            for group, each in groups.items()
+            line((group, *calibration_text.group_cells(figures)), lane("judge", axis, *ends(figures.spearman)))
+            for group, figures in item.by.items()
         ),
         axis=axis,
         legend=(("judge", "judge and people: Spearman"),),
@@ -163,11 +162,11 @@ def _groups(by: str, name: str, item: Item) -> Table | None:
 
 def _gate(calibration: Calibration) -> tuple[Table, ...]:
     """The gate against people's accept; people's word by decision; the gate by group."""
-    gate = calibration["gate"]
+    gate = calibration.gate
     if gate is None:
         return ()
-    passing: dict[str, Hits] = {"kept": gate["kept"], "kept or review": gate["kept_or_review"]}
-    found = [
+    passing = {"kept": gate.kept, "kept or review": gate.kept_or_review}
+    tables = [
         _hits(passing, "passes as", "The gate against people's accept"),
         Table(
             caption="What people say of rows, by their decision",
@@ -175,17 +174,17 @@ def _gate(calibration: Calibration) -> tuple[Table, ...]:
             lines=tuple(map(line, calibration_text.decision_rows(gate))),
         ),
     ]
-    if len(gate["by"]) > 1:
-        found.append(_hits(gate["by"], calibration["by"], f"The gate by {calibration['by']}, where kept alone passes"))
-    return tuple(found)
+    if len(gate.by) > 1:
+        tables.append(_hits(gate.by, calibration.by, f"The gate by {calibration.by}, where kept alone passes"))
+    return tuple(tables)
 
 
-def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
+def _hits(by_name: Mapping[str, Hits], head: str, caption: str) -> Table:
     axis = Axis(0, 1)
     lines = []
-    for name, each in hits.items():
-        lanes = lane("precision", axis, *ends(each["precision"])), lane("recall", axis, *ends(each["recall"]))
-        lines.append(line((name, *calibration_text.hits_cells(each)), *lanes))
+    for name, hits in by_name.items():
+        lanes = lane("precision", axis, *ends(hits.precision)), lane("recall", axis, *ends(hits.recall))
+        lines.append(line((name, *calibration_text.hits_cells(hits)), *lanes))
     return Table(
         caption=caption,
         heads=(head, *calibration_text.HITS_HEADS),
@@ -196,26 +195,26 @@ def _hits(hits: Mapping[str, Hits], head: str, caption: str) -> Table:
 
 
 def _trade_off(calibration: Calibration) -> TradeOff | None:
-    gate, regate = calibration["gate"], calibration["regate"]
+    gate, regate = calibration.gate, calibration.regate
     if gate is None or regate is None:
         return None
     chosen = [
         (f"{choice.wanted:.0%} wanted: {calibration_text.gate_text(choice)}", choice.cost, choice.recall)
-        for choice in regate["choices"]
+        for choice in regate.choices
     ]
-    recall = gate["kept_or_review"]["recall"].value
-    return trade_off(regate.get("frontier", []), chosen, None if recall is None else (regate["now"], recall))
+    recall = gate.kept_or_review.recall.value
+    return trade_off(regate.frontier, chosen, None if recall is None else (regate.now, recall))
 
 
 def _choices(regate: GatesForRecall) -> Table:
-    asked = " (*: the recall that was asked for)" if regate["wanted"] is not None else ""
+    asked = " (*: the recall that was asked for)" if regate.wanted is not None else ""
     return Table(
         caption=f"The gate that reaches a recall at the least review cost{asked}",
         heads=("recall wanted", *calibration_text.CHOICE_HEADS[1:]),
-        lines=tuple(line(calibration_text.choice_cells(choice, regate["wanted"])) for choice in regate["choices"]),
+        lines=tuple(line(calibration_text.choice_cells(choice, regate.wanted)) for choice in regate.choices),
     )
 
 
 def _annotators(calibration: Calibration) -> Table:
-    lines = tuple(line(calibration_text.annotator_cells(each)) for each in calibration["annotators"])
+    lines = tuple(line(calibration_text.annotator_cells(annotator)) for annotator in calibration.annotators)
     return Table(caption="Annotators", heads=calibration_text.ANNOTATOR_HEADS, lines=lines)

@@ -13,7 +13,7 @@ from labelled_run import OVER, decided, make_run, scored, triplets, write_labels
 from scipy import stats
 
 from coigw_judge.cli.main import main
-from coigw_judge.people.calibration import cheapest_gate
+from coigw_judge.people.calibration import cheapest_gate, file
 from coigw_judge.people.calibration import report as calibrate
 from coigw_judge.people.calibration.agreement import Bootstrap
 from coigw_judge.people.calibration.labelled_records import CalibrateOptions
@@ -45,7 +45,7 @@ def labelled(folder: Path, rows: Any = range(90), **more: Any) -> str:
 def report(run: str, labels: str, **options: Any) -> dict[str, Any]:
     """The report as JSON gives it."""
     found = calibrate.report(open_run(run), read(labels), CalibrateOptions(how=Bootstrap(50), **options))
-    return json.loads(calibrate.as_json(found))
+    return json.loads(file.as_json(found))
 
 
 def test_figures_are_scipys_on_all_and_in_every_group(tmp_path):
@@ -247,6 +247,23 @@ def test_the_command_prints_tables_that_stand_below_each_other_and_leaves_its_re
     assert told["items"]["answer.quality"]["compared"] == 90
     assert main(["calibrate", run, "--labels", str(tmp_path / "labels.jsonl"), "--json", *QUICK]) == 0
     assert json.loads(capsys.readouterr().out)["calibration"]["records"] == 90
+
+
+def test_keys_their_order_and_values_are_those_of_the_first_files(tmp_path, capsys):
+    """calibration_example.json is what `--json` said of this run before the files were models."""
+    inputs, thought = triplets(3), "".join(chr(0x4E00 + 7 * n) for n in range(120))
+    inputs[2]["query"] = "请写：第2只表走得慢。它在抽屉里过了2个冬天。"
+    inputs[0]["thought"], inputs[1]["thought"] = thought, "另：" + thought
+    run = make_run(tmp_path, inputs, [decided(scored(*row)) for row in (SCORES[0], [10] * 6, SCORES[1])])
+    given = {"甲": {"answer.quality": 9, "overall": "accept"}, "乙": {"answer.quality": 8.5, "overall": "accept"}}
+    labels = [{"id": "t1", "annotator": a, "item": i, "value": v} for a, own in given.items() for i, v in own.items()]
+    labels += [{"id": "t2", "annotator": "甲", "item": item, "value": True} for item in ("removal.facts", "removed")]
+    golden = write_labels(tmp_path / "golden.jsonl", [{"id": "t1", "item": "query.quality", "value": 9}])
+    more = ["--golden", golden, "--annotators", "--recall", "0.5", "--json", *QUICK]
+    assert main(["calibrate", run, "--labels", write_labels(tmp_path / "l.jsonl", labels), *more]) == 1
+    said = capsys.readouterr().out.replace(str(tmp_path), "FOLDER")
+    example = Path(__file__).with_name("calibration_example.json").read_text(encoding="utf-8")
+    assert json.dumps(json.loads(said), ensure_ascii=False) == json.dumps(json.loads(example), ensure_ascii=False)
 
 
 def test_the_report_is_left_although_nobody_reads_the_text_to_its_end(tmp_path):

@@ -5,6 +5,7 @@ import html
 import json
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from coigw_judge.report.figures import histogram
 from coigw_judge.report.people import against_people
 from coigw_judge.report.run_columns import shape_of
 from coigw_judge.report.tally import count
-from coigw_judge.run_folder.folder import open_run
+from coigw_judge.run_folder.folder import Run, open_run
 
 HOSTILE = "<script>window.pwned = 1</script>"
 TURNING = "左\u202e右"
@@ -110,11 +111,13 @@ def test_every_items_agreement_stands_beside_its_ceiling(run: str, page: str, to
     assert read is not None
     text, table = section(page, "people"), against_people(read).items
     assert [line.name for line in table.lines] == list(told["items"]) == ["overall", "answer.quality", "removal.facts"]
-    quality = read["items"]["answer.quality"]
-    assert quality["spearman"].value == told["items"]["answer.quality"]["spearman"]["value"]
+    quality = read.items["answer.quality"]
+    assert (
+        quality.spearman is not None and quality.spearman.value == told["items"]["answer.quality"]["spearman"]["value"]
+    )
     alpha = told["items"]["answer.quality"]["between_annotators"]["interval"]
     assert f"{alpha['value']:.2f} [{alpha['low']:.2f}, {alpha['high']:.2f}]" in text
-    assert shown(quality["spearman"]) in text and shown(quality["kappa"]) in text and "[" in shown(quality["spearman"])
+    assert shown(quality.spearman) in text and shown(quality.kappa) in text and "[" in shown(quality.spearman)
     judge, ceiling = table.lines[1].lanes
     assert judge is not None and ceiling is not None and table.axis is not None
     assert judge.dot == pytest.approx(table.axis.place(told["items"]["answer.quality"]["spearman"]["value"]))
@@ -269,6 +272,7 @@ def test_a_file_of_an_older_version_is_read_and_a_broken_one_is_named(
     file = Path(run, "calibration.json")
     older = json.loads(json.dumps(told))
     del older["regate"]["frontier"], older["items"]["answer.quality"]["range"]
+    older["later"] = older["items"]["overall"]["later"] = older["annotators"][0]["later"] = {"a newer version": 1}
     file.write_text(json.dumps(older), encoding="utf-8")
     assert main(["report", run]) == 0
     assert "Recall against review cost" not in Path(run, "report.html").read_text(encoding="utf-8")
@@ -278,6 +282,15 @@ def test_a_file_of_an_older_version_is_read_and_a_broken_one_is_named(
         assert main(["report", run]) == 2
         error = capsys.readouterr().err
         assert said in error and f"coigw-judge calibrate {run} --labels FILE" in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("calibration", calibrate_read.calibration), ("drift", calibrate_read.drift), ("writers", calibrate_read.writers)],
+)
+def test_a_file_that_is_read_and_written_again_is_the_same(run: str, name: str, read: Callable[[Run], Any]) -> None:
+    text = Path(run, f"{name}.json").read_text(encoding="utf-8")
+    assert calibrate_read.as_json(read(open_run(run))) == text
 
 
 def test_long_tables_are_cut_and_say_so(tmp_path: Path, run: str, told: dict[str, Any]) -> None:

@@ -2,12 +2,12 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from coigw_judge.people.calibration import agreement, cheapest_gate
+from coigw_judge.people.calibration.file import Accepts, GateAgainstPeople, GatesForRecall, Hits, Review
 from coigw_judge.people.calibration.labelled_records import LabelledRecords
 from coigw_judge.people.labels.read import OVERALL
 from coigw_judge.run_folder import verdicts
@@ -18,33 +18,34 @@ RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
 """Wanted recalls that are always told, so that a person sees what more of it costs."""
 
 
-def against_people(data: LabelledRecords) -> dict[str, Any] | None:
+def against_people(data: LabelledRecords) -> GateAgainstPeople | None:
     """Precision, recall and F1 of the run's decisions against people's; None where nobody decided."""
     votes = {n: vote for n, r in enumerate(data.records) if (vote := r.accepted(OVERALL, data.options.accept_at))}
     if not votes:
         return None
     decision = {n: data.records[n].verdict["decision"] for n in votes}
     counted = [n for n in votes if data.options.missing == "dropped" or decision[n] in DECIDED]
-    table: dict[str, dict[str, int]] = defaultdict(lambda: {"accepted": 0, "not_accepted": 0})
-    for n, (accept, _) in votes.items():
-        table[decision[n]]["accepted" if accept else "not_accepted"] += 1
+    said = Counter((decision[n], accept) for n, (accept, _) in votes.items())
     groups: dict[str, list[int]] = defaultdict(list)
     for n in counted:
         groups[data.group_of(n)].append(n)
-    return {
-        "decided_by_people": len(votes),
-        "ties_counted_as_not_accepted": sum(tied for _, tied in votes.values()),
-        "missing": data.options.missing,
-        "without_decision": dict(Counter(decision[n] for n in votes if decision[n] not in DECIDED)),
-        "decisions": dict(table),
-        "outside_labelled": sum(decision[n] not in ("kept", "review") for n in counted),
-        "kept": _hits(data, counted, votes, decision, ("kept",)),
-        "kept_or_review": _hits(data, counted, votes, decision, ("kept", "review")),
-        "by": {
+    return GateAgainstPeople(
+        decided_by_people=len(votes),
+        ties_counted_as_not_accepted=sum(tied for _, tied in votes.values()),
+        missing=data.options.missing,
+        without_decision=Counter(decision[n] for n in votes if decision[n] not in DECIDED),
+        decisions={
+            name: Accepts(accepted=said[name, True], not_accepted=said[name, False])
+            for name in dict.fromkeys(decision.values())
+        },
+        outside_labelled=sum(decision[n] not in ("kept", "review") for n in counted),
+        kept=_hits(data, counted, votes, decision, ("kept",)),
+        kept_or_review=_hits(data, counted, votes, decision, ("kept", "review")),
+        by={
             name: _hits(data, places, votes, decision, ("kept",))
             for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
         },
-    }
+    )
 
 
 def _hits(
@@ -53,14 +54,14 @@ def _hits(
     votes: Mapping[int, tuple[bool, bool]],
     decision: Mapping[int, str],
     passing: tuple[str, ...],
-) -> dict[str, Any]:
+) -> Hits:
     passed = np.array([float(decision[n] in passing) for n in places])
     accepted = np.array([float(votes[n][0]) for n in places])
-    found: dict[str, Any] = {"records": len(places), "accepted": int(accepted.sum())}
-    return found | agreement.hits(passed, accepted, data.weights_of(places), data.options.how)
+    figures = agreement.hits(passed, accepted, data.weights_of(places), data.options.how)
+    return Hits(records=len(places), accepted=int(accepted.sum()), **figures)
 
 
-def for_recall(data: LabelledRecords) -> dict[str, Any] | None:
+def for_recall(data: LabelledRecords) -> GatesForRecall | None:
     """The choices of cheapest_gate.py, with what they rest on; None where no labelled record has all scores."""
     run, gate = data.run, gate_of(data.run)
     if not gate.over:
@@ -80,13 +81,13 @@ def for_recall(data: LabelledRecords) -> dict[str, Any] | None:
     weights = np.ones(len(places)) if data.weights is None else data.weights[places]
     wanted = sorted({*RECALLS, *([] if data.options.recall is None else [data.options.recall])})
     decisions = run.manifest.decisions
-    return {
-        "labelled": len(places),
-        "left_out_without_scores": sum(vote is not None for vote in votes) - len(places),
-        "rows": costs.rows,
-        "review": {"total": gate.review_total, "each": gate.review_each},
-        "now": decisions["kept"] + decisions["review"],
-        "wanted": data.options.recall,
-        "choices": cheapest_gate.choose(labelled, accepted, weights, costs, gate, wanted, data.options.how),
-        "frontier": cheapest_gate.frontier(labelled, accepted, weights, costs),
-    }
+    return GatesForRecall(
+        labelled=len(places),
+        left_out_without_scores=sum(vote is not None for vote in votes) - len(places),
+        rows=costs.rows,
+        review=Review(total=gate.review_total, each=gate.review_each),
+        now=decisions["kept"] + decisions["review"],
+        wanted=data.options.recall,
+        choices=cheapest_gate.choose(labelled, accepted, weights, costs, gate, wanted, data.options.how),
+        frontier=cheapest_gate.frontier(labelled, accepted, weights, costs),
+    )

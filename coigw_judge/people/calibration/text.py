@@ -2,14 +2,21 @@
 
 Caveats and table cells are given apart from their layout too, because report.html says the same: a caveat that begins
 with WARNING is one that a reader must not miss.
-Not known here: how anything was computed.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from coigw_judge.people.calibration.agreement import IntervalEstimate
 from coigw_judge.people.calibration.cheapest_gate import Choice
+from coigw_judge.people.calibration.file import (
+    Annotator,
+    Calibration,
+    Ceiling,
+    GateAgainstPeople,
+    GatesForRecall,
+    Group,
+    Hits,
+)
 from coigw_judge.run_folder import manifest
 from coigw_judge.text.terminal import columns, one_line, sentence
 
@@ -17,29 +24,20 @@ WARNING = "! "
 _GROUPS = 20
 
 
-def as_text(found: Mapping[str, Any]) -> str:
-    """The whole report."""
-    parts = [
-        _head(found),
-        _items(found),
-        _missing(found),
-        _gate(found),
-        _regate(found),
-        _groups(found),
-        _annotators(found["annotators"]),
-    ]
-    return "\n\n".join("\n".join(part) for part in parts if part)
+def as_text(calibration: Calibration) -> str:
+    """All of it."""
+    sections = (_head, _items, _missing, _gate, _regate, _groups, _annotators)
+    return "\n\n".join("\n".join(lines) for section in sections if (lines := section(calibration)))
 
 
-def _head(found: Mapping[str, Any]) -> list[str]:
-    return [f"{one_line(found['run'])}: {summary(found)}", *folded(caveats(found))]
+def _head(calibration: Calibration) -> list[str]:
+    return [f"{one_line(calibration.run)}: {summary(calibration)}", *folded(caveats(calibration))]
 
 
-def summary(found: Mapping[str, Any]) -> str:
+def summary(calibration: Calibration) -> str:
     """How much was labelled, and by how many."""
-    rounds = ", ".join(map(str, found["rounds"]))
-    people = len(found["annotators"])
-    return f"{found['records']:,} records, {found['labels']:,} labels by {people:,} annotators (rounds: {rounds})"
+    rounds, people = ", ".join(map(str, calibration.rounds)), len(calibration.annotators)
+    return f"{calibration.records:,} records, {calibration.labels:,} labels by {people:,} annotators (rounds: {rounds})"
 
 
 def folded(sentences: Sequence[str]) -> list[str]:
@@ -47,25 +45,25 @@ def folded(sentences: Sequence[str]) -> list[str]:
     return [line for text in sentences for line in sentence(one_line(text))]
 
 
-def caveats(found: Mapping[str, Any]) -> list[str]:
+def caveats(calibration: Calibration) -> list[str]:
     """What a reader must know before the figures."""
-    said = [f"{WARNING}{manifest.MEANINGLESS}"] if found["meaningless"] else []
-    blind = found["blind"]
-    if blind["not_blind"]:
+    said = [f"{WARNING}{manifest.MEANINGLESS}"] if calibration.meaningless else []
+    blind = calibration.blind
+    if blind.not_blind:
         said.append(
-            f"{WARNING}NOT BLIND: on {blind['not_blind']:,} records people saw the judge's scores first, so they agree "
+            f"{WARNING}NOT BLIND: on {blind.not_blind:,} records people saw the judge's scores first, so they agree "
             "with it more than they would alone; export --blind leaves the scores out"
         )
-    if blind["not_said"]:
-        said.append(f"{WARNING}{blind['not_said']:,} records do not say whether people labelled them blind")
-    if found["weighted"]:
+    if blind.not_said:
+        said.append(f"{WARNING}{blind.not_said:,} records do not say whether people labelled them blind")
+    if calibration.weighted:
         said.append("weighted by the sampling design: figures speak of the run, not of the sample")
-    how = found["bootstrap"]
-    said.append(f"in brackets: 95 % intervals, {how['resamples']:,} resamples of records, seed {how['seed']}")
-    said += [f"labels left out: {count:,} {reason}" for reason, count in found["left_out"].items()]
-    for item, hint in found["unknown_items"].items():
+    how = calibration.bootstrap
+    said.append(f"in brackets: 95 % intervals, {how.resamples:,} resamples of records, seed {how.seed}")
+    said += [f"labels left out: {count:,} {reason}" for reason, count in calibration.left_out.items()]
+    for item, hint in calibration.unknown_items.items():
         said.append(f"labels left out: item {item} is not scored by this run {hint}")
-    return said + ([f"rubrics: {found['rubrics']}"] if found["rubrics"] else [])
+    return said + ([f"rubrics: {calibration.rubrics}"] if calibration.rubrics else [])
 
 
 def shown(value: IntervalEstimate | None) -> str:
@@ -82,47 +80,47 @@ def plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def ceiling(between: Mapping[str, IntervalEstimate]) -> IntervalEstimate | None:
+def ceiling(between: Ceiling) -> IntervalEstimate | None:
     """Krippendorff's alpha of the people on an item, by numbers where they gave such, else by decisions."""
-    return between.get("interval") or between.get("ordinal")
+    return between.interval or between.ordinal
 
 
-def _items(found: Mapping[str, Any]) -> list[str]:
+def _items(calibration: Calibration) -> list[str]:
     rows = [["item", "n", "Spearman", "Kendall", "Pearson"]]
     more = [["item", "kappa (quadratic)", "AUC for accept", "ceiling: alpha of people", "within groups: Spearman"]]
-    for item, told in found["items"].items():
-        numbers = f"{told['compared']:,}" if told["compared"] else "-"
-        rows.append([item, numbers, *(shown(told.get(k)) for k in ("spearman", "kendall", "pearson"))])
-        figures = map(shown, (told.get("kappa"), told.get("auc"), ceiling(told["between_annotators"])))
-        more.append([item, *figures, plain(told.get("within", {}).get("spearman"))])
+    for name, item in calibration.items.items():
+        compared = f"{item.compared:,}" if item.compared else "-"
+        rows.append([name, compared, *map(shown, (item.spearman, item.kendall, item.pearson))])
+        figures = map(shown, (item.kappa, item.auc, ceiling(item.between_annotators)))
+        more.append([name, *figures, plain(item.within.spearman)])
     return ["Judge and people", *columns(rows), "", *columns(more)]
 
 
-def _missing(found: Mapping[str, Any]) -> list[str]:
-    lines = folded(missing(found))
+def _missing(calibration: Calibration) -> list[str]:
+    lines = folded(missing(calibration))
     if not lines:
         return ["Missing scores: none; the judge has a score wherever people gave one."]
     return ["Missing scores (left out of the figures above, never counted as low)", *lines]
 
 
-def missing(found: Mapping[str, Any]) -> list[str]:
+def missing(calibration: Calibration) -> list[str]:
     """Of every item whose judge's score is missing somewhere: how often, and why."""
     said = []
-    for item, told in found["items"].items():
-        if told["judge_missing"]:
-            causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(told["judge_missing"].items()))
-            said.append(f"{item}: {sum(told['judge_missing'].values()):,} of {told['labelled']:,}: {causes}")
+    for name, item in calibration.items.items():
+        if item.judge_missing:
+            causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(item.judge_missing.items()))
+            said.append(f"{name}: {sum(item.judge_missing.values()):,} of {item.labelled:,}: {causes}")
     return said
 
 
 UNDECIDED = "people decided nothing (no accept / refine / remove on `overall`): no figures"
 
 
-def _gate(found: Mapping[str, Any]) -> list[str]:
-    gate = found["gate"]
+def _gate(calibration: Calibration) -> list[str]:
+    gate = calibration.gate
     if gate is None:
         return ["The gate", *folded([UNDECIDED])]
-    rows = [("kept", *hits_cells(gate["kept"])), ("kept or review", *hits_cells(gate["kept_or_review"]))]
+    rows = [("kept", *hits_cells(gate.kept)), ("kept or review", *hits_cells(gate.kept_or_review))]
     lines = ["The gate against people's accept", *columns([("passes as", *HITS_HEADS), *rows]), ""]
     return [*lines, *columns([DECISION_HEADS, *decision_rows(gate)]), *folded(gate_notes(gate))]
 
@@ -130,30 +128,29 @@ def _gate(found: Mapping[str, Any]) -> list[str]:
 HITS_HEADS = ("n", "accepted", "precision", "recall", "F1")
 
 
-def hits_cells(told: Mapping[str, Any]) -> list[str]:
+def hits_cells(hits: Hits) -> list[str]:
     """What passes against what people accept."""
-    figures = (shown(told[name]) for name in ("precision", "recall", "f1"))
-    return [f"{told['records']:,}", f"{told['accepted']:,}", *figures]
+    return [f"{hits.records:,}", f"{hits.accepted:,}", *map(shown, (hits.precision, hits.recall, hits.f1))]
 
 
 DECISION_HEADS = ("decision", "people accept", "people do not")
 
 
-def decision_rows(gate: Mapping[str, Any]) -> list[list[str]]:
+def decision_rows(gate: GateAgainstPeople) -> list[list[str]]:
     """What people say of rows, by their decision."""
-    return [[name, f"{n['accepted']:,}", f"{n['not_accepted']:,}"] for name, n in sorted(gate["decisions"].items())]
+    return [[name, f"{n.accepted:,}", f"{n.not_accepted:,}"] for name, n in sorted(gate.decisions.items())]
 
 
-def gate_notes(gate: Mapping[str, Any]) -> list[str]:
+def gate_notes(gate: GateAgainstPeople) -> list[str]:
     """How the gate's figures treat what has no clear answer."""
-    said, without = [], gate["without_decision"]
-    if without:
-        told = ", ".join(f"{name} {n:,}" for name, n in sorted(without.items()))
-        treated = "left out" if gate["missing"] == "excluded" else "counted as not kept"
-        said.append(f"without a decision of the gate: {told}; {treated} (--missing changes that)")
-    if gate["ties_counted_as_not_accepted"]:
-        said.append(f"{gate['ties_counted_as_not_accepted']:,} ties between people count as not accepted")
-    if not gate["outside_labelled"]:
+    said = []
+    if gate.without_decision:
+        instead = ", ".join(f"{name} {n:,}" for name, n in sorted(gate.without_decision.items()))
+        treated = "left out" if gate.missing == "excluded" else "counted as not kept"
+        said.append(f"without a decision of the gate: {instead}; {treated} (--missing changes that)")
+    if gate.ties_counted_as_not_accepted:
+        said.append(f"{gate.ties_counted_as_not_accepted:,} ties between people count as not accepted")
+    if not gate.outside_labelled:
         said.append(
             f"{WARNING}Only records that passed were labelled: recall cannot be known from them. Draw from all "
             "decisions with export --sample N --stratify decision,genre"
@@ -164,13 +161,13 @@ def gate_notes(gate: Mapping[str, Any]) -> list[str]:
 CHOICE_HEADS = ("recall", "gate", "recall on labels", "on others", "rows to look at")
 
 
-def _regate(found: Mapping[str, Any]) -> list[str]:
-    told = found["regate"]
-    if told is None or not told["choices"]:
+def _regate(calibration: Calibration) -> list[str]:
+    regate = calibration.regate
+    if regate is None or not regate.choices:
         return []
-    rows = [choice_cells(choice, told["wanted"]) for choice in told["choices"]]
+    rows = [choice_cells(choice, regate.wanted) for choice in regate.choices]
     lines = ["The gate that reaches a recall at the least review cost", *columns([CHOICE_HEADS, *rows], left=2)]
-    return [*lines, *folded(regate_notes(told))]
+    return [*lines, *folded(regate_notes(regate))]
 
 
 def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
@@ -185,23 +182,22 @@ def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
     ]
 
 
-def regate_notes(told: Mapping[str, Any]) -> list[str]:
+def regate_notes(regate: GatesForRecall) -> list[str]:
     """What the figures of other gates rest on."""
-    review = told["review"]
+    review = regate.review
     said = [
-        f"of {told['rows']:,} rows; the run's own gate sends {told['now']:,} to people (kept and review). Recall "
-        f"counts what is kept or in review (band: total {review['total']:g}, each {review['each']:g}); `on others` is "
+        f"of {regate.rows:,} rows; the run's own gate sends {regate.now:,} to people (kept and review). Recall "
+        f"counts what is kept or in review (band: total {review.total:g}, each {review.each:g}); `on others` is "
         "the mean over records that a resample left out"
     ]
-    if told["left_out_without_scores"]:
+    if regate.left_out_without_scores:
         said.append(
-            f"{WARNING}{told['left_out_without_scores']:,} labelled records are left out, as scores that a gate needs "
+            f"{WARNING}{regate.left_out_without_scores:,} labelled records are left out, as scores that a gate needs "
             "are not known; a run with early_exit: false knows them"
         )
-    reached = {choice.wanted for choice in told["choices"]}
-    if told["wanted"] is not None and told["wanted"] not in reached:
+    if regate.wanted is not None and regate.wanted not in {choice.wanted for choice in regate.choices}:
         said.append(
-            f"{WARNING}no gate over these scores reaches a recall of {told['wanted']:.0%}: checks or screens forbid"
+            f"{WARNING}no gate over these scores reaches a recall of {regate.wanted:.0%}: checks or screens forbid"
         )
     return said
 
@@ -216,53 +212,52 @@ def gate_text(choice: Choice) -> str:
     return ", ".join(parts) or "none (all rows)"
 
 
-def _groups(found: Mapping[str, Any]) -> list[str]:
+def _groups(calibration: Calibration) -> list[str]:
     lines: list[str] = []
-    for item, told in found["items"].items():
-        groups = told.get("by", {})
-        if len(groups) < 2:
+    for name, item in calibration.items.items():
+        if len(item.by) < 2:
             continue
-        rows = [[found["by"], *GROUP_HEADS]]
-        rows += [[name, *group_cells(group)] for name, group in list(groups.items())[:_GROUPS]]
-        lines += ["", f"{item} by {one_line(found['by'])}", *columns(rows, most=24), *_more(groups)]
-    gate = found["gate"]
-    if gate is not None and len(gate["by"]) > 1:
-        rows = [[found["by"], *HITS_HEADS]]
-        rows += [[name, *hits_cells(group)] for name, group in list(gate["by"].items())[:_GROUPS]]
-        lines += ["", f"the gate by {one_line(found['by'])}", *columns(rows, most=24), *_more(gate["by"])]
+        rows = [[calibration.by, *GROUP_HEADS]]
+        rows += [[group, *group_cells(figures)] for group, figures in list(item.by.items())[:_GROUPS]]
+        lines += ["", f"{name} by {one_line(calibration.by)}", *columns(rows, most=24), *_more(item.by)]
+    gate = calibration.gate
+    if gate is not None and len(gate.by) > 1:
+        rows = [[calibration.by, *HITS_HEADS]]
+        rows += [[group, *hits_cells(hits)] for group, hits in list(gate.by.items())[:_GROUPS]]
+        lines += ["", f"the gate by {one_line(calibration.by)}", *columns(rows, most=24), *_more(gate.by)]
     return lines[1:]
 
 
 GROUP_HEADS = ("n", "judge", "people", "Spearman", "Kendall", "Pearson")
 
 
-def group_cells(group: Mapping[str, Any]) -> list[str]:
+def group_cells(group: Group) -> list[str]:
     """Judge and people on one group's records: their means, and how they agree."""
-    means = (plain(group[name].value) for name in ("judge_mean", "people_mean"))
-    return [f"{group['compared']:,}", *means, *(shown(group[name]) for name in ("spearman", "kendall", "pearson"))]
+    means = plain(group.judge_mean.value), plain(group.people_mean.value)
+    return [f"{group.compared:,}", *means, *map(shown, (group.spearman, group.kendall, group.pearson))]
 
 
-def _more(groups: Mapping[str, Any]) -> list[str]:
+def _more(groups: Mapping[str, Group] | Mapping[str, Hits]) -> list[str]:
     return [f"  and {len(groups) - _GROUPS:,} more groups; --json has all"] if len(groups) > _GROUPS else []
 
 
 ANNOTATOR_HEADS = ("annotator", "records", "yield", "same decision", "Spearman with others", "higher than others")
 
 
-def _annotators(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    return ["Annotators", *columns([ANNOTATOR_HEADS, *map(annotator_cells, found)], most=28)]
+def _annotators(calibration: Calibration) -> list[str]:
+    return ["Annotators", *columns([ANNOTATOR_HEADS, *map(annotator_cells, calibration.annotators)], most=28)]
 
 
-def annotator_cells(each: Mapping[str, Any]) -> list[str]:
+def annotator_cells(annotator: Annotator) -> list[str]:
     """One annotator: how much, how strict, how far from the others."""
-    shared = f" of {each['shared_decisions']:,}" if each["shared_decisions"] else ""
+    shared = f" of {annotator.shared_decisions:,}" if annotator.shared_decisions else ""
     return [
-        each["annotator"],
-        f"{each['records']:,}",
-        share(each["yield"]),
-        share(each["same_decision"]) + shared,
-        plain(each["spearman_with_others"]),
-        "-" if each["higher_than_others"] is None else f"{each['higher_than_others']:+.2f}",
+        annotator.annotator,
+        f"{annotator.records:,}",
+        share(annotator.accepting),
+        share(annotator.same_decision) + shared,
+        plain(annotator.spearman_with_others),
+        "-" if annotator.higher_than_others is None else f"{annotator.higher_than_others:+.2f}",
     ]
 
 

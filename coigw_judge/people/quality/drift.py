@@ -11,11 +11,11 @@ A rubric that was changed moves scores too, and ought to: that is no drift.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
+from pydantic import BaseModel
 
 from coigw_judge.errors import FixSource
 from coigw_judge.people.calibration import agreement
@@ -29,35 +29,38 @@ BOUND = 0.5
 """How far a mean, or single scores beyond noise, may move, in points of the scale."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """One item over the golden records that both sides scored. `noise`: change by re-asking alone, or None."""
+class Moved(BaseModel):
+    """One item over the golden records that both sides scored."""
 
     item: str
     records: int
     lost: int
+    """Golden records without a score in this run."""
     shift: IntervalEstimate
+    """Of the mean, in points of the scale."""
     change: float | None
+    """The mean change of single scores, whichever way."""
     noise: float | None
+    """The same by asking again alone; None where the run re-asked nothing."""
     spearman: float | None
     alarm: str
+    """What moved too far; empty where nothing did."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """All items. `missing`: golden records that the run does not have; `changed`: whose texts are not the same."""
+class Drift(BaseModel):
+    """All items on the golden records: drift.json."""
 
     reference: str
     bound: float
+    """How far an item may move, in points of the scale."""
     records: int
     missing: int
+    """Golden records that the run does not have."""
     changed: int
+    """Golden records whose texts are not the reference's."""
     items: tuple[Moved, ...]
-
-    @property
-    def alarm(self) -> bool:
-        """Whether anything moved too far."""
-        return any(each.alarm for each in self.items)
+    alarm: bool
+    """Whether anything moved too far."""
 
 
 Golden = dict[tuple[str, str], dict[str, float]]
@@ -82,7 +85,15 @@ def check(run: Run, reference: str, bound: float = BOUND, how: Bootstrap | None 
         raise FixSource(f"--golden {reference}: has no item that {run.folder} scores; known: {', '.join(scores)}")
     kept = {key: row for key, row in found.items() if key not in changed}
     moved = tuple(_moved(item, golden, kept, noise.get(item), bound, how or Bootstrap()) for item in items)
-    return Drift(reference, bound, len(kept), len(golden) - len(found), len(changed), moved)
+    return Drift(
+        reference=reference,
+        bound=bound,
+        records=len(kept),
+        missing=len(golden) - len(found),
+        changed=len(changed),
+        items=moved,
+        alarm=any(item.alarm for item in moved),
+    )
 
 
 def _is_run(path: str) -> bool:

@@ -8,9 +8,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from coigw_judge.input.splits import read_split, row_id, split_file
+from coigw_judge.people.calibration.file import Copy, Phrase, Writers, Wrote
 from coigw_judge.people.export.write import files_of
 from coigw_judge.people.labels.read import WrittenText
 from coigw_judge.people.quality import leaks
@@ -31,53 +31,50 @@ class Text:
     answer: str
 
 
-def report(run: Run, written: tuple[WrittenText, ...] = ()) -> dict[str, Any]:
+def report(run: Run, written: tuple[WrittenText, ...] = ()) -> Writers:
     """Per annotator: queries, how many are suspect, copied thoughts; and the worst examples of both."""
-    own: dict[str, dict[str, Any]] = defaultdict(lambda: {"queries": 0, "suspect": 0, "share": 0.0, "copied": 0})
-    phrases: list[dict[str, Any]] = []
+    own: dict[str, Wrote] = defaultdict(lambda: Wrote(queries=0, suspect=0, share=None, copied=0))
+    shares: dict[str, float] = defaultdict(float)
+    phrases: list[Phrase] = []
     names: list[tuple[str, str]] = []
     hashed: list[leaks.Hashes] = []
     for text in _texts(run, written):
         counts = own[text.annotator]
         if text.query:
             shared = leaks.shared_phrases(text.query, text.answer)
-            counts["queries"] += 1
-            counts["share"] += shared.share
-            counts["suspect"] += shared.suspect
+            counts.queries += 1
+            counts.suspect += shared.suspect
+            shares[text.annotator] += shared.share
             if shared.suspect:
                 phrases.append(_phrase(text, shared))
-                phrases = sorted(phrases, key=lambda each: (-each["characters"], each["row_id"]))[:_EXAMPLES]
+                phrases = sorted(phrases, key=lambda phrase: (-phrase.characters, phrase.row_id))[:_EXAMPLES]
         if text.thought:
             names.append((text.row_id, text.annotator))
             hashed.append(leaks.pieces(text.thought))
     pairs = [pair for pair in leaks.copies(hashed) if names[pair[0]][0] != names[pair[1]][0]]
     for later in {max(a, b) for a, b, _ in pairs}:
-        own[names[later][1]]["copied"] += 1
-    for counts in own.values():
-        counts["share"] = counts["share"] / counts["queries"] if counts["queries"] else None
-    return {
-        "annotators": {name: own[name] for name in sorted(own)},
-        "phrases": phrases,
-        "copies": [
-            {
-                "rows": [names[a][0], names[b][0]],
-                "annotators": [names[a][1], names[b][1]],
-                "alike": share,
-            }
+        own[names[later][1]].copied += 1
+    for name, share in shares.items():
+        own[name].share = share / own[name].queries
+    return Writers(
+        annotators={name: own[name] for name in sorted(own)},
+        phrases=phrases,
+        copies=[
+            Copy(rows=(names[a][0], names[b][0]), annotators=(names[a][1], names[b][1]), alike=share)
             for a, b, share in pairs[:_EXAMPLES]
         ],
-        "copied_pairs": len(pairs),
-    }
+        copied_pairs=len(pairs),
+    )
 
 
-def _phrase(text: Text, shared: leaks.Shared) -> dict[str, Any]:
-    return {
-        "row_id": text.row_id,
-        "annotator": text.annotator,
-        "phrase": shared.longest,
-        "characters": len(shared.longest),
-        "share": shared.share,
-    }
+def _phrase(text: Text, shared: leaks.Shared) -> Phrase:
+    return Phrase(
+        row_id=text.row_id,
+        annotator=text.annotator,
+        phrase=shared.longest,
+        characters=len(shared.longest),
+        share=shared.share,
+    )
 
 
 def _texts(run: Run, written: tuple[WrittenText, ...]) -> Iterator[Text]:

@@ -1,8 +1,6 @@
 """Golden records that moved (drift.py) and leaks by annotator (leak_report.py), in words for terminal and page."""
 
-from collections.abc import Mapping
-from typing import Any
-
+from coigw_judge.people.calibration.file import Writers
 from coigw_judge.people.calibration.text import WARNING, folded, plain, share, shown
 from coigw_judge.people.quality.drift import Drift, Moved
 from coigw_judge.text.terminal import columns, one_line
@@ -44,37 +42,34 @@ def drift_caveats(found: Drift) -> list[str]:
 NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
 
 
-def writers_text(found: Mapping[str, Any]) -> str:
+def writers_text(writers: Writers) -> str:
     """Leaks by annotator, for a terminal."""
     lines: list[str] = []
-    for (caption, heads, rows), (left, most) in zip(leaks(found), ((1, 30), (4, 44), (3, 40)), strict=True):
+    for (caption, heads, rows), (left, most) in zip(leaks(writers), ((1, 30), (4, 44), (3, 40)), strict=True):
         if rows or not lines:
             lines += [caption, *columns([heads, *rows], left, most), ""]
     return "\n".join([*lines, *folded([NO_PROOF])])
 
 
-def leaks(found: Mapping[str, Any]) -> tuple[tuple[str, tuple[str, ...], list[list[str]]], ...]:
+def leaks(writers: Writers) -> tuple[tuple[str, tuple[str, ...], list[list[str]]], ...]:
     """Leaks by annotator, the phrases and the copies themselves: each a caption, heads and rows."""
     return (
         (
             "Leaks in what annotators wrote",
             ("annotator", "queries", "of them in common phrases", "suspect", "copied thoughts"),
             [
-                [name, f"{n['queries']:,}", share(n["share"]), f"{n['suspect']:,}", f"{n['copied']:,}"]
-                for name, n in found["annotators"].items()
+                [name, f"{wrote.queries:,}", share(wrote.share), f"{wrote.suspect:,}", f"{wrote.copied:,}"]
+                for name, wrote in writers.annotators.items()
             ],
         ),
         (
             "Phrases of the answer in its query",
             ("row", "annotator", "characters", "phrase"),
-            [
-                [each["row_id"], each["annotator"], f"{each['characters']:,}", each["phrase"]]
-                for each in found["phrases"]
-            ],
+            [[one.row_id, one.annotator, f"{one.characters:,}", one.phrase] for one in writers.phrases],
         ),
         (
-            f"Thoughts that stand in another record too ({found['copied_pairs']:,} pairs)",
+            f"Thoughts that stand in another record too ({writers.copied_pairs:,} pairs)",
             ("row", "row", "annotators", "alike"),
-            [[*each["rows"], " / ".join(each["annotators"]), f"{each['alike']:.0%}"] for each in found["copies"]],
+            [[*copy.rows, " / ".join(copy.annotators), f"{copy.alike:.0%}"] for copy in writers.copies],
         ),
     )
