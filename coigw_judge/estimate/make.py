@@ -176,7 +176,7 @@ def _rubrics(
                 reached=seen.reached.get(name, 0),
                 facts=spent.facts if spent else 0,
                 applies=float(asks.applies),
-                known=float(asks.known),
+                known=float(asks.in_store),
                 failed=float(asks.failed),
                 spared=float(asks.spared),
                 open=float(asks.open),

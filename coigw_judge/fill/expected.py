@@ -9,7 +9,7 @@ from coigw_judge.replies.outcome import MISSING_EXPECTED, Scored
 
 
 def with_expected(outcome: Scored, reply: Reply, rubric: Rubric) -> Scored:
-    """An outcome with the reply's expected scores; a flag for each that there is not."""
+    """The outcome with the reply's expected scores, and a flag for each one that is missing."""
     values: dict[str, float | None] = {}
     flags = []
     for key in (dimension.key for dimension in rubric.dimensions):

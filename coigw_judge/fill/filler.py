@@ -2,9 +2,8 @@
 
 One record's asks run one after the other or together, as plan.next says, beside hundreds of other records'.
 They land on one engine while the record's prefix is cached, stop as soon as the gate is decided, and one long
-answer holds nobody back. A semaphore admits requests, not records: otherwise early exit would starve the engine.
+answer delays no other record. A semaphore admits requests, not records: otherwise early exit would starve the engine.
 Every fact goes to the store's writer; a block of records is done when its facts are on disk.
-Not known here: Ray, which engine answers.
 """
 
 import asyncio
@@ -40,18 +39,19 @@ _REMEMBERED = 20_000
 class Filler:
     """Runs records against one judge and one store's writer, in one event loop.
 
-    `tally` counts what was done, `now` what it has in its hands (ledger.py). Its owner calls `flush_forever` as a task.
+    `tally` counts what was done, `now` what is in progress (ledger.py). Its owner runs `flush_forever` as a task.
+    `half_done` are facts of records that an earlier fill or process began.
     """
 
     def __init__(
-        self, recipe: Recipe, judge: Judge, writer: Writer, known: HalfDoneFacts, flush_seconds: float
+        self, recipe: Recipe, judge: Judge, writer: Writer, half_done: HalfDoneFacts, flush_seconds: float
     ) -> None:
         self._recipe = recipe
         self._rubrics = {rubric.name: rubric for rubric in (*recipe.plan.rubrics, *recipe.plan.then)}
         self._judge = judge
         self._tokens = judge.tokens if isinstance(judge, Measures) else len
         self._writer = writer
-        self._known = known
+        self._half_done = half_done
         self._flush_seconds = flush_seconds
         self._admit = asyncio.Semaphore(judge.concurrency)
         self._open = asyncio.Event()
@@ -96,8 +96,10 @@ class Filler:
             self._flush_where_hungry()
 
     def _flush_where_hungry(self) -> None:
-        """Blocks that wait for a flush keep others away: once fewer records are at work than twice what the judge
-        answers at a time, they must go, or it would run dry before every flush."""
+        """Flush early once fewer records are in progress than twice what the judge answers at a time.
+
+        Blocks that wait for a flush keep new ones from coming, so the judge would have too little to do.
+        """
         if self._waiting and self._unfinished < 2 * self._concurrency:
             self._hungry.set()
 
@@ -138,7 +140,7 @@ class Filler:
         await self.flush()
 
     def _from_store(self, home: bytes, keys: list[bytes]) -> dict[bytes, Scored | Unscored]:
-        return self._known.find(home, keys)
+        return self._half_done.find(home, keys)
 
     async def _once(self, need: Need, shown: Shown, case: Case) -> Scored | Unscored:
         """Ask, unless the same request is under way or was just answered: equal texts share one fact."""
@@ -183,7 +185,7 @@ class Filler:
             with self._ledger.holding("requests_in_flight"):
                 return await self._judge.ask(self._ask(need, shown, attempt))
         except JudgeUnavailable:
-            self._open.clear()  # whoever waits to be admitted would ask for nothing
+            self._open.clear()  # the judge is gone: requests that still wait must not be sent
             raise
         finally:
             self._admit.release()
@@ -246,9 +248,9 @@ class Filler:
         await self.flush()
 
     async def flush(self) -> None:
-        """Write what is there, beside the event loop, and let the blocks that wait for it go.
+        """Write the facts so far, in a thread, and release the blocks that wait for it.
 
-        Where the store cannot be written, the blocks that wait raise FixStore; the facts stay for the next try.
+        Where the store cannot be written, these blocks raise FixStore; the facts stay for the next try.
         """
         async with self._flushed:
             started = time.monotonic()

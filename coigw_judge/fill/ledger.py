@@ -1,7 +1,6 @@
-"""What a process of a fill keeps count of, and what it logs of each request.
+"""What a process of a fill counts, and what it logs of each request.
 
-A span of time is a number, so that a second's requests travel as a few counts and not one by one.
-Not known here: who adds up, who is shown what (manifest.py, pipeline/metrics.py), where lines go (logs.py).
+Times are counted by span (REQUEST_SECONDS), so that a second's requests travel as a few counts and not one by one.
 """
 
 import logging
@@ -32,10 +31,10 @@ SCORED = "scored"
 """The outcome of a request that has a score; every other one is the cause why it has none."""
 
 Held = Literal["records", "blocks", "blocks_flushing", "requests_waiting", "requests_in_flight", "requests_capacity"]
-"""What a process has in hand now, and how many requests are worth having in flight."""
+"""What is in progress in a process, and how many requests are worth having in flight."""
 HELD: tuple[Held, ...] = get_args(Held)
 _LOGGED = 100
-"""So many failures of a rubric for one cause are logged one by one; then every power of ten, with its count."""
+"""How many failures of a rubric for one cause are logged one by one; after them every power of ten, with its count."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,10 +71,11 @@ class FillTally(Counts):
     facts: int = 0
     """Written to the store."""
     flushes: Counter[int] = Field(default_factory=Counter)
-    """Likewise, by the number of a span of FLUSH_SECONDS."""
+    """Flushes that wrote facts, by the number of a span of FLUSH_SECONDS."""
     failed_flushes: int = 0
+    """Flushes that the store refused."""
     server: Counter[str] = Field(default_factory=Counter)
-    """What the judge counts of its own."""
+    """What the judge itself counts (`counts`, where it has them)."""
 
     @property
     def made(self) -> int:
@@ -96,39 +96,45 @@ class FillTally(Counts):
 
     @property
     def answered(self) -> int:
-        """Requests to which an engine lived to reply."""
+        """Requests but those whose engine died."""
         return self.made - self.unscored["engine_died"]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A record without its texts: their digests, its own, and where it stood in the input."""
+    """A record without its texts."""
 
     digests: Mapping[FieldName, bytes]
+    """Of its texts."""
     identity: bytes
+    """The digest of the record."""
     row_id: str | None
+    """Where it stood in the input."""
 
 
 def case_of(record: Record) -> Case:
-    """The case that a record is."""
+    """A record's case."""
     digests = record.digests()
     return Case(digests, record_digest(digests), record.row_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What came of a request: its outcome, the last reply, and what all attempts took. `seconds` is None where nobody
-    was asked."""
+    """What came of a request."""
 
     outcome: Scored | Unscored
     reply: Reply = field(default_factory=Reply)
+    """The last one."""
     spent: TokensSpent = field(default_factory=TokensSpent)
+    """Over all tries."""
     attempt: int = 0
+    """The number of the last try, from 0."""
     seconds: float | None = None
+    """Over all tries; None where the judge was not asked."""
 
 
 class Ledger:
-    """`tally` counts what was done, `now` what is in hand."""
+    """`tally` counts what was done, `now` what is in progress."""
 
     def __init__(self) -> None:
         self.tally = FillTally()
@@ -136,7 +142,7 @@ class Ledger:
 
     @contextmanager
     def holding(self, what: Held) -> Iterator[None]:
-        """Something is in hand for as long as this lasts."""
+        """Count something as in progress while the context lasts."""
         self.now[what] += 1
         try:
             yield
@@ -179,7 +185,7 @@ class Ledger:
 
 
 def _tell_settled(case: Case, need: Need, made: Settled, level: int, count: int) -> None:
-    """Every request at debug; at info those without a score, as long as they are few."""
+    """Log a request: at debug every one; at info those without a score, as long as they are few."""
     if not _log.isEnabledFor(level):
         return
     outcome = made.outcome

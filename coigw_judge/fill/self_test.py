@@ -1,7 +1,4 @@
-"""A few requests before a crawl is read: does this judge, as the job sets it up, give replies that can be used?
-
-Not known here: the crawl, the store.
-"""
+"""A few requests before a crawl is read: does this judge, as the job sets it up, give replies that can be used?"""
 
 from coigw_judge.errors import FixJudge
 from coigw_judge.fill.expected import check_gives_expected
@@ -27,7 +24,7 @@ _SPECIMEN = Record(
 async def self_test(recipe: Recipe, judge: Judge) -> None:
     """A few requests before the crawl is read: a schema-valid reply for the job's first rubrics.
 
-    Raises FixJudge with what came back instead. A reply that thinking or a missing parser broke ends here, not
+    Raises FixJudge with what came back instead: replies broken by thinking or a missing parser are found here, not
     after a million rows.
     """
     policy = recipe.plan.head_tail

@@ -1,7 +1,7 @@
 """One replica of the judge: the actor that holds an engine.
 
-Its process may die at any moment, and Ray starts another. What that one knows it has from the store (the facts of the
-blocks that its predecessor lost) and from the board (coordinator.py), which also tells it when all is over.
+Its process may die at any moment, and Ray starts another. The new one reads from the store the facts of the blocks
+that its predecessor lost. The board (coordinator.py) knows the replica's past, and says when the fill is over.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class JudgeActor:
         store: str,
         token: str,
         begun: str,
-        known: tuple[str, int],
+        half_done: tuple[str, int],
         board: Any,
         per_node: int,
     ) -> None:
@@ -67,7 +67,7 @@ class JudgeActor:
 
         `per_node` replicas share the cores of a node, 0 where the engine binds itself to none.
 
-        `known` is the folder of what half-done records have, and into how many buckets it is dealt (half_done.py).
+        `half_done`: the folder of the facts of half-done records, and its number of buckets (store/half_done.py).
         """
         started = time.monotonic()
         self._id = ray.get_runtime_context().get_actor_id()
@@ -80,7 +80,7 @@ class JudgeActor:
         self._abandoned = threading.Event()
         threading.Thread(target=self._leave_when_over, daemon=True).start()
         self._store = Store(store)
-        self._known = known
+        self._half_done = half_done
         welcome = ray.get(board.arrive.remote(self._id))
         self._replica = welcome.replica
         self._node = ray.util.get_node_ip_address()
@@ -153,19 +153,19 @@ class JudgeActor:
         flush = FLUSH_SECONDS * (10 if is_uri(self._store.root) else 1)
         writer = Writer(self._store, self._recipe.run)
         try:
-            known = self._known_facts()
+            half_done = self._half_done_facts()
         except (OSError, pa.ArrowInvalid) as error:
             raise FixStore(f"{self._store.root}: cannot be read ({error}); mend it, and run again") from error
         self._loop = asyncio.get_running_loop()
-        self._filler = Filler(self._recipe, self._judge, writer, known, flush)
+        self._filler = Filler(self._recipe, self._judge, writer, half_done, flush)
         self._startup += time.monotonic() - started
         event(_log, logging.INFO, "replica_started", seconds=round(self._startup, 3))
         self._tasks = [asyncio.create_task(self._filler.flush_forever()), asyncio.create_task(self._report_forever())]
         self._tasks[0].add_done_callback(self._flushing_ended)
 
-    def _known_facts(self) -> HalfDoneFacts:
+    def _half_done_facts(self) -> HalfDoneFacts:
         """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
-        folder, buckets = self._known
+        folder, buckets = self._half_done
         retrying = self._recipe.run if self._recipe.retry_unscored else None
         recent = self._store.read(DECIDING_COLUMNS, since=self._since, failures_of=retrying)
         return HalfDoneFacts(recent, self._store.filesystem, folder, buckets)

@@ -48,24 +48,27 @@ _GRACE_SECONDS = LAST_FLUSH_SECONDS + 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FillOrder:
-    """What a fill is told: recipe, judge, where, and which rows of which scan.
-
-    `splits` are the numbers of the splits that have open rows, and `open_rows` is a file with their numbers
-    (standing/survey.OPEN), of which there are `rows`. `known` is the folder of what half-done records have, and into
-    how many buckets it is dealt.
-    """
+    """What to fill: which rows of a scan, with which judge, into which store."""
 
     recipe: Recipe
     judge: JudgeConfig
     share: Share
+    """What Ray sets aside for one replica."""
     store: str
+    """The store's path or URI."""
     scan: Scan
     columns: dict[str, str]
+    """The job's `input.columns`."""
     splits: tuple[int, ...]
+    """The numbers of the splits that have open rows."""
     open_rows: str
+    """A file with the numbers of the open rows (standing/survey.OPEN)."""
     rows: int
-    known: tuple[str, int]
+    """How many open rows there are."""
+    half_done: tuple[str, int]
+    """The folder of the facts that these rows have already, and its number of buckets (store/half_done.py)."""
     care: str = CARES[0]
+    """One of CARES."""
     answered: bool = False
     """Whether the job's judge has answered before, in an earlier round."""
 
@@ -184,7 +187,7 @@ def _judged_blocks(order: FillOrder, token: str, begun: str, board: Any) -> Any:
         return dataset.map_batches(
             JudgeActor,
             fn_constructor_args=(
-                *(order.recipe, order.judge, order.store, token, begun, order.known, board),
+                *(order.recipe, order.judge, order.store, token, begun, order.half_done, board),
                 order.share.per_node,
             ),
             batch_size=order.block_rows,

@@ -1,8 +1,8 @@
-"""One run from end to end, and what it tells: stages, manifest, summary, checks, the dry run.
+"""One run from end to end, and what it reports: stages, manifest, summary, checks, the dry run.
 
 stages.py       begin, fill, select
 state.py        what a run has found out so far
-estimates.py    what is estimated before the fill, and kept of it
+estimates.py    the estimate before the fill, and what is kept for the next one
 manifest.py, summary.py    what came in, what was decided, what it cost
 progress.py     the line that moves while a fill runs
 check.py, dry_run.py       `coigw-judge check` and `plan`

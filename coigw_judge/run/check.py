@@ -1,7 +1,4 @@
-"""`coigw-judge check`: what can be wrong in rubrics, prompts, a job and its judge, said before it costs anything.
-
-Not known here: how a run goes.
-"""
+"""`coigw-judge check`: what can be wrong in rubrics, prompts, a job and its judge, said before it costs anything."""
 
 import asyncio
 import secrets

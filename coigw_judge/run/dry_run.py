@@ -1,7 +1,7 @@
 """`coigw-judge plan`: the dry run. No judge is started and no fact is written.
 
 An input that was scanned, or that is small enough to be scanned at once, is counted exactly; a larger one is sampled.
-Not known here: how numbers come about (estimate/make.py), how they are printed (estimate/text.py).
+The figures come from estimate/make.py and are printed by estimate/text.py.
 """
 
 import json
@@ -35,7 +35,7 @@ SCANNED_AT_ONCE = 256 << 20
 def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RECORDS, as_json: bool = False) -> str:
     """The dry run as text, or as one JSON object; with `prompts`, that many requests as the judge would see them.
 
-    Raises FixInput, FixStore, FixJob, but never for a judge that cannot be had: then its tokens are not known.
+    Raises FixInput, FixStore, FixJob. A judge that cannot be reached is no error: its tokens are then not estimated.
     """
     inquiry = _inquiry(job, max(sample, prompts))
     if not inquiry.sample.rows:
@@ -45,8 +45,8 @@ def report(job: LoadedJob, *, prompts: int = 0, sample: int = estimate.SAMPLE_RE
     made = estimate.make(inquiry)
     shown = _prompts(inquiry, prompts) if prompts else []
     if as_json:
-        found: dict[str, Any] = made.as_json() | ({"prompts": shown} if prompts else {})
-        return json.dumps(found, ensure_ascii=False)
+        answer: dict[str, Any] = made.as_json() | ({"prompts": shown} if prompts else {})
+        return json.dumps(answer, ensure_ascii=False)
     return "\n".join([text.as_text(made), *shown])
 
 
@@ -74,7 +74,7 @@ def _inquiry(job: LoadedJob, most: int) -> Inquiry:
 
 
 def _planned(job: LoadedJob, store: Store) -> Planned:
-    """Who would be asked and how, as a fill would find it; where the judge cannot be had, as the last fill did."""
+    """The plan of a fill with the judge identified; where it cannot be reached, with the judge of the last fill."""
     with suppress(FixJudge):
         return plan_for_fill(job, store)
     return plan_from_store(job, store)
@@ -108,5 +108,5 @@ def _as_seen(prompt: Prompt, encoder: Encoder | None) -> str:
 
 def overrides(rate: str | None, price: float | None) -> list[str]:
     """What --rate and --price-per-gpu-hour say, as overrides of the job."""
-    found = [] if rate is None else [f"estimate.{k}={v}" for k, v in speed.parse_rate(rate).items()]
-    return found if price is None else [*found, f"estimate.price_per_gpu_hour={price}"]
+    settings = [] if rate is None else [f"estimate.{k}={v}" for k, v in speed.parse_rate(rate).items()]
+    return settings if price is None else [*settings, f"estimate.price_per_gpu_hour={price}"]

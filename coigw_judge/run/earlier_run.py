@@ -1,8 +1,7 @@
 """Which earlier run a rescoring is set against: the newest complete one in the same `out` over the same input.
 
-The same input means the same paths in the same order, globs as they were written: what lies behind them may have grown
-since, and `diff` joins the rows that both runs have.
-Not known here: what a diff says.
+The same input means the same paths in the same order, globs as they were written: more files may match them by now,
+and `diff` joins the rows that both runs have.
 """
 
 import re
@@ -24,7 +23,7 @@ def run_over_same_input(job: LoadedJob) -> str:
     filesystem, inner = open_filesystem(job.out)
     infos = filesystem.get_file_info(fs.FileSelector(inner, allow_not_found=True))
     names = (PurePosixPath(info.path).name for info in infos if info.type == fs.FileType.Directory)
-    began = {name: found[1] for name in names if (found := _RUN_NAME.fullmatch(name))}
+    began = {name: match[1] for name in names if (match := _RUN_NAME.fullmatch(name))}
     wanted = _paths(job.config.input.paths, job.base)
     for name in sorted(began, key=lambda name: began[name], reverse=True):
         folder = f"{job.out.rstrip('/')}/{name}"

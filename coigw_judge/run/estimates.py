@@ -18,8 +18,8 @@ from coigw_judge.standing.survey import SurveyCounts
 from coigw_judge.store.parts import Store
 
 
-def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
-    """What an estimate of a scanned input is made from: what the survey found, and `most` sampled records."""
+def inquiry(stage: Stage, survey: passes.Open | None, most: int) -> Inquiry:
+    """What an estimate of a scanned input is made from: the survey (None: of no rows), and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     parts = stage.store.parts()
     return Inquiry(
@@ -28,13 +28,13 @@ def inquiry(stage: Stage, found: passes.Open | None, most: int) -> Inquiry:
         parts=parts,
         planned=stage.planned,
         sample=sample.of_scan(scan, stage.job.config.input.columns, most),
-        counts=found.counts if found else SurveyCounts(),
+        counts=survey.counts if survey else SurveyCounts(),
         rates=rates(stage.job, stage.store, stage.planned),
         gpus=engine_of(stage.job.config.judge).gpus_planned(),
         settled=scan.unreadable + scan.screened + (scan.duplicates if drops else 0),
         retry=stage.retry_unscored,
         look_up=most > estimate.RUN_SAMPLE or may_look_up(parts),
-        share=asked_in_full.read(found.counts.share) if found else None,
+        share=asked_in_full.read(survey.counts.share) if survey else None,
     )
 
 
@@ -53,7 +53,7 @@ def _keep_rate(stage: Stage) -> None:
 
 
 def _order(stage: Stage, share: AskedInFull) -> dict[str, Any] | None:
-    """What is known of the order of asks; nothing is read for it where too few records were asked in full."""
+    """The suggested order of asks, as JSON; nothing is read for it where too few records were asked in full."""
     job, plan, store = stage.job, stage.planned.plan, stage.store
 
     def measured() -> lengths.Lengths | None:

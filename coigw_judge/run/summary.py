@@ -83,23 +83,23 @@ def _cost_lines(manifest: Manifest) -> list[str]:
 
 
 def _token_line(tokens: Tokens, cache: Cache) -> str:
-    best, each = cache.best_hit_rate, cache.prefilled_per_record
+    best, per_record = cache.best_hit_rate, cache.prefilled_per_record
     hit = f"{tokens.prompt_cached / tokens.prompt:.1%} from cache"
     hit += f", {best:.1%} at best" if best is not None else ""
-    prefilled = f", {each:,.0f} prefilled per record" if each is not None else ""
+    prefilled = f", {per_record:,.0f} prefilled per record" if per_record is not None else ""
     return f"tokens: {tokens.prompt:,} prompt ({hit}){prefilled}, {tokens.generated:,} generated"
 
 
 def _sample_lines(manifest: Manifest) -> list[str]:
     """What further samples did, and what they cost; nothing where no row has several."""
-    found, samples, tokens = manifest.borderline, manifest.samples, manifest.tokens
-    if not found.resampled:
+    borderline, samples, tokens = manifest.borderline, manifest.samples, manifest.tokens
+    if not borderline.resampled:
         return []
-    share = found.flipped / found.resampled
-    near = f", {found.rows:,} of them near a threshold" if samples.borderline > samples.count else ""
+    share = borderline.flipped / borderline.resampled
+    near = f", {borderline.rows:,} of them near a threshold" if samples.borderline > samples.count else ""
     failed = manifest.asks.extra_failed
     return [
-        f"several samples ({samples.use}): {found.resampled:,} rows{near}; {found.flipped:,} ({share:.1%}) "
+        f"several samples ({samples.use}): {borderline.resampled:,} rows{near}; {borderline.flipped:,} ({share:.1%}) "
         "decided otherwise than by the first",
         f"  extra cost: {manifest.asks.extra:,} asks, {tokens.extra_prompt - tokens.extra_cached:,} tokens "
         f"prefilled, {tokens.extra_generated:,} generated"
@@ -116,7 +116,7 @@ def _expected_lines(manifest: Manifest) -> list[str]:
 
 
 def _plan_lines(manifest: Manifest) -> list[str]:
-    """How far off the plan was; nothing where none was made."""
+    """How far off the plan was; no line where there was no plan."""
     parts = []
     for name, planned, made in manifest.planned_and_made():
         if planned is not None and made is not None and name in manifest.estimate_error:

@@ -1,7 +1,4 @@
-"""What a manifest says of a bucket's verdicts.
-
-Not known here: how verdicts come about.
-"""
+"""What a manifest says of a bucket's verdicts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +17,7 @@ from coigw_judge.standing.asked_in_full import ShareCounts
 from coigw_judge.standing.join import Standing
 
 _UNKNOWN_GENRES = 100
-"""Genres that the taxonomy does not know are counted by name, as many per bucket; what lies beyond, together."""
+"""How many genres that the taxonomy does not know are counted by name, per bucket; the others are counted together."""
 
 
 class SelectCounts(Counts):
@@ -29,15 +26,15 @@ class SelectCounts(Counts):
     decisions: Named[Decided] = Field(default_factory=Counter)
     gate_reasons: Named[GateReason] = Field(default_factory=Counter)
     facts: int = 0
-    """Requests of the judged rows that have a fact, whatever sample they are."""
+    """Requests of the judged rows that have a fact, of all samples."""
     asks: Asks = Asks()
-    """Those that facts tell: `skipped`, `failed`, `extra_failed`, `exhaustive`."""
+    """Only those that are counted from facts: `skipped`, `failed`, `extra_failed`, `exhaustive`."""
     failures: dict[str, Named[str]] = Field(default_factory=dict)
     """Requests without a score, by rubric and cause."""
     asked_in_full: int = 0
     """Rows of the share that is asked in full."""
     share: ShareCounts = ShareCounts()
-    """The same, by what is known of them."""
+    """The same, by scorecard."""
     repeated: Repeated = Repeated()
     borderline: Borderline = Borderline()
     expected: Expected = Expected()
@@ -46,7 +43,7 @@ class SelectCounts(Counts):
 
 
 def of_standings(gate: Gate, standings: Sequence[Standing]) -> SelectCounts:
-    """What the patterns of judged rows say, each as often as it occurs."""
+    """Count the judged rows, pattern by pattern."""
     counts = SelectCounts()
     asks = counts.asks
     for standing in standings:
@@ -72,7 +69,7 @@ def of_standings(gate: Gate, standings: Sequence[Standing]) -> SelectCounts:
 
 
 def _add_further(counts: SelectCounts, gate: Gate, standing: Standing) -> None:
-    """Of rows with several samples: how many, and for how many the first ones alone would have decided otherwise."""
+    """Count rows with several samples, and those that their first samples alone would have decided otherwise."""
     others = [other for further in standing.others.values() for other in further if other is not None]
     first, _ = standing.reached.first.final(gate, complete=True)
     rows = 0 if standing.reached.open else standing.count
@@ -82,7 +79,7 @@ def _add_further(counts: SelectCounts, gate: Gate, standing: Standing) -> None:
 
 
 def _gate_reasons(final: Decided, decision: Decision) -> set[GateReason]:
-    """Which halves of the gate decided. `total_only` and `each_only`: that half alone kept the row from being kept."""
+    """Which parts of the gate a row failed. `total_only` and `each_only`: it failed that part alone."""
     if final not in ("dropped", "review"):
         return set()
     kinds: set[GateReason] = {reason.kind for reason in decision.reasons}

@@ -2,8 +2,7 @@
 
 A fact of a job with `expected: true` has for each dimension an expected score beside the sampled one, or null and a
 flag `expected_<cause>:<dimension>`. Under `gate.use: expected` a sampled score stands in for one that is null
-(decide/scorecard.py); a row of which that is so carries the flag `expected_missing`, so that it never goes unseen.
-Not known here: tokens, the gate's thresholds.
+(decide/scorecard.py); such a row carries the flag `expected_missing`.
 """
 
 from collections.abc import Iterator
@@ -19,31 +18,31 @@ from coigw_judge.standing.join import Bucket, looked_up
 from coigw_judge.storage.hash_ranges import Numbers
 
 STOOD_IN = "expected_missing"
-"""How a verdict names that the gate took a sampled score because there is no expected one."""
+"""The flag of a verdict for which the gate took a sampled score because there is no expected one."""
 
 
-def stood_in(plan: Plan, found: Bucket) -> Numbers:
+def stood_in(plan: Plan, bucket: Bucket) -> Numbers:
     """Which judged rows have a sampled score in place of an expected one that the gate looks at."""
-    judged = np.zeros(len(found.judged), bool)
+    judged = np.zeros(len(bucket.judged), bool)
     if plan.gate.use != "expected":
         return judged
-    scored = pc.is_null(found.facts["cause"]).to_numpy()
+    scored = pc.is_null(bucket.facts["cause"]).to_numpy()
     for rubric in plan.rubrics:
-        at = found.fact_of[rubric.name, FIRST]
+        at = bucket.fact_of[rubric.name, FIRST]
         for dimension in rubric.dimensions:
             if plan.gate.over is None or f"{rubric.name}.{dimension.key}" in plan.gate.over:
-                lacks = scored & pc.is_null(looked_up(found.facts["expected"], dimension.key)).to_numpy(False)
+                lacks = scored & pc.is_null(looked_up(bucket.facts["expected"], dimension.key)).to_numpy(False)
                 judged[at >= 0] |= lacks[at[at >= 0]]
     return judged
 
 
-def count(plan: Plan, found: Bucket) -> Expected:
-    """Of the judged rows' scores: those with an expected one, and those without by cause."""
+def count(plan: Plan, bucket: Bucket) -> Expected:
+    """Count the expected scores of the judged rows, and the missing ones by cause."""
     counts = Expected()
-    facts = found.facts
+    facts = bucket.facts
     rows_of = np.zeros(facts.num_rows, np.int64)
     for rubric in (*plan.rubrics, *plan.then):
-        at = found.fact_of[rubric.name, FIRST]
+        at = bucket.fact_of[rubric.name, FIRST]
         at = at[at >= 0]
         np.add.at(rows_of, at, 1)
         for dimension in rubric.dimensions:

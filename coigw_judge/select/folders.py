@@ -2,9 +2,8 @@
 
 Group by group of splits: a group's verdicts are looked up in the verdict parts by file and position, then its
 splits are read once more. Where a verdict column bears the name of an input column it is called verdict_<name>.
-A value that a format cannot hold becomes text rather than get lost; in the end `unify` gives all Parquet parts of a
-decision the same columns.
-Not known here: Ray, how a row was decided.
+A value that a format cannot hold becomes text; in the end `unify` gives all Parquet parts of a decision the same
+columns.
 """
 
 import io
@@ -32,7 +31,7 @@ _MAPS: dict[str, tuple[Any, pa.DataType]] = {
     "notes": (str, pa.string()),
     "expected": (float | None, pa.float64()),
 }
-"""Columns of verdicts that hold maps of texts to these."""
+"""Columns of verdicts that hold maps from texts to values: the values' Python and Arrow types."""
 
 
 def decisions_to_write(write: Iterable[str]) -> list[Decided]:
@@ -50,9 +49,9 @@ def write_group(
     form: Format,
     chars_per_part: int = CHARS_PER_PART,
 ) -> dict[str, int]:
-    """Write what was decided on a group of splits, of which `rows` were scanned each; returns rows by decision.
+    """Write the decided rows of a group of splits, and return how many, by decision.
 
-    A file ends once it holds `chars_per_part` characters.
+    `rows`: how many rows of each split were scanned. A file ends once it holds `chars_per_part` characters.
     """
     verdicts = _verdicts(folder, _wanted(pieces, rows, decisions))
     parts = {decision: _Part(folder, decision, group, form, chars_per_part) for decision in decisions}
@@ -61,11 +60,11 @@ def write_group(
         for number, (position, row) in enumerate(read_split(piece)):
             if number >= count:
                 break
-            found = verdicts.get((piece.name, position))
-            if found is not None:
+            verdict = verdicts.get((piece.name, position))
+            if verdict is not None:
                 original = {"unreadable": row.reason} if isinstance(row, Unreadable) else row
-                parts[found["decision"]].add(original, found)
-                counts[found["decision"]] += 1
+                parts[verdict["decision"]].add(original, verdict)
+                counts[verdict["decision"]] += 1
     for part in parts.values():
         part.close()
     return dict(counts)
@@ -85,11 +84,11 @@ def _wanted(pieces: list[Split], rows: list[int], decisions: Sequence[str]) -> l
 
 def _verdicts(folder: str, wanted: list[tuple[str, str, Any]]) -> dict[tuple[str, int], dict[str, Any]]:
     filesystem, inner = open_filesystem(folder)
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    verdicts: dict[tuple[str, int], dict[str, Any]] = {}
     for path in list_files(filesystem, f"{inner}/verdicts", ".parquet"):
         for row in pq.read_table(path, filesystem=filesystem, filters=wanted, partitioning=None).to_pylist():
-            found[(row["file"], row["position"])] = row
-    return found
+            verdicts[(row["file"], row["position"])] = row
+    return verdicts
 
 
 class _Part:
@@ -124,7 +123,7 @@ class _Part:
 
 
 def _merged(rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Input and verdict side by side. A verdict's column steps aside for an input's, alike in all rows of a part."""
+    """Input and verdict side by side. A verdict's column that bears an input column's name is renamed, in all rows."""
     taken = {name for original, _ in rows for name in original}
     names = {name: name for _, verdict in rows for name in verdict}
     for name in names:
@@ -196,8 +195,8 @@ def _as_text(value: Any) -> str | None:
 def unify(folder: str, decisions: Iterable[str]) -> None:
     """Give all Parquet parts of a decision the same columns, so that the folder reads as one table.
 
-    Parts are written apart, and each knows only its own rows: a column that is all null in one holds numbers in
-    another, or text. Where types have nothing in common, the column becomes text in all parts.
+    Each part has types by its own rows: a column that is all null in one holds numbers or text in another. Where the
+    types differ otherwise, the column becomes text in all parts.
     """
     filesystem, inner = open_filesystem(folder)
     for decision in decisions:
@@ -209,7 +208,7 @@ def unify(folder: str, decisions: Iterable[str]) -> None:
         for schema in schemas:
             for column in schema:
                 types.setdefault(column.name, set()).add(column.type)
-        target = pa.schema([(name, _common_type(found)) for name, found in types.items()])
+        target = pa.schema([(name, _common_type(types_of_column)) for name, types_of_column in types.items()])
         for path, schema in zip(paths, schemas, strict=True):
             if not schema.equals(target):
                 table = pq.read_table(path, filesystem=filesystem, partitioning=None)
@@ -217,8 +216,8 @@ def unify(folder: str, decisions: Iterable[str]) -> None:
 
 
 def _common_type(types: set[pa.DataType]) -> pa.DataType:
-    found = {type_ for type_ in types if not pa.types.is_null(type_)}
-    return found.pop() if len(found) == 1 else pa.string()
+    typed = {type_ for type_ in types if not pa.types.is_null(type_)}
+    return typed.pop() if len(typed) == 1 else pa.string()
 
 
 def _with_schema(table: pa.Table, target: pa.Schema) -> pa.Table:

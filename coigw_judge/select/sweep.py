@@ -1,10 +1,10 @@
 """`select --sweep`: what a grid of gates would keep, from one pass over the facts.
 
 A pass counts how many records share which scorecard; the gates are then tried on those patterns, so a grid of fifty
-gates reads the store once. Each gate is read as it decides (Gate.assess); what the grid does not name stays the job's.
+gates reads the store once. A gate is the job's with the grid's thresholds, and decides as it always does (Gate.assess).
 Where a fact that a gate needs was never asked (an earlier, stricter gate stopped early, or the fill still runs), the
-yield is a range. So it is where records near a threshold were not asked the further samples that the gate wants of
-them (decide/further_samples.py).
+yield is a range. The same holds where records near a threshold were not asked the further samples that the gate wants
+of them (decide/further_samples.py).
 """
 
 import json
@@ -32,12 +32,12 @@ _LOOKED_AT = ("scores", "checks", "cause")
 
 _MOST_GATES = 10_000
 _SLACK = 1e-9
-"""Less than a difference between scores can be, more than sums of floats are off by."""
+"""Less than two scores can differ by, more than a sum of floats is off by."""
 
 
 @dataclass(frozen=True, slots=True)
 class Yield:
-    """What a gate would do, in rows."""
+    """How many rows a gate would keep."""
 
     total: float | None
     """The gate's threshold of the sum."""
@@ -80,8 +80,10 @@ def count_patterns(inputs: JoinInput, bucket: int) -> dict[str, int]:
 
 
 def pattern_of(card: Scorecard, gate: Gate, others: Others | None = None) -> str:
-    """A scorecard as JSON: as much of it as gates see that differ in `total` and `each` only. `others`: its further
-    samples."""
+    """A scorecard as JSON, without what gates that differ only in `total` and `each` cannot tell apart.
+
+    `others`: the record's further samples.
+    """
     return card_as_json(_coarse(card, gate) if gate.use == "expected" else card, others)
 
 
@@ -89,14 +91,14 @@ def _coarse(card: Scorecard, gate: Gate) -> Scorecard:
     """A card whose scores have the sum and the least score of the given one, both in full hundredths.
 
     Hardly two cards have the same expected scores, and a driver must not hold one for every row. Where one threshold
-    holds for every dimension no gate sees more than that of what is known; thresholds have two decimals at the most.
+    holds for every dimension, no gate sees more than this; thresholds have two decimals at the most.
     """
-    known = {one.item: one.value for one in card.assess(gate).scores if one.value is not None}
-    if not known or isinstance(gate.each, Mapping):
+    given = {one.item: one.value for one in card.assess(gate).scores if one.value is not None}
+    if not given or isinstance(gate.each, Mapping):
         return _with_scores(card, card.scores(gate.use))
-    least = _hundredths(min(known.values()))
-    *names, last = known
-    total = _hundredths(math.fsum(known.values()))
+    least = _hundredths(min(given.values()))
+    *names, last = given
+    total = _hundredths(math.fsum(given.values()))
     return _with_scores(card, dict.fromkeys(names, least) | {last: total - least * len(names) + _SLACK})
 
 
@@ -116,7 +118,7 @@ def _with_scores(card: Scorecard, scores: Mapping[str, float]) -> Scorecard:
 
 @dataclass(frozen=True, slots=True)
 class _Card:
-    """What is known of the rows of one pattern."""
+    """The answers that all rows of one pattern have."""
 
     first: Scorecard
     """Of their first samples."""
@@ -127,9 +129,9 @@ class _Card:
 def yields(
     gate: Gate, grid: Grid, counted: Iterable[Mapping[str, int]], samples: Resampling | None = None
 ) -> list[Yield]:
-    """Try every gate of the grid on what `count_patterns` found in all buckets.
+    """Try every gate of the grid on the patterns that `count_patterns` counted in all buckets.
 
-    `samples`: who is due more than one (None: nobody).
+    `samples`: which records are asked more than once (None: none).
     """
     patterns: Counter[str] = Counter()
     for of_bucket in counted:
@@ -141,19 +143,19 @@ def yields(
 
 
 def _alike(cards: Iterable[tuple[_Card, int]], gate: Gate, by_dimension: bool) -> list[tuple[_Card, int]]:
-    """One card, with all their rows, for cards that no gate of a grid tells apart.
+    """Merge cards that no gate of a grid tells apart, adding up their rows.
 
-    Where all is known and one threshold holds for every dimension, a gate sees the sum, the lowest score and whether a
-    check failed; that also tells whether a threshold is near. `by_dimension`: thresholds differ, so every card stays,
-    as does one with further samples.
+    Where every answer is there and one threshold holds for every dimension, a gate sees the sum, the lowest score and
+    whether a check failed; that also tells whether a threshold is near. Cards with further samples are never merged,
+    and no card is where thresholds differ `by_dimension`.
     """
     alike: dict[tuple[float | None, ...], tuple[_Card, int]] = {}
     for number, (card, rows) in enumerate(cards):
         assessed = card.first.assess(gate)
-        known = all(one.value is not None for one in (*assessed.scores, *assessed.checks))
+        complete = all(one.value is not None for one in (*assessed.scores, *assessed.checks))
         several = any(any(others) for others in card.others.values())
         key: tuple[float | None, ...] = (number,)
-        if known and assessed.scores and not by_dimension and not several:
+        if complete and assessed.scores and not by_dimension and not several:
             key = (assessed.total.value, min(one.best for one in assessed.scores), assessed.lost)
         alike[key] = (card, rows + (alike[key][1] if key in alike else 0))
     return list(alike.values())
@@ -167,8 +169,8 @@ def with_thresholds(gate: Gate, total: float | None, each: float | None) -> Gate
 
 def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Yield:
     kept = possible = review = 0
-    for known, rows in cards:
-        card, complete = _with_others(known, gate, samples)
+    for counted, rows in cards:
+        card, complete = _with_others(counted, gate, samples)
         assessed = card.assess(gate)
         if not complete or (assessed.unknown and assessed.at_best == "kept" and not card.failed()):
             possible += rows
@@ -179,31 +181,34 @@ def _yield(gate: Gate, cards: list[tuple[_Card, int]], samples: Resampling) -> Y
     return Yield(gate.total, each, kept, possible, review, sum(rows for _, rows in cards))
 
 
-def _with_others(known: _Card, gate: Gate, samples: Resampling) -> tuple[Scorecard, bool]:
+def _with_others(counted: _Card, gate: Gate, samples: Resampling) -> tuple[Scorecard, bool]:
     """The card on which a gate decides, and whether all samples that it wants are there."""
-    due = samples.due(known.first, gate)
-    others = {rubric: [*known.others.get(rubric, ()), *[None] * most][: most - 1] for rubric, most in due.items()}
-    complete = all(other is not None for each in others.values() for other in each)
-    return merged(known.first, others, samples.use), complete
+    due = samples.due(counted.first, gate)
+    others = {rubric: [*counted.others.get(rubric, ()), *[None] * most][: most - 1] for rubric, most in due.items()}
+    complete = all(other is not None for samples_of_rubric in others.values() for other in samples_of_rubric)
+    return merged(counted.first, others, samples.use), complete
 
 
 def card_as_json(card: Scorecard, others: Others | None = None) -> str:
-    """What a gate may look at of a record, and its further samples by rubric: equal texts are decided alike."""
+    """All that a gate reads of a record, with its further samples by rubric: equal texts are decided alike."""
     facts = {rubric: to_values(fact, _LOOKED_AT) for rubric, fact in card.facts.items() if fact is not None}
     unasked = [rubric for rubric, fact in card.facts.items() if fact is None]
-    further = {name: [each and to_values(each, _LOOKED_AT) for each in asked] for name, asked in (others or {}).items()}
+    further = {
+        name: [sample and to_values(sample, _LOOKED_AT) for sample in samples]
+        for name, samples in (others or {}).items()
+    }
     return json.dumps([facts, unasked, card.not_applicable, further], ensure_ascii=False, sort_keys=True)
 
 
 def _from_json(text: str) -> _Card:
     facts, unasked, not_applicable, further = json.loads(text)
-    known: dict[str, Scored | Unscored | None] = {rubric: from_values(told) for rubric, told in facts.items()}
-    others = {rubric: [each and from_values(each) for each in asked] for rubric, asked in further.items()}
-    return _Card(Scorecard(known | dict.fromkeys(unasked), tuple(not_applicable)), others)
+    asked: dict[str, Scored | Unscored | None] = {rubric: from_values(values) for rubric, values in facts.items()}
+    others = {rubric: [sample and from_values(sample) for sample in samples] for rubric, samples in further.items()}
+    return _Card(Scorecard(asked | dict.fromkeys(unasked), tuple(not_applicable)), others)
 
 
 def as_text(swept: list[Yield], rows_in: int) -> str:
-    """A table: a line per `total`, a column per `each`; a range where facts are pending."""
+    """A table for a terminal: a line per `total`, a column per `each`; a range where facts are pending."""
     totals = list(dict.fromkeys(one.total for one in swept))
     eaches = list(dict.fromkeys(one.each for one in swept))
     cells = {(one.total, one.each): _cell(one) for one in swept}

@@ -1,8 +1,7 @@
-"""What is made of a bucket: verdicts, one for every row.
+"""The verdicts of a bucket, one for every row.
 
-Columns are put together by the hundred thousand rows: what a decision rests on comes per pattern (bucket.Standing), the
-rest is taken from the facts' own columns.
-Not known here: Ray, judges, the texts of records, what is still to ask (survey.py).
+Verdicts are built as columns, not row by row: all rows of a pattern (join.Standing) share what their decision rests
+on, the rest is taken from the facts' columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,32 +28,32 @@ from coigw_judge.storage.hash_ranges import Numbers
 from coigw_judge.storage.paths import open_atomic, open_filesystem
 
 _ROW_GROUP = 4096
-"""Rows of a row group of verdicts. They stand in input order, so a reader of some splits reads few groups."""
+"""Rows of a Parquet row group. Verdicts stand in input order, so a reader of some splits reads few groups."""
 
 
 def decide_bucket(inputs: JoinInput, bucket: int, folder: str) -> SelectCounts:
     """Decide a bucket's rows and write them as one part of `folder`."""
-    found = join.read(inputs, bucket, VERDICT_COLUMNS)
+    joined = join.read(inputs, bucket, VERDICT_COLUMNS)
     schema = verdict_schema(inputs.plan)
-    columns = _settled_columns(inputs, found) | _judged_columns(inputs, found)
+    columns = _settled_columns(inputs, joined) | _judged_columns(inputs, joined)
     table = pa.table([columns[name] for name in schema.names], schema=schema)
     filesystem, inner = open_filesystem(folder)
     with open_atomic(filesystem, f"{inner}/part-{bucket:05d}.parquet") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=_ROW_GROUP)
-    counts = of_standings(inputs.plan.gate, found.standings)
+    counts = of_standings(inputs.plan.gate, joined.standings)
     counts.decisions = value_counts(table["decision"])
     counts.flags = value_counts(table["flags"].combine_chunks().flatten())
     counts.genres = of_genres(table)
-    counts.share = count_share(inputs, bucket, found.standings)
-    counts.expected = expected.count(inputs.plan, found)
+    counts.share = count_share(inputs, bucket, joined.standings)
+    counts.expected = expected.count(inputs.plan, joined)
     return counts
 
 
-def _settled_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
-    """What does not rest on facts."""
-    rows = found.rows
+def _settled_columns(inputs: JoinInput, bucket: Bucket) -> dict[str, pa.Array]:
+    """The columns that need no facts, but for some flags."""
+    rows = bucket.rows
     names = pa.array([piece.name for piece in inputs.scan.splits], pa.string())
-    duplicate = (found.first != np.arange(rows.num_rows)) & pc.is_null(rows["screened"]).to_numpy()
+    duplicate = (bucket.first != np.arange(rows.num_rows)) & pc.is_null(rows["screened"]).to_numpy()
     return {
         "row_id": _row_ids(inputs, rows),
         "id": rows["id"],
@@ -63,40 +62,44 @@ def _settled_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
         "chars": rows["chars"],
         "record": hash_ranges.as_hex(rows["record"]),
         **{name: rows[name] for name in ("suspected", "screens", "published", "source", "region", "ttr", "mattr")},
-        "flags": _flags(inputs, found, duplicate),
+        "flags": _flags(inputs, bucket, duplicate),
     }
 
 
-def _flags(inputs: JoinInput, found: Bucket, duplicate: Numbers) -> pa.Array:
-    """What scan flagged, and: a text that stood before (where such are kept); what scored facts are flagged with, each
-    by its name: that a text was cut (long_text.py), that a judge's server was shown it changed (control_tokens.py), why
-    an expected score is missing; and that the gate took a sampled one for it (expected.py)."""
-    flags = [each or [] for each in found.rows["flags"].to_pylist()]
+def _flags(inputs: JoinInput, bucket: Bucket, duplicate: Numbers) -> pa.Array:
+    """The flags of every row, from three sources.
+
+    The scan's, with `duplicate` for a text that stood before, where such rows are kept. The names of the flags of its
+    scored first samples: a text was cut (long_text.py), the judge's server saw it changed (control_tokens.py), an
+    expected score is missing. And STOOD_IN, where the gate took a sampled score for a missing one (expected.py).
+    """
+    flags = [own or [] for own in bucket.rows["flags"].to_pylist()]
     if not inputs.drop_duplicates:
         for row in np.flatnonzero(duplicate).tolist():
             flags[row].append("duplicate")
-    stated = found.facts["flags"]
-    flagged = (pc.list_value_length(stated).to_numpy() > 0) & _of_first_samples(found)
+    fact_flags = bucket.facts["flags"]
+    flagged = (pc.list_value_length(fact_flags).to_numpy() > 0) & _of_first_samples(bucket)
     if np.any(flagged):
-        flagged &= pc.is_null(found.facts["cause"]).to_numpy()
-        of_fact = {at: _names(stated[at].as_py()) for at in np.flatnonzero(flagged).tolist()}
+        flagged &= pc.is_null(bucket.facts["cause"]).to_numpy()
+        of_fact = {at: _names(fact_flags[at].as_py()) for at in np.flatnonzero(flagged).tolist()}
         for name in sorted(set().union(*of_fact.values())):
             named = np.zeros(len(flagged), bool)
             named[[at for at, names in of_fact.items() if name in names]] = True
-            for row in found.judged[_shown_by(found, named)].tolist():
+            for row in bucket.judged[_with_fact(bucket, named)].tolist():
                 flags[row].append(name)
-    for row in found.judged[expected.stood_in(inputs.plan, found)].tolist():
+    for row in bucket.judged[expected.stood_in(inputs.plan, bucket)].tolist():
         flags[row].append(expected.STOOD_IN)
     return pa.array(flags, STRINGS)
 
 
-def _of_first_samples(found: Bucket) -> Numbers:
-    """Which facts are some row's first sample: the flags of further ones say how they were drawn, which is no row's."""
-    theirs = np.zeros(len(found.facts), bool)
-    for (_, sample), at in found.fact_of.items():
+def _of_first_samples(bucket: Bucket) -> Numbers:
+    """Which facts are a row's first sample. Verdicts leave out the flags of further ones, which say how they were
+    drawn."""
+    firsts = np.zeros(len(bucket.facts), bool)
+    for (_, sample), at in bucket.fact_of.items():
         if sample == FIRST:
-            theirs[at[at >= 0]] = True
-    return theirs
+            firsts[at[at >= 0]] = True
+    return firsts
 
 
 def _names(flags: list[str]) -> set[str]:
@@ -104,52 +107,54 @@ def _names(flags: list[str]) -> set[str]:
     return {flag.partition(":")[0] for flag in flags}
 
 
-def _shown_by(found: Bucket, named: Numbers) -> Numbers:
+def _with_fact(bucket: Bucket, named: Numbers) -> Numbers:
     """Which of the judged rows have one of these facts, of their first samples."""
-    judged = np.zeros(len(found.judged), bool)
-    for (_, sample), at in found.fact_of.items():
+    judged = np.zeros(len(bucket.judged), bool)
+    for (_, sample), at in bucket.fact_of.items():
         if sample == FIRST:
             judged[at >= 0] |= named[at[at >= 0]]
     return judged
 
 
-def _judged_columns(inputs: JoinInput, found: Bucket) -> dict[str, pa.Array]:
-    """What rests on facts; for rows that the judge has no say in, why that is so."""
-    per_pattern = [_decided(inputs.plan.gate, each) for each in found.standings]
-    spread = _Spread(found)
+def _judged_columns(inputs: JoinInput, bucket: Bucket) -> dict[str, pa.Array]:
+    """The columns that rest on facts. Rows that were settled without the judge get their decision and reason here."""
+    per_pattern = [_decided(inputs.plan.gate, standing) for standing in bucket.standings]
+    spread = _Spread(bucket)
     columns: dict[str, pa.Array] = {}
     for name, kind in _PER_PATTERN.items():
         not_judged: Any = [] if kind == STRINGS else None
         columns[name] = spread.patterns([*(row[name] for row in per_pattern), not_judged], kind)
-    columns["decision"], columns["reasons"] = _with_settled(inputs, found, columns["decision"], columns["reasons"])
-    columns["genre"] = spread.rows(found.genres)
+    columns["decision"], columns["reasons"] = _with_settled(inputs, bucket, columns["decision"], columns["reasons"])
+    columns["genre"] = spread.rows(bucket.genres)
     columns["category"] = _categories(columns["genre"])
-    several = [card.scores() if card.samples else {} for card in (each.reached.card for each in found.standings)]
+    several = [
+        card.scores() if card.samples else {} for card in (standing.reached.card for standing in bucket.standings)
+    ]
     for rubric in (*inputs.plan.rubrics, *inputs.plan.then):
-        at = found.fact_of[rubric.name, FIRST]
+        at = bucket.fact_of[rubric.name, FIRST]
         for kind_name, items in (
             ("scores", rubric.dimensions),
             ("checks", rubric.checks),
             ("choices", rubric.choices),
         ):
             for item in items:
-                values = join.looked_up(found.facts[kind_name], item.key)
+                values = join.looked_up(bucket.facts[kind_name], item.key)
                 name = f"{rubric.name}.{item.key}"
                 columns[name] = spread.facts(values, at)
                 if kind_name == "scores" and any(several):
                     columns[name] = spread.instead(columns[name], [scores.get(name) for scores in several])
-    asked = [(rubric.name, found.fact_of[rubric.name, FIRST]) for rubric in (*inputs.plan.rubrics, *inputs.plan.then)]
-    columns["judge_reasons"] = spread.maps(found.facts["reasons"], asked)
-    columns["notes"] = spread.maps(found.facts["notes"], asked)
-    columns["expected"] = spread.maps(found.facts["expected"], asked)
+    asked = [(rubric.name, bucket.fact_of[rubric.name, FIRST]) for rubric in (*inputs.plan.rubrics, *inputs.plan.then)]
+    columns["judge_reasons"] = spread.maps(bucket.facts["reasons"], asked)
+    columns["notes"] = spread.maps(bucket.facts["notes"], asked)
+    columns["expected"] = spread.maps(bucket.facts["expected"], asked)
     return columns
 
 
 def _categories(names: pa.Array) -> pa.Array:
     """The category of every genre, in Chinese; null where the taxonomy does not know it."""
     encoded = pc.dictionary_encode(names)
-    known = [genres.category(name) for name in encoded.dictionary.to_pylist()]
-    return pa.array([each and each.zh for each in known], pa.string()).take(encoded.indices)
+    categories = [genres.category(name) for name in encoded.dictionary.to_pylist()]
+    return pa.array([category and category.zh for category in categories], pa.string()).take(encoded.indices)
 
 
 _PER_PATTERN: Mapping[str, pa.DataType] = {
@@ -168,27 +173,27 @@ _PER_PATTERN: Mapping[str, pa.DataType] = {
 
 
 class _Spread:
-    """Brings what is known per pattern, per judged row or per fact to the rows of a bucket."""
+    """Spreads values per pattern, per judged row or per fact over the rows of a bucket."""
 
-    def __init__(self, found: Bucket) -> None:
-        self._found = found
-        self._judged = np.full(found.rows.num_rows, -1, np.int64)
-        self._judged[found.judged] = np.arange(len(found.judged))
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._judged = np.full(bucket.rows.num_rows, -1, np.int64)
+        self._judged[bucket.judged] = np.arange(len(bucket.judged))
 
     def patterns(self, values: Sequence[Any], kind: pa.DataType) -> pa.Array:
-        """Values per pattern, and last the one for rows that are not judged."""
-        at = np.full(self._found.rows.num_rows, len(values) - 1, np.int64)
-        at[self._found.judged] = self._found.pattern
+        """Values per pattern; the last of them is for rows that are not judged."""
+        at = np.full(self._bucket.rows.num_rows, len(values) - 1, np.int64)
+        at[self._bucket.judged] = self._bucket.pattern
         return pa.array(values, kind).take(pa.array(at))
 
     def instead(self, values: pa.Array, per_pattern: Sequence[float | None]) -> pa.Array:
-        """Scores per row, those of a pattern instead of them where it has some."""
+        """Scores per row, replaced by the score of the row's pattern where it has one."""
         return pc.coalesce(self.patterns([*per_pattern, None], pa.float64()), values)
 
     def rows(self, values: pa.Array) -> pa.Array:
-        """Values per judged row; null for the others but what the scan has."""
+        """Genres per judged row; where there is none, and for the other rows, the genre of the scan."""
         at = pa.array(self._judged, mask=self._judged < 0)
-        return pc.coalesce(values.take(at), self._found.rows["genre"].combine_chunks())
+        return pc.coalesce(values.take(at), self._bucket.rows["genre"].combine_chunks())
 
     def facts(self, values: pa.Array, at: Numbers) -> pa.Array:
         """Values per fact, where `at` has the place of each judged row's fact."""
@@ -196,8 +201,8 @@ class _Spread:
         return values.take(pa.array(places, mask=places < 0))
 
     def _places(self, at: Numbers) -> Numbers:
-        places = np.full(self._found.rows.num_rows, -1, np.int64)
-        places[self._found.judged] = at
+        places = np.full(self._bucket.rows.num_rows, -1, np.int64)
+        places[self._bucket.judged] = at
         return places
 
     def maps(self, values: pa.ChunkedArray, asked: Sequence[tuple[str, Numbers]]) -> pa.Array:
@@ -215,7 +220,7 @@ class _Spread:
             order.append(np.full(int(lengths.sum()), rank))
         owner = np.concatenate(owners)
         sorted_by_row = pa.array(np.lexsort((np.concatenate(order), owner)))
-        offsets = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=self._found.rows.num_rows))))
+        offsets = np.concatenate(([0], np.cumsum(np.bincount(owner, minlength=self._bucket.rows.num_rows))))
         return pa.MapArray.from_arrays(
             pa.array(offsets, pa.int32()),
             pa.concat_arrays(keys).take(sorted_by_row),
@@ -223,19 +228,21 @@ class _Spread:
         )
 
 
-def _with_settled(inputs: JoinInput, found: Bucket, decision: pa.Array, reasons: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _with_settled(
+    inputs: JoinInput, bucket: Bucket, decision: pa.Array, reasons: pa.Array
+) -> tuple[pa.Array, pa.Array]:
     """Decision and reasons of the rows that were settled without the judge: unreadable, screened, duplicate."""
-    rows = found.rows
-    if len(found.judged) == rows.num_rows:
+    rows = bucket.rows
+    if len(bucket.judged) == rows.num_rows:
         return decision, reasons
     unreadable, screened = (rows[name].combine_chunks() for name in ("unreadable", "screened"))
     named = pc.if_else(pc.is_valid(screened), "screened", "duplicate")
     named = pc.if_else(pc.is_valid(unreadable), "unreadable", named)
-    same = pc.binary_join_element_wise("same texts as ", _row_ids(inputs, rows.take(pa.array(found.first))), "")
+    same = pc.binary_join_element_wise("same texts as ", _row_ids(inputs, rows.take(pa.array(bucket.first))), "")
     why = pc.coalesce(unreadable, screened, same)
     one_each = pa.ListArray.from_arrays(pa.array(np.arange(rows.num_rows + 1), pa.int32()), why)
     at = np.arange(rows.num_rows) + rows.num_rows
-    at[found.judged] -= rows.num_rows
+    at[bucket.judged] -= rows.num_rows
     take = pa.array(at)
     decided = pa.concat_arrays([decision, named]).take(take)
     return decided, pa.concat_arrays([reasons, one_each.cast(STRINGS)]).take(take)

@@ -2,5 +2,5 @@
 
 join.py           a bucket of records with its facts, by pattern
 survey.py         which rows are open
-asked_in_full.py  the share that is asked everything, and what its scorecards tell
+asked_in_full.py  the share of records that is asked everything, counted by scorecard
 """

@@ -1,8 +1,8 @@
-"""What the judge said of the share of records that are asked in full, whatever early exit could spare.
+"""Scorecards of the share of records that are asked in full, although early exit could spare some of their asks.
 
 Survey and select see every record's scorecard, pattern by pattern, and count those of the share on the way. Of a card
-only what may end a record is kept. The buckets are spans of a hash, so the first ones are a sample as good as any, and
-as many are counted as hold about MOST records of the share.
+only what may end a record is kept. Buckets are ranges of a hash, so the first ones are a random sample: buckets are
+counted until they hold about MOST records of the share.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ MOST = 20_000
 
 
 class Values(NamedTuple):
-    """What a fact says of a decision."""
+    """The values of a fact that matter to a decision."""
 
     scores: tuple[tuple[str, float], ...] = ()
     checks: tuple[tuple[str, bool], ...] = ()
@@ -34,36 +34,38 @@ class Values(NamedTuple):
 
 
 class Card(NamedTuple):
-    """A scorecard that can be counted by: by rubric what is known, and the rubrics that do not apply."""
+    """A scorecard as a key to count by: values by rubric, and the rubrics that do not apply."""
 
     facts: tuple[tuple[str, Values], ...]
     not_applicable: tuple[str, ...]
 
 
 class ShareCounts(Counts):
-    """Records of the share, of any number of buckets."""
+    """Counts of the records of the share; they add up over buckets."""
 
     cards: Counter[Card] = Field(default_factory=Counter)
-    """Those of which all is known."""
+    """Records with facts of all rubrics, by scorecard."""
     lacking: int = 0
-    """Those of which only a part is known: the share is larger than it was, or a fill was cut off."""
+    """Records that lack some facts: the share was smaller once, or a fill was cut off."""
 
 
 @dataclass(frozen=True, slots=True)
 class AskedInFull:
-    """Scorecards of records of the share of which all is known, how many have each; and how many others there are."""
+    """The records of the share, by scorecard."""
 
     cards: tuple[tuple[Scorecard, int], ...] = ()
+    """Scorecards with facts of all rubrics, and how many records have each."""
     lacking: int = 0
+    """Records that lack some facts."""
 
     @property
     def records(self) -> int:
-        """Records of which all is known."""
+        """Records with facts of all rubrics."""
         return sum(count for _, count in self.cards)
 
 
 def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -> ShareCounts:
-    """A bucket's records of the share, by what is known of them."""
+    """Count a bucket's records of the share."""
     plan, share = inputs.plan, ShareCounts()
     if bucket * inputs.rows_per_bucket * plan.exhaustive < MOST:
         for standing in standings:
@@ -75,9 +77,9 @@ def count_share(inputs: JoinInput, bucket: int, standings: Iterable[Standing]) -
 def add_card(share: ShareCounts, plan: Plan, card: Scorecard, records: int = 1) -> None:
     """Count records with this card, of which only what can end a record is kept."""
     asked = {rubric.name: card.facts[rubric.name] for rubric in plan.rubrics if rubric.name in card.facts}
-    known = [fact is not None for fact in asked.values()]
-    if not all(known):
-        share.lacking += records * any(known)
+    answered = [fact is not None for fact in asked.values()]
+    if not all(answered):
+        share.lacking += records * any(answered)
         return
     ending = {rubric.name for rubric in plan.rubrics if can_end(rubric, plan.gate, plan.floor)}
     facts = ((name, _values(fact, plan.gate.use) if name in ending else Values()) for name, fact in asked.items())
@@ -86,7 +88,7 @@ def add_card(share: ShareCounts, plan: Plan, card: Scorecard, records: int = 1) 
 
 
 def _values(fact: Scored | Unscored | None, use: Use) -> Values:
-    """A fact's values, its scores those that the gate uses: `read` gives them back as sampled ones, which stand in."""
+    """A fact's values, with the scores that the gate uses; `read` gives them back as sampled scores."""
     if not isinstance(fact, Scored):
         return Values(failed=True)
     expected = {} if use == "sampled" else {key: value for key, value in fact.expected.items() if value is not None}
@@ -110,9 +112,9 @@ def _fact(values: Values) -> Scored | Unscored:
 
 
 def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> AskedInFull:
-    """The same from facts by record digest and rubric, where no scan says to whom a rubric does not apply.
+    """The share's scorecards from facts alone, by record digest and rubric.
 
-    Then only records with facts of all rubrics count as known in full.
+    Without a scan one cannot tell which rubrics do not apply: a record without all rubrics' facts counts as lacking.
     """
     share = ShareCounts()
     for digest, facts in records.items():
@@ -121,18 +123,18 @@ def of_records(plan: Plan, records: Mapping[bytes, Mapping[str, Scored | Unscore
     return read(share)
 
 
-def enough(found: AskedInFull, least: int) -> bool:
-    """Whether rates may come from the share: enough records, and hardly any others of it."""
-    return found.records >= least and whole(found)
+def enough(share: AskedInFull, least: int) -> bool:
+    """Whether rates may come from the share: at least `least` records with all facts, and hardly any others."""
+    return share.records >= least and whole(share)
 
 
-def whole(found: AskedInFull) -> bool:
-    """Whether hardly any record of the share is known in part only.
+def whole(share: AskedInFull) -> bool:
+    """Whether hardly any record of the share lacks facts.
 
-    Those of which only a part is known were ended early before the share was as large as it is: leaving them out would
-    make rubrics look as if they ended less.
+    Those that do were ended early while the share was smaller. Rates without them would say that rubrics end fewer
+    records than they do.
     """
-    return 10 * found.lacking <= found.records + found.lacking
+    return 10 * share.lacking <= share.records + share.lacking
 
 
 def names(rubrics: Sequence[str]) -> str:

@@ -1,12 +1,11 @@
 """One bucket of records joined with its facts, and where every record of it stands.
 
-Decisions are pure functions of what is known of a record, and most records share what matters with many others:
-the same rubrics apply, the same scores were given. So the join is done in columns (keys hashed, looked up and
-compared by the hundred thousand), records are sorted into patterns, and `plan` and `card`, which fill runs on every
-record, run here on one record of each pattern. Further samples are looked up for those rows alone to
-which the pattern of their first samples makes them due. Survey, select and sweep all read their bucket through `read`,
-so they cannot disagree; memory is bounded by a bucket and never by the store.
-Not known here: what is done with a standing, Ray.
+A decision depends only on a record's facts, and most records have the same as many others: the same rubrics apply, the
+same scores were given. So the join is done in columns (keys hashed, looked up and compared by the hundred thousand),
+records are sorted into patterns, and `plan.reached`, which fill runs on every record, runs here on one record of each
+pattern. Further samples (decide/further_samples.py) are looked up only for rows whose first samples make them due.
+Survey, select and sweep all read their bucket through `read`, so they cannot disagree; memory is bounded by a bucket,
+not by the store.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,20 +45,22 @@ Sampled = tuple[str, Sample]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JoinInput:
-    """What scan and store say under one plan. `pairs` are the (rubric, judge) fingerprints that count.
-
-    `retry` is a run that asks failures again: of them only its own count. `parts` are the files of facts to read
-    (None: those that count when a bucket is read).
-    """
+    """What is joined: the rows of a scan and the facts of a store, under a plan."""
 
     store: str
+    """The store's path or URI."""
     scan: Scan
     plan: Plan
     pairs: tuple[tuple[str, str], ...]
+    """Which facts count, by their fingerprints of rubric and judge."""
     drop_duplicates: bool = True
+    """Whether a row with the same texts as one before is left unjudged."""
     retry: str | None = None
+    """A run that asks failures again: other runs' failures do not count. None: all count."""
     parts: tuple[Part, ...] | None = None
+    """The files of facts to read; None: those that the store has when a bucket is read."""
     rows_per_bucket: int = ROWS_PER_BUCKET
+    """About how many; a bucket is a range of digests."""
 
     @property
     def buckets(self) -> int:
@@ -73,14 +74,14 @@ class JoinInput:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where the records of one pattern stand: what is known, what is open, what the gate says; how many there are."""
+    """Where the records of one pattern stand."""
 
     reached: Reached
-    """What is known and what is open."""
+    """Their answers, and the requests that are open."""
     final: Final
-    """What a row of it is decided as."""
+    """The decision of their verdicts."""
     decision: Decision
-    """What the gate says of what is known."""
+    """The gate's decision on the answers so far."""
     count: int
     """How many records there are."""
     others: Others = field(default_factory=dict)
@@ -88,31 +89,36 @@ class Standing:
     near: bool = False
     """Whether further samples are due because a threshold is near."""
     beyond_early_exit: int = 0
-    """Of a record that is asked in full, how many facts early exit would have spared."""
+    """How many facts of such a record early exit would have spared; 0 where it is not asked in full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """A bucket's rows in input order, its facts in order of their keys, and who has which.
-
-    `first` is for every row the first row with the same texts (itself where there is none before). `judged` are the
-    rows that the judge decides on; per judged row, `fact_of` has a fact's place in `facts` (or ABSENT, INAPPLICABLE,
-    NOT_REPEATED), `genres` the genre, and `pattern` its place in `standings`.
-    """
+    """A bucket's rows joined with their facts."""
 
     rows: pa.Table
+    """In input order."""
     facts: pa.Table
+    """In order of their keys."""
     first: Numbers
+    """Per row the first row with the same texts; its own number where there is none before."""
     judged: Numbers
+    """The numbers of the rows that the judge decides on."""
     fact_of: Mapping[Sampled, Numbers]
+    """Per judged row its fact's place in `facts`, or ABSENT, INAPPLICABLE or NOT_REPEATED."""
     genres: pa.Array
+    """Per judged row its genre, as the input or the judge gives it."""
     pattern: Numbers
+    """Per judged row its place in `standings`."""
     standings: list[Standing]
 
 
 def read(inputs: JoinInput, bucket: int, columns: Sequence[str] = (), *, every_sample: bool = False) -> Bucket:
-    """Join a bucket. `columns` are read of the facts beside those that decide. `every_sample`: look up all further
-    samples that a gate might want, not only those that the plan wants (Standing.others then has all of them)."""
+    """Join a bucket.
+
+    `columns`: columns of facts to read beside those that decide. `every_sample`: look up all further samples that a
+    gate might want, not only those that the plan wants (Standing.others then has all of them).
+    """
     store, wanted = Store(inputs.store), inputs.span(bucket)
     rows = read_rows(store, inputs.scan, wanted)
     facts = store.read(
@@ -133,9 +139,10 @@ def read(inputs: JoinInput, bucket: int, columns: Sequence[str] = (), *, every_s
 
 
 def _first_with_same_texts(rows: pa.Table) -> Numbers:
-    """For each row, in input order, the first with its texts; rows that are no records have homes of their own.
+    """Per row, in input order, the number of the first row with the same texts.
 
-    A row that a screen drops stands in for another only where all are dropped: likes, say, are not in the texts.
+    An unreadable row has no texts and equals no other. Screened rows are compared among themselves only: a screen may
+    drop a row for what is not in its texts (its likes, say), and a row with the same texts may pass.
     """
     screened = pc.is_valid(rows["screened"]).to_numpy()
     texts = hash_ranges.as_bytes(pc.coalesce(rows["record"], rows["home"]))
@@ -182,12 +189,12 @@ class _Join:
         self._groups = _groups(self.genres)
 
     def _look_up_further(self) -> None:
-        """The further samples of the rows to which they are due, by the patterns of what is there before them."""
+        """Look up further samples of the rows to which they are due, as the patterns of the other samples say."""
         chosen: dict[Sampled, Numbers] = {}
         if self._every_sample:
             for rubric in (rubric for rubric in self._plan.rubrics if rubric.dimensions):
-                known = self.fact_of[rubric.name, FIRST] >= 0
-                chosen |= {(rubric.name, sample): known for sample in further(self._plan.samples.most)}
+                answered = self.fact_of[rubric.name, FIRST] >= 0
+                chosen |= {(rubric.name, sample): answered for sample in further(self._plan.samples.most)}
         else:
             representative, pattern, _ = self._patterns()
             for n, (subject, facts) in enumerate(self._records(representative)):
@@ -222,23 +229,23 @@ class _Join:
         self.fact_of[rubric.name, sample] = places
 
     def _concerned(self, rows: Numbers) -> Numbers:
-        """Which rows are so long that their texts may be shown cut."""
+        """Which rows are so long that their texts may be cut for the judge."""
         policy = self._plan.head_tail
         if policy is None:
             return np.zeros(len(rows), bool)
         return np.array([policy.concerns(chars) for chars in self._rows["chars"].to_numpy()[rows].tolist()], bool)
 
     def _keys_one_by_one(self, rubric: Rubric, rows: Numbers, sample: Sample) -> Numbers:
-        """The keys of long records, which hang on all that a cut hangs on; they are few."""
-        found = np.zeros((len(rows), 16), np.uint8)
+        """The keys of long records, which also depend on how their texts are cut; they are few."""
+        keys = np.zeros((len(rows), 16), np.uint8)
         genres = self.genres.take(pa.array(rows)).to_pylist()
         for n, values in enumerate(self._rows.take(pa.array(rows)).to_pylist()):
             key = self._plan.need(rubric, _subject(values), genres[n], sample).key
-            found[n] = np.frombuffer(key, np.uint8)
-        return found
+            keys[n] = np.frombuffer(key, np.uint8)
+        return keys
 
     def _drawn(self, kind: SampleKind, share: float) -> Numbers:
-        """Which rows are in the share that is asked for this."""
+        """Which rows are drawn for a share of the records."""
         return kind.draws_each(hash_ranges.as_bytes(self._rows["record"]), share)
 
     def _by_guidance(self, rubric: Rubric, rows: Numbers) -> list[tuple[str | None, Numbers]]:
@@ -251,11 +258,11 @@ class _Join:
     def _by_presence(self, rubric: Rubric, rows: Numbers) -> list[tuple[list[tuple[Any, bool]], Numbers]]:
         optional = [field for field in rubric.fields if field not in rubric.reads]
         bits = sum((self._present[field][rows].astype(np.int64) << n for n, field in enumerate(optional)), 0 * rows)
-        found = []
+        groups = []
         for value in np.unique(bits).tolist():
             there = {field: bool(value >> n & 1) for n, field in enumerate(optional)}
-            found.append(([(field, there.get(field, True)) for field in rubric.fields], rows[bits == value]))
-        return found
+            groups.append(([(field, there.get(field, True)) for field in rubric.fields], rows[bits == value]))
+        return groups
 
     def standings(self) -> tuple[Numbers, list[Standing]]:
         """The pattern of every row, and where one record of each pattern stands."""
@@ -263,7 +270,7 @@ class _Join:
             return _NO_ROW, []
         representative, pattern, counts = self._patterns()
         records = self._records(representative)
-        return pattern, [self._standing(*each, count) for each, count in zip(records, counts.tolist(), strict=True)]
+        return pattern, [self._standing(*record, count) for record, count in zip(records, counts.tolist(), strict=True)]
 
     def _patterns(self) -> tuple[Numbers, Numbers, Numbers]:
         """One row of each pattern, the pattern of every row, and how many rows each has, by what was looked up."""
@@ -275,28 +282,28 @@ class _Join:
         return distinct(codes)
 
     def _records(self, rows: Numbers) -> list[tuple[Subject, dict[bytes, Scored | Unscored]]]:
-        """Some rows as records, each with what is known of it."""
+        """Some rows as records, each with its facts."""
         records = self._rows.select([*FIELDS, "genre", "chars"]).take(pa.array(rows)).to_pylist()
         return list(zip(map(_subject, records), self._facts_of(rows), strict=True))
 
     def _facts_of(self, rows: Numbers) -> list[dict[bytes, Scored | Unscored]]:
-        """What is known of some rows, by request key."""
-        found: list[dict[bytes, Scored | Unscored]] = [{} for _ in rows]
+        """The facts of some rows, by request key."""
+        by_row: list[dict[bytes, Scored | Unscored]] = [{} for _ in rows]
         for sampled, places in self.fact_of.items():
-            known = np.flatnonzero(places[rows] >= 0)
-            keys = self._keys[sampled][rows[known]]
-            facts = self._facts.take(pa.array(places[rows[known]])).to_pylist()
-            for at, key, fact in zip(known.tolist(), keys, facts, strict=True):
+            answered = np.flatnonzero(places[rows] >= 0)
+            keys = self._keys[sampled][rows[answered]]
+            facts = self._facts.take(pa.array(places[rows[answered]])).to_pylist()
+            for at, key, fact in zip(answered.tolist(), keys, facts, strict=True):
                 assert fact["key"] == key.tobytes(), "a look-up found another key"
-                found[at][fact["key"]] = from_values(fact)
-        return found
+                by_row[at][fact["key"]] = from_values(fact)
+        return by_row
 
     def _codes(self, rubric: str, at: Numbers) -> Numbers:
-        """Per row a number that is equal where the rubric's facts say the same of a decision."""
-        known = np.flatnonzero(at >= 0)
-        if not len(known):
+        """Per row a number, equal where the rubric's facts lead to the same decision."""
+        answered = np.flatnonzero(at >= 0)
+        if not len(answered):
             return at
-        facts = self._facts.take(pa.array(at[known]))
+        facts = self._facts.take(pa.array(at[answered]))
         described = self._rubrics[rubric]
         columns = [facts["cause"], facts["detail"]]
         columns += [looked_up(facts["scores"], d.key) for d in described.dimensions]
@@ -305,7 +312,7 @@ class _Join:
             columns += [looked_up(facts["expected"], d.key) for d in described.dimensions]
         _, alike, _ = distinct([numbered(column) for column in columns])
         codes = at.copy()
-        codes[known] = alike
+        codes[answered] = alike
         return codes
 
     def _standing(self, subject: Subject, facts: dict[bytes, Scored | Unscored], count: int) -> Standing:
@@ -355,7 +362,7 @@ def numbered(values: pa.Array | pa.ChunkedArray) -> Numbers:
 
 
 def distinct(columns: Sequence[Numbers]) -> tuple[Numbers, Numbers, Numbers]:
-    """Distinct rows of some columns of numbers: where each stands first, which one every row is, how many are so."""
+    """Distinct rows of some columns of numbers: the first row of each, per row which one it is, and their counts."""
     combined = np.zeros(len(columns[0]), np.int64)
     for column in columns:
         values, codes = np.unique(column, return_inverse=True)

@@ -1,6 +1,6 @@
 """What a bucket still needs: how many requests of which rubrics, of which rows.
 
-It reads the bucket through join.read, as select/verdicts.py does: what select calls done is never asked.
+It reads the bucket through join.read, as select/verdicts.py does: what select counts as done is never asked.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ class RubricAsks(Counts):
     """Requests of one rubric. Of a sample of the rows these are estimates."""
 
     applies: float = 0
-    known: float = 0
+    in_store: float = 0
     """In the store."""
     failed: float = 0
     """Of those, without a score."""
@@ -41,7 +41,7 @@ class RubricAsks(Counts):
     def add(self, fact: Scored | Unscored | None, is_open: bool, records: float) -> None:
         """Count records for which the rubric applies. `is_open`: whether anything is still asked of them."""
         self.applies += records
-        self.known += records * (fact is not None)
+        self.in_store += records * (fact is not None)
         self.failed += records * isinstance(fact, Unscored)
         self.open += records * (fact is None and is_open)
         self.spared += records * (fact is None and not is_open)
@@ -51,42 +51,47 @@ class SurveyCounts(Counts):
     """What is still needed."""
 
     rows: int = 0
-    """Records with open asks. Of those with the same texts and genre only the first: the others share its facts."""
+    """Records with open asks. Records with the same texts and genre count once: they share their facts."""
     asks: dict[str, RubricAsks] = Field(default_factory=dict)
     """By rubric."""
     waiting: Counter[Waits] = Field(default_factory=Counter)
-    """Records by what they wait for."""
+    """Records by the rubrics that they may still be asked."""
     share: ShareCounts = ShareCounts()
-    """Of records that are asked in full, what is known."""
+    """The records that are asked in full, by scorecard."""
 
 
 def survey_bucket(inputs: JoinInput, bucket: int, work: str | None = None) -> SurveyCounts:
-    """What a bucket still needs. Into the folder `work` go the numbers of the rows with open asks (OPEN,
-    open-*.parquet) and the facts that they have (half_done.py)."""
-    found = join.read(inputs, bucket)
-    counts = SurveyCounts(share=count_share(inputs, bucket, found.standings))
-    for standing in found.standings:
+    """What a bucket still needs.
+
+    Writes into the folder `work`, where one is given: the numbers of the rows with open asks (open-*.parquet, schema
+    OPEN) and the facts that these rows have (half_done.py).
+    """
+    joined = join.read(inputs, bucket)
+    counts = SurveyCounts(share=count_share(inputs, bucket, joined.standings))
+    for standing in joined.standings:
         counts.waiting.update(dict.fromkeys(standing.reached.waits(), standing.count))
         is_open = bool(standing.reached.open)
         for rubric, fact in standing.reached.card.facts.items():
             counts.asks.setdefault(rubric, RubricAsks()).add(fact, is_open, standing.count)
-    needs = np.array([bool(each.reached.open or each.reached.open_repeat) for each in found.standings], bool)
-    wanted = np.flatnonzero(needs[found.pattern]) if len(found.standings) else found.judged
-    named = join.numbered(found.genres)[wanted]
-    one_each, _, _ = join.distinct([found.first[found.judged[wanted]], named])
+    needs = np.array(
+        [bool(standing.reached.open or standing.reached.open_repeat) for standing in joined.standings], bool
+    )
+    wanted = np.flatnonzero(needs[joined.pattern]) if len(joined.standings) else joined.judged
+    named = join.numbered(joined.genres)[wanted]
+    one_each, _, _ = join.distinct([joined.first[joined.judged[wanted]], named])
     wanted = np.sort(wanted[one_each])
     if work is not None and len(wanted):
-        _write_open(inputs, found, wanted, work, bucket)
+        _write_open(inputs, joined, wanted, work, bucket)
     counts.rows = len(wanted)
     return counts
 
 
-def _write_open(inputs: JoinInput, found: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
+def _write_open(inputs: JoinInput, joined: Bucket, wanted: Numbers, work: str, bucket: int) -> None:
     filesystem = Store(inputs.store).filesystem
-    rows = found.rows.select(OPEN.names).take(pa.array(found.judged[wanted]))
+    rows = joined.rows.select(OPEN.names).take(pa.array(joined.judged[wanted]))
     with open_atomic(filesystem, f"{work}/open-{bucket:05d}.parquet") as file:
         pq.write_table(rows.cast(OPEN), file, compression="zstd")
-    places = np.unique(np.concatenate([at[wanted] for at in found.fact_of.values()]))
+    places = np.unique(np.concatenate([at[wanted] for at in joined.fact_of.values()]))
     places = places[places >= 0]
     if len(places):
-        write_half_done(filesystem, work, bucket, found.facts.take(pa.array(places)))
+        write_half_done(filesystem, work, bucket, joined.facts.take(pa.array(places)))

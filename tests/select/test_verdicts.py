@@ -142,7 +142,7 @@ def test_a_survey_names_the_rows_with_open_asks_and_counts_by_rubric(tmp_path: P
     assert open_rows(seen, tmp_path / "open") == [(0, 4), (0, 5)]
     asks = survey_bucket(seen, 0).asks
     told = {
-        name: [asks[name].applies, asks[name].known, asks[name].failed, asks[name].open]
+        name: [asks[name].applies, asks[name].in_store, asks[name].failed, asks[name].open]
         for name in ("answer", "pair", "later")
     }
     assert told == {"answer": [8, 7, 1, 1], "pair": [7, 4, 0, 2], "later": [8, 3, 1, 2]}
