@@ -1,8 +1,5 @@
 """What the scripts of jobs/ do: `run` with the job file of a script's own name; and a rescoring, which ends with the
-diff against an earlier run.
-
-Not known here: what a run does.
-"""
+diff against an earlier run."""
 
 import argparse
 import sys
@@ -25,7 +22,7 @@ def run(script: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def rescore(script: str, arguments: Sequence[str] | None = None) -> int:
-    """The same for a job that was changed; then what that changed since an earlier run."""
+    """`coigw-judge run` with a changed job, then the diff against an earlier run; returns the exit status."""
     parser = _parser(script, "run a changed job over what an earlier run judged, and print what changed since")
     beside = Path(script).with_suffix(".yaml")
     parser.add_argument("--job", type=Path, default=beside, help=f"the job file (default: {beside.name} beside this)")
@@ -53,13 +50,13 @@ def _obey(parser: argparse.ArgumentParser, script: str, arguments: Sequence[str]
 def _rescore(options: argparse.Namespace) -> int:
     from coigw_judge.diff import compare
     from coigw_judge.diff import text as diff_text
-    from coigw_judge.run import earlier_run as earlier
+    from coigw_judge.run import earlier_run
     from coigw_judge.run_folder.folder import open_run
 
     job = load(options)
     against = None if options.against is None else resolve(options.against, Path.cwd())
-    before = against or earlier.run_over_same_input(job)
-    open_run(before)  # a run that cannot be compared is told before anything is asked
+    before = against or earlier_run.run_over_same_input(job)
+    open_run(before)  # a run that cannot be compared is refused before anything is asked
     manifest, folder = jobs.whole_run(job, options)
     status = jobs.report(manifest, folder)
     if manifest.rows_in:

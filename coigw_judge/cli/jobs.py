@@ -85,23 +85,23 @@ def run(options: argparse.Namespace) -> int:
 def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[Manifest, str]:
     """Scan, fill, select; returns the manifest and the run folder."""
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
 
     with cluster():
         level = logs.level_name(options.log_level)
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
+        stage = stages.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
-            runs.fill(stage, _say)
-        return runs.select(stage, options.format, filled=True)
+            stages.fill(stage, _say)
+        return stages.select(stage, options.format, filled=True)
 
 
 def _scan(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
 
     with cluster():
-        print(_scanned(runs.begin(load(options), for_fill=False)))
+        print(_scanned(stages.begin(load(options), for_fill=False)))
     return OK
 
 
@@ -118,21 +118,21 @@ def _scanned(stage: "object") -> str:
     kinds = ", ".join(f"{n:,} with {kind.replace('+', ', ')}" for kind, n in sorted(scan.kinds.items()))
     screened = f", {scan.screened:,} screened" if scan.screened else ""
     settled = f"{scan.duplicates:,} duplicates, {scan.unreadable:,} unreadable{screened}"
-    said = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
-    return "\n".join([said, *screen_lines(screen_hits(scan)), *input_checks.of_scan(scan)])
+    counts = f"scanned {scan.rows_in:,} rows: {kinds}; {settled}"
+    return "\n".join([counts, *screen_lines(screen_hits(scan)), *input_checks.of_scan(scan)])
 
 
 def _fill(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
 
     job = load(options)
     with cluster():
         level = logs.level_name(options.log_level)
-        stage = runs.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
+        stage = stages.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
         _say(_scanned(stage))
         if stage.scan.rows_in:
-            runs.fill(stage, _say)
+            stages.fill(stage, _say)
     print(f"{stage.tally.made:,} asks made; facts are in {job.store}")
     return OK
 
@@ -140,20 +140,20 @@ def _fill(options: argparse.Namespace) -> int:
 def _select(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline import passes
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages as runs
+    from coigw_judge.run import stages
     from coigw_judge.select import sweep
 
     job = load(options)
     grid = None if options.sweep is None else sweep.parse_grid(options.sweep)
     with cluster():
-        stage = runs.begin(job, for_fill=False)
+        stage = stages.begin(job, for_fill=False)
         _say(_scanned(stage))
         if grid is not None:
-            found = passes.sweep(stage.inputs(), grid)
-            as_json = json.dumps([asdict(each) for each in found])
-            print(as_json if options.json else sweep.as_text(found, stage.scan.rows_in))
+            yields = passes.sweep(stage.inputs(), grid)
+            as_json = json.dumps([asdict(one) for one in yields])
+            print(as_json if options.json else sweep.as_text(yields, stage.scan.rows_in))
             return OK
-        manifest, folder = runs.select(stage, options.format, filled=False)
+        manifest, folder = stages.select(stage, options.format, filled=False)
     return report(manifest, folder)
 
 

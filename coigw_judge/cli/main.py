@@ -1,7 +1,6 @@
 """The command line: parse, call, print.
 
-Each command stands beside those that are given the same thing: a job (jobs.py), a run folder (runs.py, people.py), a
-store (store.py).
+Commands are grouped by what they are given: a job (jobs.py), a run folder (runs.py, people.py), a store (store.py).
 """
 
 import argparse
@@ -26,8 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def obey(options: argparse.Namespace, again: Sequence[str]) -> int:
-    """Run the command that was parsed; returns the exit status. Errors a user can mend are one or two lines on standard
-    error. `again` is the command that goes on where this one is interrupted."""
+    """Run the command that was parsed; returns the exit status.
+
+    Errors a user can mend are one or two lines on standard error. `again` is the command to print after an
+    interruption: it resumes the work.
+    """
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         with logs.written(getattr(options, "log_json", None), logs.level_name(getattr(options, "log_level", None))):
@@ -38,7 +40,7 @@ def obey(options: argparse.Namespace, again: Sequence[str]) -> int:
     except CoigwError as error:
         print(f"coigw-judge: {error}", file=sys.stderr)
         return WRONG
-    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
@@ -54,6 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
         description="Have a large language model judge a crawl under rubrics, and keep what passes a gate.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for given in (jobs, runs, people, store):
-        given.add_commands(commands)
+    for module in (jobs, runs, people, store):
+        module.add_commands(commands)
     return parser

@@ -12,7 +12,7 @@ OK, DIFFERENT, WRONG, INTERRUPTED = 0, 1, 2, 130
 
 
 def add_job_options(parser: argparse.ArgumentParser, *, fills: bool = False, selects: bool = False) -> None:
-    """What overrides keys of a job, and what a command that asks, or decides, takes besides."""
+    """Add the options that override keys of a job, and those of a command that fills or selects."""
     parser.add_argument(
         "--input", action="append", metavar="PATH", help="instead of input.paths; repeatable (default: the job's)"
     )

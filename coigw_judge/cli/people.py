@@ -1,7 +1,4 @@
-"""The commands for people: calibrate and export. Parse, call, print.
-
-Not known here: anything that another module could know.
-"""
+"""The commands for people: calibrate and export. Parse, call, print."""
 
 import argparse
 import sys
@@ -102,7 +99,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         leaks = leak_report.report(run, labels.texts if labels is not None else ())
         parts["writers"] = leaks, drift_and_leaks.writers_text(leaks)
     written = [file.write(run, content, f"{name}.json") for name, (content, _) in parts.items()]
-    _print(parts, as_json=options.json)  # after writing: whoever reads it may stop, as `head` does
+    _print(parts, as_json=options.json)  # after writing: the reader may end early, as `head` does
     for path in written:
         print(f"written to {path}", file=sys.stderr)
     print(f"report.html shows it once it is made anew: coigw-judge report {options.run}", file=sys.stderr)
@@ -189,7 +186,7 @@ def _export(options: argparse.Namespace) -> int:
         rows = sample.of_decisions(run, decisions)
         joined = join.join(run, labels.read(options.labels), ["decision"])
         out = _out(options, "accepted.jsonl")
-        return _told(write.write_accepted(run, rows, joined, out, options.accept_at))
+        return _report_exported(write.write_accepted(run, rows, joined, out, options.accept_at))
     if options.sample is not None:
         by = [name for name in options.stratify.split(",") if name]
         rows = sample.sample(run, decisions, by, options.sample, options.seed)
@@ -203,7 +200,7 @@ def _export(options: argparse.Namespace) -> int:
         rows = sample.of_decisions(run, decisions)
     special = write.special_column(run, options.special) if options.split else None
     out = _out(options, "label-studio.json" if options.to == "label-studio" else "rows.jsonl")
-    return _told(write.write(run, rows, write.ExportOptions(options.to, out, options.blind, special)))
+    return _report_exported(write.write(run, rows, write.ExportOptions(options.to, out, options.blind, special)))
 
 
 def _decisions(options: argparse.Namespace) -> list[str]:
@@ -227,12 +224,12 @@ def _decisions(options: argparse.Namespace) -> list[str]:
     return names
 
 
-def _per(told: str) -> tuple[str, int]:
+def _per(option: str) -> tuple[str, int]:
     from coigw_judge.errors import FixJob
 
-    column, _, most = told.partition("=")
+    column, _, most = option.partition("=")
     if not column or not most.isdecimal() or int(most) < 1:
-        raise FixJob(f"--per {told}: write COLUMN=N, such as genre=400")
+        raise FixJob(f"--per {option}: write COLUMN=N, such as genre=400")
     return column, int(most)
 
 
@@ -242,12 +239,12 @@ def _out(options: argparse.Namespace, name: str) -> str:
     return resolve(options.out, Path.cwd()) if options.out else f"{options.run.rstrip('/')}/export/{name}"
 
 
-def _told(done: "Exported") -> int:
-    for path, rows in done.files.items():
+def _report_exported(exported: "Exported") -> int:
+    for path, rows in exported.files.items():
         print(f"{rows:,} rows in {path}")
-    if done.unsaid:
-        print(f"{done.unsaid:,} rows do not say whether they need special knowledge; 2 reviewers", file=sys.stderr)
-    for reason, count in done.left_out.items():
+    if exported.unsaid:
+        print(f"{exported.unsaid:,} rows do not say whether they need special knowledge; 2 reviewers", file=sys.stderr)
+    for reason, count in exported.left_out.items():
         if count:
             print(f"left out: {count:,} rows {reason}", file=sys.stderr)
     return OK

@@ -48,8 +48,8 @@ def _diff_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _show(options: argparse.Namespace) -> int:
     from coigw_judge.cli import show
 
-    found = show.find(options.run, options.row)
-    print(json.dumps(found, ensure_ascii=False, indent=2, default=str) if options.json else show.as_text(found))
+    record = show.find(options.run, options.row)
+    print(json.dumps(record, ensure_ascii=False, indent=2, default=str) if options.json else show.as_text(record))
     return OK
 
 

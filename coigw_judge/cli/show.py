@@ -1,7 +1,4 @@
-"""`coigw-judge show`: one record of a run, for a person: texts, scores with reasons, the decision, raw replies.
-
-Not known here: anything about the other records.
-"""
+"""`coigw-judge show`: one record of a run, for a person: texts, scores with reasons, the decision, raw replies."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,7 +11,7 @@ from coigw_judge.errors import FixStore
 from coigw_judge.records.record import Record, record_digest
 from coigw_judge.run_folder import explain, verdicts
 from coigw_judge.run_folder import manifest as manifests
-from coigw_judge.run_folder import rows as picked
+from coigw_judge.run_folder import rows as input_rows
 from coigw_judge.run_folder.folder import Run, open_run
 from coigw_judge.run_folder.gate import gate_of
 from coigw_judge.storage.hash_ranges import around
@@ -44,14 +41,14 @@ _SETTLED = {
 
 
 def find(run: str, row: str) -> dict[str, Any]:
-    """A row's verdict, what screens said, thresholds, texts and raw replies.
+    """A row's verdict, the hits of screens, thresholds, texts and raw replies, as plain values.
 
     Raises FixStore where the run has no such row.
     """
     opened = open_run(run)
     verdict = _verdict(opened, row)
     place = (verdict["file"], verdict["position"])
-    texts = picked.records(opened.manifest, [place])[place]
+    texts = input_rows.records(opened.manifest, [place])[place]
     replies = _replies(opened.manifest, texts) if isinstance(texts, Record) else []
     rubrics, _ = verdicts.known_rubrics(opened)
     return {
@@ -69,9 +66,9 @@ def find(run: str, row: str) -> dict[str, Any]:
 
 def _verdict(run: Run, row: str) -> dict[str, Any]:
     for column in ("row_id", "id"):
-        found = verdicts.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
-        if found:
-            return found[0]
+        matches = verdicts.rows(run, list(run.columns), ds.field(column) == row) if column in run.columns else []
+        if matches:
+            return matches[0]
     raise FixStore(
         f"{run.folder}: has no row {row}; a row_id is a file of the input and a position, as verdicts/ lists them"
     )
@@ -98,48 +95,48 @@ def _replies(manifest: manifests.Manifest, record: Record) -> list[dict[str, Any
 # As text
 
 
-def as_text(found: Mapping[str, Any], width: int | None = None) -> str:
-    """For a terminal; lines are folded by the width that characters take there (default: the terminal's)."""
+def as_text(record: Mapping[str, Any], width: int | None = None) -> str:
+    """What `find` gives, for a terminal. `width` is in columns (default: the terminal's); Chinese takes two each."""
     width = max(30, min(_WIDEST, width or shutil.get_terminal_size().columns))
-    parts = [_head(found, width), _screen_lines(found, width), _gate_lines(found)]
-    for name, text in found["texts"].items():
+    parts = [_head(record, width), _screen_lines(record, width), _gate_lines(record)]
+    for name, text in record["texts"].items():
         parts.append([f"== {name} ({len(text):,} characters)", *fold(printable(text), width)])
-    if found["missing"]:
-        parts.append(sentence(one_line(found["missing"]), width, ""))
-    parts += [["== scores", *_score_lines(found, width)], *_notes(found, width), *_raw(found, width)]
+    if record["missing"]:
+        parts.append(sentence(one_line(record["missing"]), width, ""))
+    parts += [["== scores", *_score_lines(record, width)], *_notes(record, width), *_raw(record, width)]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _head(found: Mapping[str, Any], width: int) -> list[str]:
-    verdict = found["verdict"]
+def _head(record: Mapping[str, Any], width: int) -> list[str]:
+    verdict = record["verdict"]
     lines = [one_line(f"{verdict['row_id']}  (id {verdict['id'] or '-'}, {verdict['genre'] or 'no genre'})")]
     lines.append(f"{verdict['decision'].upper()}" + (f", {verdict['action']}" if verdict["action"] else ""))
     if verdict["decision"] in _SETTLED:
         lines += sentence(_SETTLED[verdict["decision"]], width)
     lines += [f"  - {one_line(reason)}" for reason in verdict["reasons"] or []]
     lines += [f"  flag: {one_line(flag)}" for flag in verdict["flags"] or []]
-    if found["changed"]:
+    if record["changed"]:
         lines += sentence("! the input has other texts at this place now than those that were judged", width)
-    if found["judge"]["meaningless"]:
+    if record["judge"]["meaningless"]:
         lines += sentence(f"! {manifests.MEANINGLESS}", width)
     return lines
 
 
-def _screen_lines(found: Mapping[str, Any], width: int) -> list[str]:
+def _screen_lines(record: Mapping[str, Any], width: int) -> list[str]:
     lines = []
-    for hit in found["screens"]:
+    for hit in record["screens"]:
         lines += sentence(one_line(f"{hit['screen']} ({hit['action']}): {hit['text']}"), width)
     return ["== screens", *lines] if lines else []
 
 
-def _gate_lines(found: Mapping[str, Any]) -> list[str]:
-    if not found["gate"]:
+def _gate_lines(record: Mapping[str, Any]) -> list[str]:
+    if not record["gate"]:
         return []
     rows = []
-    for test in found["gate"]:
+    for test in record["gate"]:
         least = {True: "must be yes", None: ""}.get(test["least"], "at least " + _shown(test["least"]))
         met = test["met"] + (f" ({test['why']})" if test["why"] else "")
-        title = found["titles"].get(test["item"], "")
+        title = record["titles"].get(test["item"], "")
         rows.append([test["item"], title, _shown(test["value"]), least, "" if met == "no threshold" else met])
     rows = [[*row[:2], " " * (4 - len(row[2])) + row[2], *row[3:]] for row in rows]
     return ["== gate", *columns(rows, left=5, most=60)]
@@ -151,12 +148,12 @@ def _shown(value: object) -> str:
     return "-" if value is None else f"{value:g}" if isinstance(value, float) else one_line(str(value))
 
 
-def _score_lines(found: Mapping[str, Any], width: int) -> list[str]:
-    verdict, lines = found["verdict"], []
+def _score_lines(record: Mapping[str, Any], width: int) -> list[str]:
+    verdict, lines = record["verdict"], []
     for name, value in verdict.items():
         if "." not in name or value is None:
             continue
-        title = found["titles"].get(name, "")
+        title = record["titles"].get(name, "")
         expected = (verdict.get("expected") or {}).get(name)
         shown = _shown(value) + (f" (expected {expected:.2f})" if expected is not None else "") + _apart(verdict, name)
         lines.append(f"{name} {title}: {shown}" if title else f"{name}: {shown}")
@@ -175,17 +172,17 @@ def _apart(verdict: Mapping[str, Any], name: str) -> str:
     return "" if spread is None else f" (of up to {verdict['samples']} samples, {spread:g} apart)"
 
 
-def _notes(found: Mapping[str, Any], width: int) -> list[list[str]]:
-    notes = found["verdict"]["notes"]
+def _notes(record: Mapping[str, Any], width: int) -> list[list[str]]:
+    notes = record["verdict"]["notes"]
     return [
-        [one_line(f"== {name} {found['titles'].get(name, '')}").rstrip(), *fold(printable(text), width)]
+        [one_line(f"== {name} {record['titles'].get(name, '')}").rstrip(), *fold(printable(text), width)]
         for name, text in notes.items()
     ]
 
 
-def _raw(found: Mapping[str, Any], width: int) -> list[list[str]]:
+def _raw(record: Mapping[str, Any], width: int) -> list[list[str]]:
     parts = []
-    for reply in found["replies"]:
+    for reply in record["replies"]:
         state = ", ".join((reply["cause"] or "scored", str(reply["finish_reason"]), *(reply["flags"] or ())))
         which = f" sample {reply['sample']}" if reply["sample"] else ""
         title = f"== raw reply: {reply['rubric']}{which} ({one_line(state)})"

@@ -47,16 +47,16 @@ def _store_stats(options: argparse.Namespace) -> int:
 def _store_verify(options: argparse.Namespace) -> int:
     from coigw_judge.store import verify
 
-    found = verify.verify(_opened(options.store))
-    print(json.dumps(found.as_json(), ensure_ascii=False) if options.json else found.as_text())
-    return OK if found.sound else DIFFERENT
+    result = verify.verify(_opened(options.store))
+    print(json.dumps(result.as_json(), ensure_ascii=False) if options.json else result.as_text())
+    return OK if result.sound else DIFFERENT
 
 
 def _store_compact(options: argparse.Namespace) -> int:
     from coigw_judge.store import compaction
 
-    found = compaction.compact(_opened(options.store), all_parts=options.all)
-    print(json.dumps(found) if options.json else compaction.as_text(found))
+    counts = compaction.compact(_opened(options.store), all_parts=options.all)
+    print(json.dumps(counts) if options.json else compaction.as_text(counts))
     return OK
 
 

@@ -5,11 +5,11 @@
     passes.py        scan, survey, select: no judge
     fill_graph.py    the graph from splits to the actor pool, and its watch
     actor.py         one replica: the actor that holds an engine
-    coordinator.py   what the judge actors tell the driver, and what a restarted one must know
+    coordinator.py   the board on which judge actors and driver exchange reports
     capacity.py      do the replicas fit the cluster?
     shared_paths.py  do all nodes mean the same by a path?
-    metrics.py       what Prometheus sees
-    ray_internals.py what is changed inside Ray, by names that it may move
+    metrics.py       metrics for Prometheus
+    ray_internals.py changes inside Ray, by private names that it may move
 
 What a stage computes lives in scan/, fill/, standing/ and select/.
 """

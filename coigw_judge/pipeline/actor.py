@@ -101,10 +101,10 @@ class JudgeActor:
                 cpu_cores.claim(per_node)
             self._open(config)
         self._startup = time.monotonic() - started
-        self._tell_fatal()
+        self._log_fatal()
 
     def _open(self, config: JudgeConfig) -> None:
-        """Start the judge. What its constructor raises is told, and raised again: Ray then tries once more."""
+        """Start the judge. An unexpected error is reported to the board and raised again: Ray then tries once more."""
         try:
             self._judge = open_judge(config)
         except (FixInput, FixJudge) as error:
@@ -128,7 +128,7 @@ class JudgeActor:
                 await self._report()
             except (FixInput, FixJudge) as error:
                 self._fatal = error
-                self._tell_fatal()
+                self._log_fatal()
             except JudgeUnavailable as error:
                 await self._die(error, str(error), _records(block))
         error_type = "" if self._fatal is None else type(self._fatal).__name__
@@ -146,7 +146,7 @@ class JudgeActor:
         self._board.end.remote(name)
 
     async def _prepare(self) -> None:
-        """Self-test and known facts, once, in the loop in which the engine lives."""
+        """Run the self-test and load the half-done facts, once, in the event loop of the engine."""
         started = time.monotonic()
         await self_test(self._recipe, self._judge)
         event(_log, logging.INFO, "self_test_passed", seconds=round(time.monotonic() - started, 3))
@@ -164,21 +164,21 @@ class JudgeActor:
         self._tasks[0].add_done_callback(self._flushing_ended)
 
     def _half_done_facts(self) -> HalfDoneFacts:
-        """Facts of half-done records as surveyed, and what was written since: a restarted actor asks nothing twice."""
+        """Facts of half-done records, and all that were written since: a restarted actor asks nothing twice."""
         folder, buckets = self._half_done
         retrying = self._recipe.run if self._recipe.retry_unscored else None
         recent = self._store.read(DECIDING_COLUMNS, since=self._since, failures_of=retrying)
         return HalfDoneFacts(recent, self._store.filesystem, folder, buckets)
 
     async def _report(self) -> None:
-        """Returns when the board has it: a block that is done stands in the counts."""
+        """Report to the board, and wait until it has the report: then the counts hold every block that is done."""
         tally = self._filler.tally.model_copy(update={"server": Counter(getattr(self._judge, "counts", {}))})
         now: dict[Held, int] = {**self._filler.now, "requests_capacity": self._judge.concurrency}
         report = Report(self._replica, self._node, tally, now, self._startup)
         with suppress(ray.exceptions.RayError):  # without a board there is no driver: _leave_when_over sees to that
             await self._board.report.remote(self._name, report)
 
-    def _tell_fatal(self) -> None:
+    def _log_fatal(self) -> None:
         """Log why no block can be judged: by its type, because an error's text may quote a reply."""
         if self._fatal is not None:
             event(_log, logging.ERROR, "judge_unfit", error=type(self._fatal).__name__, detail=str(self._fatal))
@@ -197,7 +197,8 @@ class JudgeActor:
     async def _die(self, error: BaseException | None, words: str, records: list[Record]) -> None:
         """End this process, so that Ray starts another: a dead engine cannot be revived in place.
 
-        Its blocks all come here at once; it is one death. None of them returns: Ray repeats only what had no answer.
+        All blocks at work come here; they are one death. None of them returns, because Ray repeats only calls that
+        gave no answer.
         """
         if self._dying:
             await asyncio.Event().wait()
@@ -217,8 +218,8 @@ class JudgeActor:
     def _leave_when_over(self) -> None:
         """Flush and free the engine's memory when the fill is over, or the driver gone.
 
-        Ray Data leaves that to reference counting, and an actor that was restarting when its pool ended then stays for
-        good, with its GPUs.
+        Ray Data relies on reference counting for this, and an actor that was restarting when its pool ended would stay
+        for good, with its GPUs.
         """
         over = False
         while not over:

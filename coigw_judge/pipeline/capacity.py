@@ -7,7 +7,7 @@ judge.wait how long the missing nodes may take. They are asked for meanwhile.
 
 Processors: a replica on GPUs has a process per GPU and one that feeds them; an engine on processors has an equal share
 of its node. In any case one processor of each node stays free for the tasks that read records.
-Whether GPUs are in use by others is not looked at: Ray then waits for them.
+GPUs that others use are counted as free: Ray then waits for them.
 """
 
 import time
@@ -23,12 +23,12 @@ from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
 
 _LEAST = 0.01
-"""Of a processor: what Ray can deal out well."""
+"""The least share of a processor that Ray can set aside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What Ray counts on one node."""
+    """The processors and GPUs that Ray counts on one node."""
 
     cpus: float
     gpus: float
@@ -36,11 +36,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """What Ray sets aside for one replica. `per_node`: how many share a node's cores at most; 0 where none bind any."""
+    """What Ray sets aside for one replica."""
 
     gpus: float
     cpus: float
     per_node: int = 0
+    """How many replicas share a node's cores at most; 0 where the engine is not bound to cores."""
 
 
 def alive_nodes() -> list[Node]:
@@ -54,14 +55,17 @@ class Cluster:
     """How a cluster is looked at, and asked to grow."""
 
     nodes: Callable[[], list[Node]] = alive_nodes
+    """Lists its nodes."""
     request: Callable[[list[dict[str, float]]], None] = lambda bundles: request_resources(bundles=bundles)
+    """Asks the autoscaler for room for such bundles."""
     look_seconds: float = 2.0
+    """Between two looks while waiting."""
 
 
 def find_room(judge: JudgeConfig, say: Callable[[str], None], cluster: Cluster = Cluster()) -> Share:
     """What each replica gets on this cluster, once there is room for the least number of them.
 
-    Raises FixJob, with the numbers, where there is not and after judge.wait seconds still is not.
+    Waits up to judge.wait seconds for the room; then raises FixJob, with the numbers.
     """
     engine, (least, most) = engine_of(judge), judge.replica_range
     gpus = engine.gpus_per_replica()
@@ -86,14 +90,14 @@ def find_room(judge: JudgeConfig, say: Callable[[str], None], cluster: Cluster =
 
 
 def holds(node: Node, gpus: float) -> int:
-    """How many replicas of `gpus` GPUs each a node can hold. A part of a GPU is a part of one and the same."""
+    """How many replicas of `gpus` GPUs each a node can hold. A fraction of a GPU lies on one GPU."""
     if not node.cpus:
         return 0
     return int(node.gpus) * int(1 / gpus + 1e-9) if gpus < 1 else int(node.gpus // gpus)
 
 
 def no_room(nodes: Sequence[Node], gpus: float, least: int) -> str:
-    """Why that many replicas never fit, with the numbers, or an empty string."""
+    """Why `least` replicas do not fit, with the numbers, or an empty string."""
     if not gpus:
         return ""
     there = [holds(node, gpus) for node in nodes]
@@ -121,9 +125,9 @@ def share(nodes: Sequence[Node], gpus: float, most: int, wanted: float) -> Share
         return Share(gpus=gpus, cpus=1.0)  # a cluster that has no processors yet will grow
     spread = ceil(most / len(able))
     crowds = [min(most, holds(node, gpus)) if gpus else spread for node in able]
-    each = min(_spare(node.cpus) / crowd for node, crowd in zip(able, crowds, strict=True))
+    for_each = min(_spare(node.cpus) / crowd for node, crowd in zip(able, crowds, strict=True))
     return Share(
-        gpus=gpus, cpus=max(_LEAST, int(100 * min(wanted, each)) / 100), per_node=spread if wanted == inf else 0
+        gpus=gpus, cpus=max(_LEAST, int(100 * min(wanted, for_each)) / 100), per_node=spread if wanted == inf else 0
     )
 
 

@@ -107,8 +107,11 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _excuse_threads() -> None:
-    """Print no traceback of a thread that finds Ray gone: Ray Data leaves threads behind where a fill is interrupted,
-    and one of them waits for objects. It stays so, for they may find out after the shutdown."""
+    """Print no traceback of a thread that finds Ray gone.
+
+    Ray Data leaves threads behind where a fill is interrupted, and one of them waits for objects. The hook is never
+    removed, because they may notice after the shutdown.
+    """
     before = threading.excepthook
 
     def hook(trouble: threading.ExceptHookArgs) -> None:
@@ -120,7 +123,7 @@ def _excuse_threads() -> None:
 
 @contextmanager
 def _without_lines(*words: str) -> Iterator[None]:
-    """Hold back what native code writes to standard error, and pass it on without the lines that hold some word."""
+    """Hold back what native code writes to standard error, and pass it on without lines that hold one of `words`."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,7 +1,7 @@
-"""The notice board of one fill: what its judge actors tell the driver, and what a restarted one must be told.
+"""The board of one fill: judge actors report to it, the driver reads it, and restarted actors learn their past.
 
-Actors come and go as processes die, under one id each. The board lives as long as the fill, on the driver's node:
-a worker node that is lost takes no knowledge with it.
+An actor keeps its id while its processes die and are restarted. The board lives as long as the fill, on the driver's
+node: nothing on it is lost with a worker node.
 """
 
 from collections import Counter
@@ -29,39 +29,48 @@ _WORDLESS = "its process was killed or crashed, without a word"
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What an actor's process is told when it starts: why there is no point in it, else since when blocks may come
-    again to it that one of its processes was working on when it died (a store's moment); and which replica it is,
-    counted from 0 in the order in which they came."""
+    """The board's answer to an actor's process that starts."""
 
     hopeless: str
+    """Why the judge is given up; empty where it is not."""
     since: str | None
+    """When work began on the oldest block that is not done (a moment, store/writer.py); None: there is none."""
     replica: int = 0
+    """The replica's number, from 0 in the order in which actors came."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a judge's process says of itself: which replica it is, on which node; what it has done so far, and what it
-    has in its hands now (fill/ledger.py); how many seconds it took to start."""
+    """What a judge's process reports of itself."""
 
     replica: int
+    """The replica's number (Welcome)."""
     node: str
+    """The node's address."""
     tally: FillTally
+    """What it has done so far."""
     now: Mapping[Held, int]
+    """What is in progress (fill/ledger.py)."""
     startup: float = 0.0
+    """Seconds that it took to start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the board knows at a moment: the tallies of all processes, summed, and their reports by process, those of
-    dead ones included (with nothing in their hands); how many live, how often one started, and how often one died; the
-    seconds of the slowest start."""
+    """The board at a moment."""
 
     total: FillTally
+    """The tallies of all processes, dead ones included, summed."""
     reports: dict[str, Report]
+    """By process; dead ones have nothing in progress."""
     living: int
+    """Actors that are alive."""
     starts: int
+    """How often a process started."""
     deaths: int
+    """How often one died."""
     startup: float = 0.0
+    """Seconds of the slowest start."""
 
 
 class Board:
@@ -115,12 +124,12 @@ class Board:
         return self._words
 
     def left(self, actor: str) -> None:
-        """This actor leaves for good, with nothing in its hands."""
+        """This actor leaves for good, with nothing in progress."""
         self._here.pop(actor, None)
         self._empty(actor)
 
     def _empty(self, actor: str) -> None:
-        """The processes of this actor that have reported have nothing in their hands any more."""
+        """Nothing is in progress any more in the processes of this actor."""
         for process, report in self._reports.items():
             if report.replica == self._numbers.get(actor):
                 self._reports[process] = replace(report, now={})
@@ -130,7 +139,7 @@ class Board:
         return len(self._here)
 
     def report(self, process: str, report: Report) -> None:
-        """What a process has done so far. Once the judge has ever answered, giving up a record is progress too."""
+        """Take a process's report. Giving up a record counts as progress once the judge has answered in this job."""
         tally = report.tally
         before = self._reports[process].tally if process in self._reports else FillTally()
         answers = tally.answered - before.answered
@@ -165,7 +174,7 @@ class Board:
         return self._over
 
     def look(self) -> Look:
-        """What is known now."""
+        """The board as it is now."""
         reports = self._reports.values()
         total = sum((report.tally for report in reports), FillTally())
         startup = max((report.startup for report in reports), default=0.0)

@@ -32,15 +32,15 @@ from coigw_judge.store.parts import Store
 from coigw_judge.store.writer import moment
 
 BLOCK_ROWS = 32
-"""Rows per judge task, at the most. Small, so that a dying actor re-asks little and nobody waits long for a block's
-slowest row; smaller where an engine runs few requests at once, or there are few rows for each replica."""
+"""The most rows of a judge task. It is small, so that little is asked again when an actor dies, and a block does not
+wait long for its slowest row. It is smaller where an engine runs few requests at once, or replicas have few rows."""
 
 _LEAST_BLOCK = 4
 _BLOCKS_EACH = 16
-"""Into how many blocks a replica's part of the rows falls at the least: what is not given out evens out the rest."""
+"""A replica's part of the rows is at least so many blocks: those not given out yet even out the replicas' pace."""
 
 CARES = ("many", "block", "row")
-"""What an engine has in its hands at once, and so what is lost when a record kills it: many blocks, one, or one row."""
+"""What an engine works on at once, and so what is lost when a record kills it: many blocks, one block, or one row."""
 
 _GRACE_SECONDS = LAST_FLUSH_SECONDS + 2
 """How long an interrupted driver waits for its actors to flush."""
@@ -81,7 +81,7 @@ class FillOrder:
 
 
 def fill(order: FillOrder, show: Callable[[Look], None]) -> Look:
-    """Ask what is open; returns what the board knew last. `show` gets what the board knows about once a second.
+    """Ask what is open; returns the last look at the board. `show` is given a look about once a second.
 
     Raises FixJudge, FixStore where no actor can work; rows of blocks that failed are left for the next survey.
     Interrupted, it has the actors flush before it goes.
@@ -121,8 +121,10 @@ def _check_all_read(board: Any) -> None:
 
 
 def _beside(blocks: Any) -> "Future[None]":
-    """Run the graph in a thread of its own: an interrupt must not reach Ray Data, which would drop its actors, and
-    with them all that they have not flushed."""
+    """Run the graph in a thread of its own.
+
+    An interrupt must not reach Ray Data: it would drop its actors, and all that they have not flushed.
+    """
     done: Future[None] = Future()
 
     def run() -> None:
@@ -226,7 +228,7 @@ def waiting_blocks(calls: int, blocks_each: float) -> int:
 def _read_records(order: FillOrder, board: Any) -> Callable[[pa.Table], Iterator[pa.Table]]:
     """A task that reads the wanted records of splits, a few at a time, so that no split is ever whole in memory.
 
-    Input that cannot be read is told to the board: as an errored block it would only leave its rows pending.
+    Input that cannot be read is reported to the board: an errored block would only leave its rows pending.
     """
     schema = pa.schema([(name, pa.string()) for name in ("answer", "query", "thought", "genre", "row_id")])
 
@@ -262,10 +264,10 @@ def _open_rows(store: Store, path: str, splits: list[int]) -> dict[int, set[int]
 
 
 def work_folder(store: Store, run: str) -> str:
-    """Where a fill keeps what only it needs."""
+    """The folder of a fill's own files."""
     return store.path("work", run)
 
 
 def clear_work(store: Store, run: str) -> None:
-    """Take away what only this fill needed."""
+    """Delete the fill's own files."""
     store.clear(work_folder(store, run))

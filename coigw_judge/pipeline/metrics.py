@@ -1,10 +1,9 @@
 """A run's metrics, as Ray exports them to Prometheus. docs/metrics.md says what each means and how to ask for it.
 
-The driver publishes for all: once a second it has the board's look at every judge process, and what has grown since
-the last one is added. So a process that dies takes no count with it, the counts are those of the manifest, and a
-request costs no message of its own. Counts reach Prometheus through the driver's node; `node` is the judge's.
-A local cluster exports nothing (cluster.py), and there nothing is recorded.
-The counts are made in fill/ledger.py.
+The driver publishes for all processes: once a second it looks at the board and adds what has grown. So a process that
+dies takes no count with it, the counts are those of the manifest, and a request costs no message of its own. Counts
+reach Prometheus through the driver's node; the tag `node` is the judge's node. A local cluster exports nothing
+(cluster.py), and there nothing is recorded. The counts are made in fill/ledger.py.
 """
 
 import os
@@ -86,7 +85,7 @@ class Meter:
         self._deaths = self._starts = 0
 
     def take(self, look: Look) -> None:
-        """Publish what has happened since the last look, and what is in hand."""
+        """Publish what has happened since the last look, and what is in progress."""
         if not self._on:
             return
         for process, report in look.reports.items():
@@ -101,7 +100,7 @@ class Meter:
         self._in_hand(look.reports.values())
 
     def end(self) -> None:
-        """The round is over: nothing is in hand, and nobody is left."""
+        """The round is over: nothing is in progress, and no replica is left."""
         if self._on:
             self._gauges["replicas"].set(0)
             self._in_hand(())
@@ -113,7 +112,7 @@ class Meter:
                 self._count("rows_decided", count, {"decision": decision})
 
     def _in_hand(self, reports: Iterable[Report]) -> None:
-        """What replicas have in hand; those that were seen before and have gone have nothing."""
+        """Publish what is in progress per replica; 0 for replicas that have left."""
         held = {place: Counts[Held]() for place in self._places}
         for report in reports:
             held.setdefault((report.replica, report.node), Counts()).update(report.now)
@@ -154,7 +153,7 @@ class Meter:
             self._count("server_events", count, {**replica, "event": name})
 
     def _observe(self, name: str, spans: Mapping[int, int], tags: Tags) -> None:
-        """Observe the middles of spans, each so many times. Ray's agent makes middles of what it is given anyway."""
+        """Observe the middle of each span, as often as it was counted. Ray's agent keeps only such middles anyway."""
         bounds = HISTOGRAMS[name][1]
         for span, count in spans.items():
             middle = 2 * bounds[-1] if span == len(bounds) else (bounds[span] + (bounds[span - 1] if span else 0)) / 2

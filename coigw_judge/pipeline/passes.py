@@ -111,7 +111,7 @@ def _link(
     counts: list[dict[str, Any]],
     excluded: list[File],
 ) -> None:
-    """Find which rows are copies, of each other and of excluded texts, and write what they are told into `work`."""
+    """Find which rows are copies, of each other and of excluded texts, and write the hits into `work`."""
     pieces = [(place, piece) for place, file in enumerate(excluded) for piece in split_file(file)]
     first = len(counts)
 
@@ -142,7 +142,7 @@ def _link(
 
 
 def _check_excluded(excluded: list[File], pieces: list[tuple[int, Split]], keys_excluded: list[int]) -> None:
-    """Refuse a file that excludes nothing: it would be taken for one that did."""
+    """Refuse a file of screen.exclude that excludes nothing: its author believes that it does."""
     holding = {place for (place, _), keys in zip(pieces, keys_excluded, strict=True) if keys}
     for place, file in enumerate(excluded):
         if place not in holding:
@@ -173,7 +173,7 @@ def _waves(tasks: int, limit: int | None) -> Iterator[range]:
 def _cut(
     counts: list[dict[str, Any]], limit: int, scan_again: Callable[[int, int], dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Keep the first `limit` rows in listing order; the task in which they end is done again, shorter."""
+    """Keep the first `limit` rows in listing order; the task that goes beyond is run again with fewer rows."""
     kept, left = [], limit
     for count in counts:
         if left <= 0:
@@ -186,12 +186,15 @@ def _cut(
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """What is still to ask: how many rows of which splits, where their numbers stand, and all buckets' counts."""
+class OpenRows:
+    """What a survey found still to ask."""
 
     splits: dict[int, int]
+    """Open rows by split."""
     path: str | None
+    """The file with the numbers of the open rows; None where nothing is open, or no folder was given."""
     counts: SurveyCounts
+    """Of all buckets."""
 
     @property
     def rows(self) -> int:
@@ -199,14 +202,14 @@ class Open:
         return sum(self.splits.values())
 
 
-def survey(inputs: JoinInput, work: str | None = None) -> Open:
-    """What is still to ask. Into the store's folder `work` go the open rows' numbers, sorted, and their facts."""
-    with _facts_at_hand(inputs, DECIDING_COLUMNS) as ready:
+def survey(inputs: JoinInput, work: str | None = None) -> OpenRows:
+    """What is still to ask. The open rows' numbers, sorted, and their facts are written into the folder `work`."""
+    with _facts_by_bucket(inputs, DECIDING_COLUMNS) as ready:
         counts = add_up(_buckets(inputs), lambda item: survey_bucket(ready, item["bucket"], work), SurveyCounts())
     if work is None or not counts.rows:
-        return Open({}, None, counts)
+        return OpenRows({}, None, counts)
     splits, path = _open_rows(Store(inputs.store).filesystem, work)
-    return Open(splits, path, counts)
+    return OpenRows(splits, path, counts)
 
 
 def _buckets(inputs: JoinInput) -> list[dict[str, Any]]:
@@ -229,23 +232,23 @@ def _open_rows(filesystem: fs.FileSystem, work: str) -> tuple[dict[int, int], st
 
 def select(inputs: JoinInput, folder: str) -> SelectCounts:
     """Decide every row; verdicts go to `folder`."""
-    with _facts_at_hand(inputs, (*DECIDING_COLUMNS, *VERDICT_COLUMNS)) as ready:
+    with _facts_by_bucket(inputs, (*DECIDING_COLUMNS, *VERDICT_COLUMNS)) as ready:
         return add_up(_buckets(inputs), lambda item: decide_bucket(ready, item["bucket"], folder), SelectCounts())
 
 
 def sweep(inputs: JoinInput, grid: sweeping.Grid) -> list[sweeping.Yield]:
     """What every gate of a grid would keep, in one pass over the facts."""
-    with _facts_at_hand(inputs, DECIDING_COLUMNS) as ready:
+    with _facts_by_bucket(inputs, DECIDING_COLUMNS) as ready:
         tallies = run_tasks(_buckets(inputs), lambda item: sweeping.count_patterns(ready, item["bucket"]))
     return sweeping.yields(inputs.plan.gate, grid, tallies, inputs.plan.samples)
 
 
 @contextmanager
-def _facts_at_hand(inputs: JoinInput, columns: Sequence[str]) -> Iterator[JoinInput]:
-    """The input of a join with its facts in files that can be read bucket by bucket.
+def _facts_by_bucket(inputs: JoinInput, columns: Sequence[str]) -> Iterator[JoinInput]:
+    """The input of a join, with its facts in files that can be read bucket by bucket.
 
-    Compacted parts can as they are. Loose parts hold records of all buckets: where there is more than one bucket they
-    are sorted into a few files for the time of this pass, so that each is read once and not once per bucket.
+    Compacted parts are such files. Loose parts hold records of all buckets: where there are several buckets, loose
+    parts are sorted into a few files for the time of this pass, so that each is read once and not once per bucket.
     """
     store = Store(inputs.store)
     parts = store.parts()
@@ -280,6 +283,6 @@ def _facts_at_hand(inputs: JoinInput, columns: Sequence[str]) -> Iterator[JoinIn
 def write_decided(tasks: list[dict[str, Any]], write: Callable[[dict[str, Any]], dict[str, Any]]) -> Counter[str]:
     """Write the folders of `write`, group by group of splits; returns rows written per decision."""
     counts: Counter[str] = Counter()
-    for found in run_tasks(tasks, write):
-        counts.update(found)
+    for written in run_tasks(tasks, write):
+        counts.update(written)
     return counts

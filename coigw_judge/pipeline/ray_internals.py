@@ -1,4 +1,4 @@
-"""What a run changes inside Ray, by names that Ray does not promise to keep; nothing else here uses such a name.
+"""What a run changes inside Ray, by names that Ray does not promise to keep; no other module uses such a name.
 
 Each change saves an engine's processor time, or lines on the terminal that nobody can act on. Ray 2.60 has no setting
 for any of them. A Ray that has moved a name is left as it is, and the run goes on.
@@ -47,7 +47,7 @@ def looking_less_often() -> Iterator[None]:
 
 
 def _replace(module_name: str, values: Mapping[str, object]) -> dict[str, object]:
-    """Give those of a module's names that it has other values; returns what they were."""
+    """Set names of a module, as far as it has them; returns their values before."""
     module = _module(module_name)
     before = {name: getattr(module, name) for name in values if hasattr(module, name)}
     for name in before:

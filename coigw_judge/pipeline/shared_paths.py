@@ -2,7 +2,7 @@
 
 A relative path lies on a disk of the node that runs the driver, or in the working-directory package of a submitted
 job, of which every node has a copy that the next submission does not find. An absolute one may be a disk that only
-some nodes have mounted, or that each has of its own. All of that is told before anything is read or asked.
+some nodes have mounted, or that each has of its own. All of that is refused before anything is read or asked.
 Judge actors on nodes that join later look for the fill's token themselves.
 """
 
@@ -23,7 +23,7 @@ _PACKAGES = "/runtime_resources/working_dir_files/"
 """Where Ray unpacks working-directory packages, below a node's session folder."""
 
 _ANSWER_SECONDS = 120.0
-"""How long a node may take to look; one that is slower is believed."""
+"""How long a node may take to look; a slower one is taken to see the paths."""
 
 _MEND = "as a URI or an absolute path that all nodes share"
 
@@ -43,7 +43,7 @@ def check_package(job: LoadedJob) -> None:
 
 
 def check_nodes(job: LoadedJob) -> None:
-    """Refuse paths that some node does not see as the driver does; one node has nothing to disagree with.
+    """Refuse paths that some node does not see as the driver does. A cluster of one node passes.
 
     Raises FixJob for a relative path, FixStore for store and out, FixSource for the input; FixInput where a node does
     not have our code.
@@ -104,7 +104,7 @@ def _ask_nodes(nodes: list[str], paths: list[str]) -> dict[str, list[str]]:
 
 
 def _unseen(paths: list[str]) -> list[str]:
-    """Those that are not there on this node, or that it may not look at."""
+    """The paths that do not exist on this node, or that it may not read."""
     return [path for path in paths if not _seen(path)]
 
 

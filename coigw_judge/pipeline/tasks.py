@@ -15,7 +15,7 @@ Counted = TypeVar("Counted", bound=Counts)
 
 
 def add_up(items: list[dict[str, Any]], task: Callable[[dict[str, Any]], Counted], nothing: Counted) -> Counted:
-    """Run a task that counts over items, as `run_tasks` does; what all of them counted. `nothing` begins the sum."""
+    """Run a counting task over items, as `run_tasks` does, and add up the counts. `nothing` begins the sum."""
     return sum(run_tasks(items, task), nothing)
 
 

@@ -18,7 +18,7 @@ from coigw_judge.standing.survey import SurveyCounts
 from coigw_judge.store.parts import Store
 
 
-def inquiry(stage: Stage, survey: passes.Open | None, most: int) -> Inquiry:
+def inquiry(stage: Stage, survey: passes.OpenRows | None, most: int) -> Inquiry:
     """What an estimate of a scanned input is made from: the survey (None: of no rows), and `most` sampled records."""
     scan, drops = stage.scan, stage.job.config.screen.duplicate == "drop"
     parts = stage.store.parts()

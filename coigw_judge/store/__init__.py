@@ -3,7 +3,7 @@
 fact.py        one fact, and its columns
 parts.py       the store: listing and reading its parts
 writer.py      parts appended by one process
-half_done.py   what is there already of records that a fill goes on with
+half_done.py   the facts that records with open requests have already
 key_index.py   a sorted table of keys, searched on disk
 compaction.py  many parts become few
 verify.py      what `store stats` and `store verify` say

@@ -1,15 +1,15 @@
 """Compaction: many parts into few, sorted by home, so that a bucket of records is a few row groups of them.
 
-    1  the parts are read in groups, each sorted into one file of a working folder
+    1  the parts are read in groups; each group is sorted into one file of a working folder
     2  span by span these files are merged into parts of about Sizes.part_facts facts, in <store>/compacted/<id>/
     3  <store>/compactions/<id>.json names the new parts and those that they replace
 
-Only step 3 counts, and it is one file that is there or not: a crash before it leaves parts that nobody reads, which
-the next compaction takes away. Readers pass over what is replaced; it is deleted a day later. A job may append all
-the while: parts younger than two hours are left to its actors, which look for them after a restart. Two
-compactions at once would leave facts in two places; reading each key once makes that harmless, and the next
-compaction drops the copies. A compacted part is merged again only with as much as its own size or more, so a fact
-is rewritten a few times in its life.
+Step 3 writes one file, and before it nothing counts: a crash leaves parts that nobody reads, and a later compaction
+deletes them. Readers pass over what is replaced; it is deleted a day later. A job may append meanwhile: parts younger
+than two hours are left alone, because its actors look for them after a restart. Two compactions at once would leave
+facts in two places; that does no harm, for each key is read once, and the next compaction drops the copies. A
+compacted part is merged again only with as much as its own size or more, so a fact is rewritten a few times in its
+life.
 """
 
 import json
@@ -31,7 +31,7 @@ from coigw_judge.store.parts import Part, Store, without_rolled_up
 from coigw_judge.store.writer import KEPT_SECONDS, moment
 
 SETTLED_SECONDS = 2 * 3600
-"""Younger parts may still be looked for by the actors of a running fill; clocks may differ by minutes."""
+"""The actors of a running fill may still look for younger parts; clocks may differ by minutes."""
 
 GROUP_BYTES = 32 << 20
 """Compressed bytes that are sorted at once: some hundred MB in memory."""
@@ -42,24 +42,26 @@ class Sizes:
     """How much a compaction takes at a time."""
 
     group_bytes: int = GROUP_BYTES
+    """Compressed bytes of parts that are sorted at once."""
     facts_at_once: int = 200_000
     """Facts that are merged in memory."""
     part_facts: int = 1_000_000
-    """Facts of a compacted part: some of `facts_at_once`."""
+    """Facts of a compacted part: a multiple of `facts_at_once`."""
     settled_seconds: int = SETTLED_SECONDS
+    """The least age of loose parts that are compacted."""
 
 
 def groups(parts: Sequence[Part], group_bytes: int = GROUP_BYTES) -> list[list[Part]]:
     """Neighbouring parts of about `group_bytes` each."""
-    found: list[list[Part]] = []
+    grouped: list[list[Part]] = []
     size = group_bytes
     for part in parts:
         if size >= group_bytes:
-            found.append([])
+            grouped.append([])
             size = 0
-        found[-1].append(part)
+        grouped[-1].append(part)
         size += part.size
-    return found
+    return grouped
 
 
 def sort_parts(
@@ -74,7 +76,7 @@ def sort_parts(
 
 
 def compact(store: Store, *, all_parts: bool = False, sizes: Sizes = Sizes()) -> dict[str, Any]:
-    """Compact what has settled (`all_parts`: everything; no job may be filling the store then).
+    """Compact the parts that no actor looks for any more (`all_parts`: all; no job may be filling the store then).
 
     Returns counts: `facts`, `parts_before`, `parts_after`, `left` (parts too young), `deleted` (files of a day ago).
     Raises FixStore for a part that is no part.
@@ -139,7 +141,7 @@ def _merge(store: Store, sources: list[str], facts: int, identity: str, sizes: S
 
 
 def _without_copies(table: pa.Table) -> pa.Table:
-    """One of each fact: the same key, time and run are the same fact, read from two places."""
+    """Each fact once: facts with the same key and time are one fact, read from two places."""
     if table.num_rows < 2:
         return table
     created = table["created_at"].cast(pa.int64()).to_numpy()
@@ -162,23 +164,23 @@ def _relative(store: Store, part: Part) -> str:
 
 
 def _delete_replaced(store: Store) -> int:
-    """Delete what was replaced a day ago, and a compaction of which nothing is left; returns how many files went."""
+    """Delete parts that were replaced a day ago, and compactions of which none is left; returns how many parts."""
     old = moment(KEPT_SECONDS)
     compactions = store.compactions()
-    gone = {name for each in compactions if each["id"] < old for name in each["replaces"]}
+    gone = {name for compaction in compactions if compaction["id"] < old for name in compaction["replaces"]}
     names = [name for name in sorted(gone) if _delete(store, name)]
-    for each in compactions:
-        if each["parts"] and all(part["name"] in gone for part in each["parts"]):
-            store.filesystem.delete_file(store.path("compactions", f"{each['id']}.json"))
-    known = {each["id"] for each in compactions}
+    for compaction in compactions:
+        if compaction["parts"] and all(part["name"] in gone for part in compaction["parts"]):
+            store.filesystem.delete_file(store.path("compactions", f"{compaction['id']}.json"))
+    named = {compaction["id"] for compaction in compactions}
     for folder in store.folders("compacted"):
-        if folder not in known and folder < old:  # cut off before it counted
+        if folder not in named and folder < old:  # cut off before it counted
             store.clear(store.path("compacted", folder))
     return len(names)
 
 
 def _delete_half_written(store: Store) -> int:
-    """Delete what killed processes left in parts/ a day ago: files under the hidden names that they have at first."""
+    """Delete files that killed processes left half written in parts/, under hidden names, a day ago or earlier."""
     infos = store.filesystem.get_file_info(fs.FileSelector(store.path("parts"), allow_not_found=True))
     old = time.time() - KEPT_SECONDS
     hidden = [info for info in infos if info.base_name.startswith(".") and info.base_name.endswith(".tmp")]

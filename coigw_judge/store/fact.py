@@ -43,15 +43,15 @@ SCHEMA = pa.schema(
 """A fact's columns (CONTRACT, A fact). `cause` is null where scored; `flags` are the outcome's; tokens and seconds
 are over all attempts.
 
-`home` is the digest of the answer: what a fact is sorted by and looked for under. It is not the record, because
-records that share an answer share the facts of every rubric that sees no more than they share.
+`home` is the digest of the answer; facts are sorted and looked up by it. It is not the record's digest, because
+records with the same answer share the facts of rubrics that read only what is the same in both.
 """
 
 OUTCOME_COLUMNS = ("key", "scores", "reasons", "checks", "choices", "notes", "cause", "flags")
-"""What makes a Scored or Unscored."""
+"""The columns of a Scored or Unscored."""
 
 DECIDING_COLUMNS = ("key", "rubric", "scores", "checks", "choices", "expected", "cause", "detail")
-"""What a decision rests on: no reasons, no notes."""
+"""The columns that a decision rests on: no reasons, no notes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class Fact:
 
 
 def _storable(text: str) -> str:
-    """A text as UTF-8 can hold it: a judge's reply may carry half a character."""
+    """A text that UTF-8 can hold: a judge's reply may hold half of a surrogate pair."""
     return text.encode("utf-8", "replace").decode()
 
 
@@ -92,7 +92,7 @@ def outcomes(table: pa.Table) -> dict[bytes, Scored | Unscored]:
 
 
 LATER = ("flags",)
-"""Columns that parts from before them lack: there they are null."""
+"""Columns that older parts may lack; there they are null."""
 
 
 def with_columns(table: pa.Table, columns: list[str]) -> pa.Table:

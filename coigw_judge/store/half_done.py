@@ -1,9 +1,9 @@
-"""What a fill knows beforehand: the facts of half-done records, looked up without holding them in memory.
+"""The facts of half-done records, which a fill looks up without holding them in memory.
 
 The survey writes, per bucket of records, the facts of those that still need something, sorted by key and
-uncompressed (`write_half_done`). An actor maps these files into memory and bisects: pages that are never asked for are
-never read, so ten million facts cost an actor what it looks up. Beside them stand the facts that were written
-since the fill began, which only a restarted actor finds; they are few.
+uncompressed (`write_half_done`). An actor maps these files into memory and bisects: only the pages that it looks at
+are read. The facts that were written since the fill began are few, and held in memory; only a restarted actor has
+some.
 """
 
 import shutil
@@ -27,7 +27,7 @@ _SCHEMA = pa.schema(
 
 
 def write_half_done(filesystem: fs.FileSystem, folder: str, bucket: int, facts: pa.Table) -> None:
-    """Keep the facts (DECIDING_COLUMNS, sorted by key, each key once) of a bucket's half-done records."""
+    """Write the facts (DECIDING_COLUMNS, sorted by key, each key once) of a bucket's half-done records."""
     high, low = hash_ranges.halves(hash_ranges.as_bytes(facts["key"]))
     columns = [pa.array(high), pa.array(low), *(facts[field.name] for field in list(_SCHEMA)[2:])]
     table = pa.table(columns, schema=_SCHEMA).combine_chunks()
@@ -52,17 +52,17 @@ class HalfDoneFacts:
         self._copies: tempfile.TemporaryDirectory[str] | None = None
 
     def find(self, home: bytes, keys: Sequence[bytes]) -> dict[bytes, Scored | Unscored]:
-        """What is known of some requests of a record, by key. `home` is the digest of its answer."""
-        found = {key: self._recent[key] for key in keys if key in self._recent}
+        """The facts of some requests of a record, by key. `home` is the digest of its answer."""
+        facts_by_key = {key: self._recent[key] for key in keys if key in self._recent}
         mapped = self._bucket(int.from_bytes(home[:4], "big") * self._buckets >> 32)
         if mapped is None or not keys:
-            return found
+            return facts_by_key
         index, facts = mapped
         high, low = hash_ranges.halves(np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16))
         for key, at in zip(keys, index.find(high, low).tolist(), strict=True):
-            if at != ABSENT and not isinstance(found.get(key), Scored):
-                found[key] = from_values(facts.slice(at, 1).to_pylist()[0])
-        return found
+            if at != ABSENT and not isinstance(facts_by_key.get(key), Scored):
+                facts_by_key[key] = from_values(facts.slice(at, 1).to_pylist()[0])
+        return facts_by_key
 
     def _bucket(self, bucket: int) -> tuple[KeyIndex, pa.Table] | None:
         if self._folder is None or self._filesystem is None:

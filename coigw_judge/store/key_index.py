@@ -1,4 +1,4 @@
-"""An index of 128-bit keys: where each of many keys stands among sorted ones, by vectorised bisection.
+"""An index of sorted 128-bit keys; many keys are looked up at once, by vectorised bisection.
 
 Two uint64 arrays hold the sorted keys, which may be memory-mapped: 16 bytes a key, so 100 million keys are 1.6 GB
 of address space of which a look-up touches a few pages. The first 64 bits almost always decide; keys that share

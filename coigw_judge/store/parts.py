@@ -6,12 +6,12 @@
     <store>/asks/<digest>.json         ask fingerprints by job configuration, so that select needs no tokenizer
     <store>/scans/<digest>/            what scan found (scan/rows.py writes and reads it)
     <store>/rates/<run>.json           what a fill took, for the next plan (estimate/speed.py)
-    <store>/work/<run>/                what only one run needs, for as long as it lasts
+    <store>/work/<run>/                files of one run, deleted when it ends
 
-Every file is written beside and renamed, so a reader never sees half of one; nothing is ever changed. A part that
-another one replaces stays for a day and is passed over; a reader that finds one gone lists again.
-A fact's identity is its request's key (request.py); where a key stands twice, facts.earliest says which counts, so
-verdicts never flip by themselves.
+Every file is written under a temporary name and renamed, so a reader never sees half of one; nothing is ever changed.
+A part that another one replaces stays for a day and is passed over; a reader that finds one gone lists again.
+A fact's identity is its request's key (prompting/request.py); where a key stands twice, fact.earliest says which fact
+counts, so verdicts never change by themselves.
 """
 
 import json
@@ -41,11 +41,14 @@ _ALWAYS = ("key", "home", "rubric_fingerprint", "judge_fingerprint", "created_at
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A file of facts. Of a compacted one, `span` says which homes it holds, in order; others have no order."""
+    """A file of facts."""
 
     path: str
+    """For the store's `filesystem`."""
     size: int
+    """In bytes."""
     span: Span | None = None
+    """The homes that a compacted part holds, sorted; None for a loose part, which has no order."""
 
     @property
     def name(self) -> str:
@@ -65,44 +68,44 @@ class Store:
         return "/".join((self._inner.rstrip("/"), *names))
 
     def parts(self) -> list[Part]:
-        """The parts that count now, loose ones in order of their names, then compacted ones. One listing each."""
+        """The parts in use: loose ones in order of their names, then compacted ones. Lists each folder once."""
         compactions = self.compactions()
-        replaced = {name for each in compactions for name in each["replaces"]}
+        replaced = {name for compaction in compactions for name in compaction["replaces"]}
         loose = without_rolled_up(self.loose_files())
         compacted = [
             Part(self.path(part["name"]), part["size"], Span(part["low"], part["high"]))
-            for each in compactions
-            for part in each["parts"]
+            for compaction in compactions
+            for part in compaction["parts"]
             if part["name"] not in replaced
         ]
         return [*(part for part in loose if f"parts/{part.name}" not in replaced), *compacted]
 
     def loose_files(self) -> list[Part]:
-        """All files of parts/ in order of their names, those that others replace included."""
+        """All files of parts/ in order of their names, replaced ones included."""
         selector = fs.FileSelector(self.path("parts"), allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
-        found = [info for info in infos if info.type == fs.FileType.File and info.path.endswith(".parquet")]
+        files = [info for info in infos if info.type == fs.FileType.File and info.path.endswith(".parquet")]
         return sorted(
-            (Part(i.path, i.size) for i in found if not i.base_name.startswith(".")), key=lambda part: part.name
+            (Part(i.path, i.size) for i in files if not i.base_name.startswith(".")), key=lambda part: part.name
         )
 
     def compactions(self) -> list[dict[str, Any]]:
         """What each compaction made and replaced, the oldest first."""
-        found = []
+        compactions = []
         for path in list_files(self.filesystem, self.path("compactions"), ".json"):
             described = self._read_json(path)
             if described is not None:
-                found.append({"id": PurePosixPath(path).stem, **described})
-        return found
+                compactions.append({"id": PurePosixPath(path).stem, **described})
+        return compactions
 
     def exists(self) -> bool:
-        """Whether there is anything of a store here."""
+        """Whether the folder holds any part of a store."""
         names = ("parts", "compacted", "scans", "asks")
         infos = self.filesystem.get_file_info([self.path(name) for name in names])
         return any(info.type == fs.FileType.Directory for info in infos)
 
     def folders(self, name: str) -> list[str]:
-        """The names of the folders in one of the store's."""
+        """The names of the folders inside one of the store's folders."""
         selector = fs.FileSelector(self.path(name), allow_not_found=True)
         infos = self.filesystem.get_file_info(selector)
         return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
@@ -119,10 +122,10 @@ class Store:
     ) -> pa.Table:
         """Facts, each key once, sorted by key.
 
-        `fingerprints` are (rubric_fingerprint, judge_fingerprint) pairs to keep (None: all); `wanted` keeps those
-        of a span of homes; `since` (writer.moment) leaves out older parts, and compacted ones, which are older by rule;
-        `parts` names the parts to read (default: those that count now); of failures only those of the run `failures_of`
-        are kept (None: all). Raises FixStore for a part that is no part.
+        `fingerprints`: (rubric, judge) pairs to keep (None: all). `wanted`: a span of homes to keep. `since`
+        (writer.moment): leaves out older parts, and compacted ones, which are always older. `parts`: those to read
+        (default: those in use). `failures_of`: a run; failures of others are left out (None: all are kept). Raises
+        FixStore for a file that holds no facts.
         """
         pairs = None if fingerprints is None else frozenset(f"{rubric}/{judge}" for rubric, judge in fingerprints)
         needed = columns if failures_of is None else (*columns, "run")
@@ -145,7 +148,7 @@ class Store:
     def read_part(
         self, part: Part, columns: Sequence[str], pairs: frozenset[str] | None = None, wanted: Span = ALL
     ) -> pa.Table:
-        """A part's facts as they stand, and what tells which of them count. Raises FixStore, FileNotFoundError."""
+        """A part's facts, with the columns that say which count (_ALWAYS). Raises FixStore, FileNotFoundError."""
         names = list(dict.fromkeys((*columns, *_ALWAYS)))
         if part.span is not None and (part.span.low >= wanted.high or part.span.high <= wanted.low):
             return pa.schema([SCHEMA.field(name) for name in names]).empty_table()
@@ -165,7 +168,7 @@ class Store:
         return hash_ranges.within(of_pairs(with_columns(table, names), pairs), "home", wanted)
 
     def write_asks(self, configuration: str, asks: Mapping[str, Any]) -> None:
-        """Keep what a configuration's ask fingerprints are."""
+        """Keep a configuration's ask fingerprints."""
         data = json.dumps(asks, ensure_ascii=False, indent=1, sort_keys=True).encode()
         write_atomic(self.filesystem, self.path("asks", f"{configuration}.json"), data)
 
@@ -176,17 +179,17 @@ class Store:
     def all_asks(self) -> list[dict[str, Any]]:
         """The ask fingerprints of all configurations that ever ran."""
         paths = list_files(self.filesystem, self.path("asks"), ".json")
-        return [found for path in paths if (found := self._read_json(path)) is not None]
+        return [asks for path in paths if (asks := self._read_json(path)) is not None]
 
     def _read_json(self, path: str) -> dict[str, Any] | None:
         try:
             with self.filesystem.open_input_stream(path) as stream:
-                found: dict[str, Any] = json.loads(stream.read())
+                content: dict[str, Any] = json.loads(stream.read())
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise FixStore(f"{path}: is not JSON ({error}); delete it, what it says can be found out again") from error
-        return found
+        return content
 
     def place_token(self) -> str:
         """Write a token that every judge actor must be able to read: one store for all nodes."""
@@ -203,17 +206,17 @@ class Store:
             return False
 
     def clear(self, folder: str) -> None:
-        """Take a folder of work away; it is fine if it is not there."""
+        """Delete a folder of work, if it is there."""
         with suppress(FileNotFoundError):
             self.filesystem.delete_dir(folder)
 
     def drop_token(self, token: str) -> None:
-        """Take the token away again."""
+        """Delete the token."""
         self.filesystem.delete_file(self.path("tokens", token))
 
 
 def without_rolled_up(parts: Sequence[Part]) -> list[Part]:
-    """Loose parts without those that a later part of the same writer holds, as its name says (writer.py)."""
+    """Loose parts without those that were rolled up into a later part of the same writer (writer.py)."""
     ranges: dict[str, list[tuple[int, int]]] = {}
     numbered = []
     for part in parts:

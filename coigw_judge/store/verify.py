@@ -1,6 +1,6 @@
 """Looking after a store: `store verify` finds what is wrong with its files, `store stats` says what is in it.
 
-Both read part by part and only the columns they need; what they hold is a part, or the keys of one pass.
+Both read part by part and only the columns they need; in memory is one part, or the keys of one pass.
 """
 
 from collections import Counter
@@ -20,7 +20,7 @@ from coigw_judge.store.parts import PART_NAME, Part, Store, foreign
 
 Kind = Literal["torn", "foreign", "lost", "leftover", "doubled"]
 SERIOUS: tuple[Kind, ...] = ("torn", "foreign", "lost")
-"""What keeps facts from being read; the rest only takes room."""
+"""Kinds that keep facts from being read; the others only take room."""
 
 _KEYS_PER_PASS = 50_000_000
 
@@ -39,7 +39,9 @@ class Verified:
     """What verify found, and how much it read."""
 
     parts: int
+    """Sound ones."""
     facts: int
+    """In the sound parts."""
     findings: tuple[StoreFault, ...]
 
     @property
@@ -49,7 +51,7 @@ class Verified:
 
     def as_text(self) -> str:
         """For a terminal: a line per finding, then the verdict."""
-        lines = [f"{each.kind:<9} {each.path}: {each.text}" for each in self.findings]
+        lines = [f"{fault.kind:<9} {fault.path}: {fault.text}" for fault in self.findings]
         state = "every part can be read" if self.sound else "NOT SOUND: see the lines marked torn, foreign or lost"
         return "\n".join([*lines, f"{self.parts:,} parts with {self.facts:,} facts; {state}"])
 
@@ -59,7 +61,7 @@ class Verified:
 
 
 def verify(store: Store) -> Verified:
-    """Read every part that counts, whole, and look for what does not belong. Changes nothing."""
+    """Read every part in use, whole, and look for files that do not belong. Changes nothing."""
     findings: list[StoreFault] = []
     sound: list[Part] = []
     facts = 0
@@ -106,7 +108,7 @@ def _in_order(batch: pa.RecordBatch, span: Span) -> bool:
 
 
 def _leftovers(store: Store) -> Iterator[StoreFault]:
-    """What a killed writer or compaction left: never read, only in the way."""
+    """Files that a killed writer, compaction or run left; they are never read."""
     infos = store.filesystem.get_file_info(fs.FileSelector(store.path("parts"), allow_not_found=True))
     for info in sorted(infos, key=lambda info: str(info.path)):
         if info.type == fs.FileType.File and info.base_name.endswith(".tmp"):
@@ -115,9 +117,9 @@ def _leftovers(store: Store) -> Iterator[StoreFault]:
                 info.path,
                 "half written by a killed process; `store compact` deletes it after a day",
             )
-    known = {each["id"] for each in store.compactions()}
+    named = {compaction["id"] for compaction in store.compactions()}
     for name in store.folders("compacted"):
-        if name not in known:
+        if name not in named:
             text = "of a compaction that was cut off or still runs; `store compact` deletes it after a day"
             yield StoreFault("leftover", store.path("compacted", name), text)
     for name in store.folders("work"):
@@ -132,10 +134,10 @@ def _doubled(store: Store, parts: Sequence[Part], facts: int) -> Iterator[StoreF
     keys = more = 0
     for number in range(passes):
         wanted = hash_ranges.span(number, passes)
-        found = [hash_ranges.within(_keys(store, part), "key", wanted)["key"] for part in parts]
-        if not found:
+        keys_of_parts = [hash_ranges.within(_keys(store, part), "key", wanted)["key"] for part in parts]
+        if not keys_of_parts:
             continue
-        _, new = hash_ranges.runs(np.concatenate([hash_ranges.as_bytes(each) for each in found]))
+        _, new = hash_ranges.runs(np.concatenate([hash_ranges.as_bytes(part_keys) for part_keys in keys_of_parts]))
         more += int(np.count_nonzero(~new))
         keys += int(np.count_nonzero(new[:-1] & ~new[1:]))
     if keys:
@@ -179,10 +181,12 @@ def stats(store: Store) -> list[dict[str, Any]]:
 
 
 def _model_names(store: Store) -> dict[str, str]:
-    """What the judges of a store were called in the jobs, by fingerprint; two of one name keep them apart by it."""
-    found = {asks["identity"]["fingerprint"]: asks["identity"]["model"] for asks in store.all_asks()}
-    often = Counter(found.values())
-    return {print_: name if often[name] == 1 else f"{name} {print_[:8]}" for print_, name in found.items()}
+    """The models' names in the jobs, by judge fingerprint; where two share a name, the fingerprint is added to it."""
+    models = {asks["identity"]["fingerprint"]: asks["identity"]["model"] for asks in store.all_asks()}
+    often = Counter(models.values())
+    return {
+        fingerprint: name if often[name] == 1 else f"{name} {fingerprint[:8]}" for fingerprint, name in models.items()
+    }
 
 
 def stats_as_text(store: Store, rows: Sequence[dict[str, Any]]) -> str:
@@ -210,10 +214,14 @@ def _table(name: str, rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     titles = ("facts", "failed", "retries", "prompt tokens", "cached", "generated")
     yield f"{name:<{width}} " + " ".join(f"{t:>{w}}" for t, w in zip(titles, (12, 9, 9, 16, 7, 14), strict=True))
     for group in sorted(groups):
-        found = groups[group]
-        failed = sum(count for key, count in found.items() if key.startswith("failed."))
-        hit = found["cached_tokens"] / found["prompt_tokens"] if found["prompt_tokens"] else 0.0
+        counts_of_group = groups[group]
+        failed = sum(count for key, count in counts_of_group.items() if key.startswith("failed."))
+        hit = (
+            counts_of_group["cached_tokens"] / counts_of_group["prompt_tokens"]
+            if counts_of_group["prompt_tokens"]
+            else 0.0
+        )
         yield (
-            f"{group:<{width}} {found['facts']:>12,} {failed:>9,} {found['attempt']:>9,} "
-            f"{found['prompt_tokens']:>16,} {hit:>7.0%} {found['generated_tokens']:>14,}"
+            f"{group:<{width}} {counts_of_group['facts']:>12,} {failed:>9,} {counts_of_group['attempt']:>9,} "
+            f"{counts_of_group['prompt_tokens']:>16,} {hit:>7.0%} {counts_of_group['generated_tokens']:>14,}"
         )

@@ -2,8 +2,8 @@
 
 A part's name is `<milliseconds>-<writer>-<number>.parquet`: unique, and in order of time. After every
 ROLL_UP flushes a writer copies its small parts into one, `<milliseconds>-<writer>-<first>..<last>.parquet`; the
-name says what it replaces, so readers need to open nothing to know. What was replaced is deleted a day later: a
-reader that listed it before may still be at it.
+name says what it replaces, so readers open nothing to find out. What was replaced is deleted a day later: a reader
+that listed it before may still be reading it.
 """
 
 import secrets
@@ -22,7 +22,7 @@ from coigw_judge.store.parts import Store
 
 ROLL_UP = 64
 _ROLLED_ROWS = 100_000
-"""Rolled-up parts of so many facts are left as they are; compaction takes them from there."""
+"""Rolled-up parts of at least so many facts are not rolled up again; compaction merges them."""
 
 KEPT_SECONDS = 24 * 3600
 """How long a part that another one replaces is kept."""
@@ -65,7 +65,7 @@ class Writer:
         return self._store.path("parts", f"{moment()}-{self._name}-{number}.parquet")
 
     def _roll_up(self) -> None:
-        """Copy the small parts into one, a part at a time in memory. A crash leaves all of them, or the one as well."""
+        """Copy the small parts into one, a part at a time in memory. After a crash the small parts are all there."""
         first, last = self._mine[0][0], self._number - 1
         path = self._path(f"{first:06d}..{last:06d}")
         filesystem = self._store.filesystem
@@ -83,5 +83,5 @@ class Writer:
 
 
 def moment(seconds_ago: float = 0) -> str:
-    """How names of parts begin that are written from now on, or from some seconds ago (clocks of nodes differ)."""
+    """The beginning of the names of parts written from now on, or from some seconds ago (clocks of nodes differ)."""
     return f"{time.time_ns() // 1_000_000 - int(seconds_ago * 1000):015d}"
