@@ -24,29 +24,29 @@ class Golden:
     notes: tuple[Remark, ...]
 
 
-def golden(found: Drift) -> Golden:
+def golden(drift: Drift) -> Golden:
     """How far each item moved on the golden records."""
-    reach = max([2 * found.bound, *(abs(end) for each in found.items for end in ends(each.shift) if end is not None)])
+    reach = max([2 * drift.bound, *(abs(end) for item in drift.items for end in ends(item.shift) if end is not None)])
     axis = Axis(-reach, reach) if reach else Axis(-1, 1)
     lines = [
         line(
-            (*quality_text.moved_cells(each), "yes" if each.alarm else ""),
-            lane("ceiling" if each.alarm else "judge", axis, *ends(each.shift)),
+            (*quality_text.moved_cells(item), "yes" if item.alarm else ""),
+            lane("ceiling" if item.alarm else "judge", axis, *ends(item.shift)),
         )
-        for each in found.items
+        for item in drift.items
     ]
     table = Table(
-        caption=f"Golden records: {found.records:,} against {found.reference}, bound {found.bound:g}",
+        caption=f"Golden records: {drift.records:,} against {drift.reference}, bound {drift.bound:g}",
         heads=(*quality_text.MOVED_HEADS, "alarm"),
         lines=tuple(lines),
         axis=axis,
         legend=(("judge", "shift of the mean, in points of the scale"), ("ceiling", "the same, with an alarm")),
     )
-    said = quality_text.drift_caveats(found)
-    said += [f"{WARNING}ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm] or ["No alarm."]
-    if any(each.noise is None for each in found.items):
-        said.append(quality_text.NO_NOISE)
-    return Golden(table, notes(said))
+    sentences = quality_text.drift_caveats(drift)
+    sentences += [f"{WARNING}ALARM {item.item}: {item.alarm}" for item in drift.items if item.alarm] or ["No alarm."]
+    if any(item.noise is None for item in drift.items):
+        sentences.append(quality_text.NO_NOISE)
+    return Golden(table, notes(sentences))
 
 
 def leaks(writers: Writers) -> tuple[Table, ...]:
@@ -106,7 +106,7 @@ def _items(calibration: Calibration) -> Table:
     """Per item: how judge and people agree, beside how people agree with each other."""
     items = calibration.items.items()
     both = [(item.spearman, calibration_text.ceiling(item.between_annotators)) for _, item in items]
-    axis = axis_for(end for two in both for each in two for end in ends(each))
+    axis = axis_for(end for estimates in both for estimate in estimates for end in ends(estimate))
     lines = []
     for (name, item), (spearman, ceiling) in zip(items, both, strict=True):
         compared = f"{item.compared:,}" if item.compared else "-"

@@ -31,7 +31,7 @@ class Group(BaseModel):
 
 
 class Within(BaseModel):
-    """The mean of the groups' correlations, each by its records: what groups alone do not explain."""
+    """The mean of the groups' correlations, weighted by records: agreement that groups alone do not explain."""
 
     pearson: float | None = None
     spearman: float | None = None
@@ -59,13 +59,13 @@ class Item(BaseModel):
     compared: int
     """Of those, records with a number of both."""
     judge_missing: dict[str, int]
-    """Records that only people gave a number, by cause."""
+    """Labelled records without a number of the judge, by cause."""
     between_annotators: Ceiling
     pearson: IntervalEstimate | None = None
     spearman: IntervalEstimate | None = None
     kendall: IntervalEstimate | None = None
     kappa: IntervalEstimate | None = None
-    """With quadratic weights; None where people left the scale."""
+    """Quadratically weighted; None without a scale, or where a number lies outside it."""
     by: dict[str, Group] = {}
     """Largest group first."""
     points: list[tuple[float, float, float]] = []
@@ -139,7 +139,7 @@ class GatesForRecall(BaseModel):
 
 
 class Annotator(BaseModel):
-    """One annotator beside the others. A figure is None where the annotator shares nothing with them."""
+    """One annotator beside the others. A figure that nothing supports is None."""
 
     model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
 
@@ -194,7 +194,7 @@ class Calibration(BaseModel):
     decisions: dict[str, int] = {}
     """Labelled records by the run's decision."""
     rubrics: str
-    """What is to be said of the run's rubrics, if anything."""
+    """A caveat about the run's rubrics; empty where there is none."""
     items: dict[str, Item]
     gate: GateAgainstPeople | None
     """None where people decided nothing."""

@@ -15,7 +15,7 @@ from coigw_judge.run_folder.gate import gate_of
 
 DECIDED = ("kept", "review", "dropped")
 RECALLS = (0.8, 0.9, 0.95, 0.99, 1.0)
-"""Wanted recalls that are always told, so that a person sees what more of it costs."""
+"""Wanted recalls that are always reported, so that a person sees what more recall costs."""
 
 
 def against_people(data: LabelledRecords) -> GateAgainstPeople | None:
@@ -25,7 +25,7 @@ def against_people(data: LabelledRecords) -> GateAgainstPeople | None:
         return None
     decision = {n: data.records[n].verdict["decision"] for n in votes}
     counted = [n for n in votes if data.options.missing == "dropped" or decision[n] in DECIDED]
-    said = Counter((decision[n], accept) for n, (accept, _) in votes.items())
+    people = Counter((decision[n], accept) for n, (accept, _) in votes.items())
     groups: dict[str, list[int]] = defaultdict(list)
     for n in counted:
         groups[data.group_of(n)].append(n)
@@ -35,7 +35,7 @@ def against_people(data: LabelledRecords) -> GateAgainstPeople | None:
         missing=data.options.missing,
         without_decision=Counter(decision[n] for n in votes if decision[n] not in DECIDED),
         decisions={
-            name: Accepts(accepted=said[name, True], not_accepted=said[name, False])
+            name: Accepts(accepted=people[name, True], not_accepted=people[name, False])
             for name in dict.fromkeys(decision.values())
         },
         outside_labelled=sum(decision[n] not in ("kept", "review") for n in counted),

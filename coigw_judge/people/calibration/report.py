@@ -39,10 +39,10 @@ def report(run: Run, labels: Labels, options: CalibrateOptions) -> Calibration:
     scales |= {name: [0, 1] for name in run.items("check")}
     ranges = {r.name: (r.scale.min, r.scale.max) for r in rubrics if r.dimensions}
     ranges |= {name: (min(scale), max(scale)) for name, scale in scales.items()}
-    gave = unknown_items(joined, [*items, *run.items("choice"), *(name.partition(".")[0] for name in items)])
-    labelled_items = [item for item in _ordered(joined, items) if item not in gave]
+    unknown = unknown_items(joined, [*items, *run.items("choice"), *(name.partition(".")[0] for name in items)])
+    labelled_items = [item for item in _ordered(joined, items) if item not in unknown]
     if not labelled_items:
-        wrong = ", ".join(f"{item} {hint}".strip() for item, hint in list(gave.items())[:3])
+        wrong = ", ".join(f"{item} {hint}".strip() for item, hint in list(unknown.items())[:3])
         raise FixSource(f"the labels are of items that {run.folder} does not score: {wrong}; known: {', '.join(items)}")
     return Calibration(
         run=run.folder,
@@ -52,7 +52,7 @@ def report(run: Run, labels: Labels, options: CalibrateOptions) -> Calibration:
         rounds=list(joined.rounds),
         annotators=[_annotator(data, name) for name in joined.annotators],
         left_out={**joined.left_out, **unweighted},
-        unknown_items=gave,
+        unknown_items=unknown,
         blind=_blind(data.records),
         weighted=data.weights is not None,
         by=options.by,
@@ -80,8 +80,8 @@ def _weighed(run: Run, joined: Joined, options: CalibrateOptions) -> tuple[Label
 
 def _ordered(joined: Joined, items: Iterable[str]) -> list[str]:
     given = {item for record in joined.records for item in record.people}
-    known = [OVERALL, *dict.fromkeys(name for item in items for name in (item.partition(".")[0], item))]
-    return [item for item in known if item in given] + sorted(given.difference(known))
+    in_order = [OVERALL, *dict.fromkeys(name for item in items for name in (item.partition(".")[0], item))]
+    return [item for item in in_order if item in given] + sorted(given.difference(in_order))
 
 
 def _blind(records: Iterable[LabelledRecord]) -> Blind:
@@ -93,11 +93,11 @@ def _blind(records: Iterable[LabelledRecord]) -> Blind:
 
 
 def _item(data: LabelledRecords, item: str, ends: tuple[float, float] | None, scale: Sequence[float] | None) -> Item:
-    said = [judged(record, item, data.scores, data.checks) for record in data.records]
+    judge = [judged(record, item, data.scores, data.checks) for record in data.records]
     people = [record.number(item) for record in data.records]
     labelled = [n for n, record in enumerate(data.records) if item in record.people]
-    missing = Counter(said[n] for n in labelled if isinstance(said[n], str))
-    pairs = [n for n in labelled if people[n] is not None and not isinstance(said[n], str)]
+    missing = Counter(judge[n] for n in labelled if isinstance(judge[n], str))
+    pairs = [n for n in labelled if people[n] is not None and not isinstance(judge[n], str)]
     figures = Item(
         range=ends,
         labelled=len(labelled),
@@ -107,7 +107,7 @@ def _item(data: LabelledRecords, item: str, ends: tuple[float, float] | None, sc
     )
     votes = {n: vote for n in labelled if (vote := data.records[n].accepted(item)) is not None}
     if pairs:
-        x, y = _column(said, pairs), _column(people, pairs)
+        x, y = _column(judge, pairs), _column(people, pairs)
         weights = data.weights_of(pairs)
         correlations = agreement.correlations(x, y, weights, data.options.how)
         figures.pearson, figures.spearman, figures.kendall = correlations.values()
@@ -115,9 +115,9 @@ def _item(data: LabelledRecords, item: str, ends: tuple[float, float] | None, sc
         figures.by, figures.points = _by(data, pairs, x, y), _points(x, y, weights)
         figures.within = _within(figures.by)
     if votes:
-        chosen = [n for n in votes if not isinstance(said[n], str)]
+        chosen = [n for n in votes if not isinstance(judge[n], str)]
         accepted = np.array([float(votes[n][0]) for n in chosen])
-        figures.auc = agreement.auc(_column(said, chosen), accepted, data.weights_of(chosen), data.options.how)
+        figures.auc = agreement.auc(_column(judge, chosen), accepted, data.weights_of(chosen), data.options.how)
     return figures
 
 
@@ -138,24 +138,24 @@ def _by(data: LabelledRecords, pairs: Sequence[int], x: Floats, y: Floats) -> di
     groups: dict[str, list[int]] = defaultdict(list)
     for at, n in enumerate(pairs):
         groups[data.group_of(n)].append(at)
-    found = {}
+    by = {}
     for name, places in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
         weights = data.weights_of([pairs[at] for at in places])
-        found[name] = Group(
+        by[name] = Group(
             compared=len(places),
             judge_mean=agreement.mean(x[places], weights, data.options.how),
             people_mean=agreement.mean(y[places], weights, data.options.how),
             **agreement.correlations(x[places], y[places], weights, data.options.how),
         )
-    return found
+    return by
 
 
 def _within(groups: Mapping[str, Group]) -> Within:
     def mean(correlations: Iterable[IntervalEstimate]) -> float | None:
         weighed = [
-            (one.value, group.compared)
-            for one, group in zip(correlations, groups.values(), strict=True)
-            if one.value is not None
+            (correlation.value, group.compared)
+            for correlation, group in zip(correlations, groups.values(), strict=True)
+            if correlation.value is not None
         ]
         whole = sum(n for _, n in weighed)
         return math.fsum(value * n for value, n in weighed) / whole if whole else None

@@ -47,23 +47,23 @@ def folded(sentences: Sequence[str]) -> list[str]:
 
 def caveats(calibration: Calibration) -> list[str]:
     """What a reader must know before the figures."""
-    said = [f"{WARNING}{manifest.MEANINGLESS}"] if calibration.meaningless else []
+    sentences = [f"{WARNING}{manifest.MEANINGLESS}"] if calibration.meaningless else []
     blind = calibration.blind
     if blind.not_blind:
-        said.append(
+        sentences.append(
             f"{WARNING}NOT BLIND: on {blind.not_blind:,} records people saw the judge's scores first, so they agree "
             "with it more than they would alone; export --blind leaves the scores out"
         )
     if blind.not_said:
-        said.append(f"{WARNING}{blind.not_said:,} records do not say whether people labelled them blind")
+        sentences.append(f"{WARNING}{blind.not_said:,} records do not say whether people labelled them blind")
     if calibration.weighted:
-        said.append("weighted by the sampling design: figures speak of the run, not of the sample")
+        sentences.append("weighted by the sampling design: figures speak of the run, not of the sample")
     how = calibration.bootstrap
-    said.append(f"in brackets: 95 % intervals, {how.resamples:,} resamples of records, seed {how.seed}")
-    said += [f"labels left out: {count:,} {reason}" for reason, count in calibration.left_out.items()]
+    sentences.append(f"in brackets: 95 % intervals, {how.resamples:,} resamples of records, seed {how.seed}")
+    sentences += [f"labels left out: {count:,} {reason}" for reason, count in calibration.left_out.items()]
     for item, hint in calibration.unknown_items.items():
-        said.append(f"labels left out: item {item} is not scored by this run {hint}")
-    return said + ([f"rubrics: {calibration.rubrics}"] if calibration.rubrics else [])
+        sentences.append(f"labels left out: item {item} is not scored by this run {hint}")
+    return sentences + ([f"rubrics: {calibration.rubrics}"] if calibration.rubrics else [])
 
 
 def shown(value: IntervalEstimate | None) -> str:
@@ -105,12 +105,12 @@ def _missing(calibration: Calibration) -> list[str]:
 
 def missing(calibration: Calibration) -> list[str]:
     """Of every item whose judge's score is missing somewhere: how often, and why."""
-    said = []
+    sentences = []
     for name, item in calibration.items.items():
         if item.judge_missing:
             causes = "; ".join(f"{cause} {n:,}" for cause, n in sorted(item.judge_missing.items()))
-            said.append(f"{name}: {sum(item.judge_missing.values()):,} of {item.labelled:,}: {causes}")
-    return said
+            sentences.append(f"{name}: {sum(item.judge_missing.values()):,} of {item.labelled:,}: {causes}")
+    return sentences
 
 
 UNDECIDED = "people decided nothing (no accept / refine / remove on `overall`): no figures"
@@ -143,19 +143,19 @@ def decision_rows(gate: GateAgainstPeople) -> list[list[str]]:
 
 def gate_notes(gate: GateAgainstPeople) -> list[str]:
     """How the gate's figures treat what has no clear answer."""
-    said = []
+    sentences = []
     if gate.without_decision:
         instead = ", ".join(f"{name} {n:,}" for name, n in sorted(gate.without_decision.items()))
         treated = "left out" if gate.missing == "excluded" else "counted as not kept"
-        said.append(f"without a decision of the gate: {instead}; {treated} (--missing changes that)")
+        sentences.append(f"without a decision of the gate: {instead}; {treated} (--missing changes that)")
     if gate.ties_counted_as_not_accepted:
-        said.append(f"{gate.ties_counted_as_not_accepted:,} ties between people count as not accepted")
+        sentences.append(f"{gate.ties_counted_as_not_accepted:,} ties between people count as not accepted")
     if not gate.outside_labelled:
-        said.append(
+        sentences.append(
             f"{WARNING}Only records that passed were labelled: recall cannot be known from them. Draw from all "
             "decisions with export --sample N --stratify decision,genre"
         )
-    return said
+    return sentences
 
 
 CHOICE_HEADS = ("recall", "gate", "recall on labels", "on others", "rows to look at")
@@ -185,21 +185,21 @@ def choice_cells(choice: Choice, wanted: float | None) -> list[str]:
 def regate_notes(regate: GatesForRecall) -> list[str]:
     """What the figures of other gates rest on."""
     review = regate.review
-    said = [
+    sentences = [
         f"of {regate.rows:,} rows; the run's own gate sends {regate.now:,} to people (kept and review). Recall "
         f"counts what is kept or in review (band: total {review.total:g}, each {review.each:g}); `on others` is "
         "the mean over records that a resample left out"
     ]
     if regate.left_out_without_scores:
-        said.append(
+        sentences.append(
             f"{WARNING}{regate.left_out_without_scores:,} labelled records are left out, as scores that a gate needs "
             "are not known; a run with early_exit: false knows them"
         )
     if regate.wanted is not None and regate.wanted not in {choice.wanted for choice in regate.choices}:
-        said.append(
+        sentences.append(
             f"{WARNING}no gate over these scores reaches a recall of {regate.wanted:.0%}: checks or screens forbid"
         )
-    return said
+    return sentences
 
 
 def gate_text(choice: Choice) -> str:

@@ -75,21 +75,21 @@ def check(run: Run, reference: str, bound: float = BOUND, how: Bootstrap | None 
         golden, texts = _of_run(open_run(reference), scores)
     else:
         golden = _of_file(reference)
-    found = _rows(run, golden, scores)
-    if not found:
+    rows = _rows(run, golden, scores)
+    if not rows:
         raise FixSource(f"--golden {reference}: none of its {len(golden):,} records is in {run.folder}; judge them too")
-    changed = {key for key, row in found.items() if key in texts and row.get("record") not in (None, texts[key])}
+    changed = {key for key, row in rows.items() if key in texts and row.get("record") not in (None, texts[key])}
     noise = _noise(run, scores)
     items = sorted({item for given in golden.values() for item in given}.intersection(scores))
     if not items:
         raise FixSource(f"--golden {reference}: has no item that {run.folder} scores; known: {', '.join(scores)}")
-    kept = {key: row for key, row in found.items() if key not in changed}
+    kept = {key: row for key, row in rows.items() if key not in changed}
     moved = tuple(_moved(item, golden, kept, noise.get(item), bound, how or Bootstrap()) for item in items)
     return Drift(
         reference=reference,
         bound=bound,
         records=len(kept),
-        missing=len(golden) - len(found),
+        missing=len(golden) - len(rows),
         changed=len(changed),
         items=moved,
         alarm=any(item.alarm for item in moved),
@@ -117,9 +117,9 @@ def _of_run(run: Run, scores: Iterable[str]) -> tuple[Golden, dict[tuple[str, st
     golden, texts = {}, {}
     for table in verdicts.batches(run, ["id", *record, *own], ds.field("id").is_valid()):
         for row in table.to_pylist():
-            known = {name: row[name] for name in own if row[name] is not None}
-            if known:
-                golden["id", row["id"]] = known
+            given = {name: row[name] for name in own if row[name] is not None}
+            if given:
+                golden["id", row["id"]] = given
                 if row.get("record") is not None:
                     texts["id", row["id"]] = row["record"]
     return golden, texts
@@ -130,12 +130,12 @@ def _rows(run: Run, golden: Golden, scores: Iterable[str]) -> dict[tuple[str, st
     named = verdicts.named(
         run, [v for kind, v in golden if kind == "row_id"], [v for kind, v in golden if kind == "id"], columns
     )
-    found = {}
+    rows = {}
     for row in named:
         for kind in ("row_id", "id"):
             if (kind, row[kind]) in golden and row["decision"] not in ("duplicate", "unreadable"):
-                found[kind, row[kind]] = row
-    return found
+                rows[kind, row[kind]] = row
+    return rows
 
 
 def _noise(run: Run, scores: Iterable[str]) -> dict[str, float]:
@@ -148,21 +148,21 @@ def _noise(run: Run, scores: Iterable[str]) -> dict[str, float]:
             for item, again in row["repeat_scores"].items():
                 if row.get(item) is not None:
                     changes[item].append(abs(row[item] - again))
-    return {item: float(np.mean(found)) for item, found in changes.items()}
+    return {item: float(np.mean(values)) for item, values in changes.items()}
 
 
 def _moved(
     item: str,
     golden: Golden,
-    found: Mapping[tuple[str, str], Mapping[str, Any]],
+    rows: Mapping[tuple[str, str], Mapping[str, Any]],
     noise: float | None,
     bound: float,
     how: Bootstrap,
 ) -> Moved:
-    given = [key for key in found if item in golden[key]]
-    both = [key for key in given if found[key][item] is not None]
+    given = [key for key in rows if item in golden[key]]
+    both = [key for key in given if rows[key][item] is not None]
     before = np.array([golden[key][item] for key in both], np.float64)
-    now = np.array([found[key][item] for key in both], np.float64)
+    now = np.array([rows[key][item] for key in both], np.float64)
     shift = agreement.mean(now - before, None, how)
     change = float(np.abs(now - before).mean()) if both else None
     rho = agreement.by_scipy("spearman", before, now)

@@ -80,8 +80,8 @@ def _phrase(text: Text, shared: leaks.Shared) -> Phrase:
 def _texts(run: Run, written: tuple[WrittenText, ...]) -> Iterator[Text]:
     """What people wrote for every record, in input order: in Label Studio, else what the input has."""
     given: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for each in sorted(written, key=lambda each: each.round):
-        given[each.row or f"id {each.id}"][each.annotator][each.field] = each.text
+    for new in sorted(written, key=lambda text: text.round):
+        given[new.row or f"id {new.id}"][new.annotator][new.field] = new.text
     for row, record, who in _records(run):
         own = {name: record.texts[name] for name in ("query", "thought") if name in record.texts}
         for annotator, texts in (given.get(row) or given.get(f"id {record.id}") or {who: own}).items():

@@ -6,37 +6,37 @@ from coigw_judge.people.quality.drift import Drift, Moved
 from coigw_judge.text.terminal import columns, one_line
 
 
-def drift_text(found: Drift) -> str:
+def drift_text(drift: Drift) -> str:
     """What golden records say, for a terminal."""
-    lines = [f"Golden records: {found.records:,} against {one_line(found.reference)}, bound {found.bound:g}"]
-    lines += folded(drift_caveats(found))
-    lines += columns([MOVED_HEADS, *map(moved_cells, found.items)])
-    lines += folded([f"ALARM {each.item}: {each.alarm}" for each in found.items if each.alarm])
-    if any(each.noise is None for each in found.items):
+    lines = [f"Golden records: {drift.records:,} against {one_line(drift.reference)}, bound {drift.bound:g}"]
+    lines += folded(drift_caveats(drift))
+    lines += columns([MOVED_HEADS, *map(moved_cells, drift.items)])
+    lines += folded([f"ALARM {item.item}: {item.alarm}" for item in drift.items if item.alarm])
+    if any(item.noise is None for item in drift.items):
         lines += folded([NO_NOISE])
-    return "\n".join([*lines, *([] if found.alarm else ["No alarm."])])
+    return "\n".join([*lines, *([] if drift.alarm else ["No alarm."])])
 
 
 MOVED_HEADS = ("item", "n", "lost", "shift of the mean", "mean change", "noise", "Spearman")
 
 
-def moved_cells(each: Moved) -> list[str]:
+def moved_cells(moved: Moved) -> list[str]:
     """How far one item moved."""
-    figures = map(plain, (each.change, each.noise, each.spearman))
-    return [each.item, f"{each.records:,}", f"{each.lost:,}", shown(each.shift), *figures]
+    figures = map(plain, (moved.change, moved.noise, moved.spearman))
+    return [moved.item, f"{moved.records:,}", f"{moved.lost:,}", shown(moved.shift), *figures]
 
 
 NO_NOISE = "noise: not known for some items; `samples: {repeat: 0.02}` re-asks 2 % of the records"
 
 
-def drift_caveats(found: Drift) -> list[str]:
+def drift_caveats(drift: Drift) -> list[str]:
     """Golden records that could not be compared."""
-    said = []
-    if found.missing:
-        said.append(f"{WARNING}{found.missing:,} golden records are not in this run")
-    if found.changed:
-        said.append(f"{WARNING}{found.changed:,} have other texts than in the reference, and are left out")
-    return said
+    sentences = []
+    if drift.missing:
+        sentences.append(f"{WARNING}{drift.missing:,} golden records are not in this run")
+    if drift.changed:
+        sentences.append(f"{WARNING}{drift.changed:,} have other texts than in the reference, and are left out")
+    return sentences
 
 
 NO_PROOF = "Each is a reason to read the record, no proof: a title or a line that must be named is no leak."
