@@ -4,7 +4,7 @@
     FIRST    0           every record                            yes      the judge's    spares what it can
     IN_FULL  0           a share (`samples.exhaustive`)          yes      the judge's    spares nothing
     REPEAT   1           a share (`samples.repeat`)              no       the judge's    spares what it can
-    FURTHER  2 and more  who is due them (decide/)          yes      one of theirs  due only where nothing ended
+    FURTHER  2 and more  who is due them (decide/)               yes      one of theirs  due only where nothing ended
 
 What early exit leaves unasked tells nothing, so only records that are asked in full say how often each rubric would end
 any record. The repeat says what re-asking alone changes. The number is part of the request's key, and so of every fact.
