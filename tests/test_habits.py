@@ -68,3 +68,20 @@ patch.setattr("coigw_judge.store.compaction._sizes", 3)
     tree = ast.parse(source)
     assert sorted(name for _, name in private_names(tree)) == ["_inside", "_merge", "_sizes", "_sizes", "_theirs"]
     assert len(replaced(tree)) == 2
+
+
+PACKAGE = TESTS.parent / "coigw_judge"
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+
+
+def test_files_and_functions_are_short() -> None:
+    sources = {path: path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")}
+    assert not [path.name for path, source in sources.items() if source.count("\n") > LONGEST_FILE]
+    functions = [
+        (path.name, node.name, node.end_lineno - node.lineno + 1)
+        for path, source in sources.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    ]
+    assert len(functions) > 1000
+    assert not [found for found in functions if found[2] > LONGEST_FUNCTION]

@@ -25,7 +25,7 @@ from coigw_judge.estimate import disk
 from coigw_judge.estimate.ask_order import lengths, suggestion
 from coigw_judge.estimate.estimate import Asked, RunEstimate
 from coigw_judge.estimate.history import look
-from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, weigh
+from coigw_judge.estimate.prompt_tokens import as_shown, instruments, interval, mean_lengths
 from coigw_judge.estimate.sample import packed_bytes
 from coigw_judge.estimate.sampled_standing import Inquiry, State, states_of
 from coigw_judge.estimate.speed import Rates
@@ -129,19 +129,13 @@ def _rubrics(
 ) -> tuple[tuple[Asked, ...], tuple[float | None, float | None]]:
     """Every rubric's numbers, and the interval of all prompt tokens."""
     job, seen = inquiry.job, inquiry.seen
-    names = tuple(rubric.name for rubric in job.all_rubrics)
     expected = _expected(inquiry, counts, SampleKind.FIRST, SampleKind.IN_FULL)
     again = _expected(inquiry, counts, SampleKind.REPEAT)
     further = further_asks(inquiry, counts)
     more = again + further
     sums, means = None, None
     if encoder is not None and measure is not None:
-        sums = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=False)
-        means = sums.means()
-        wanted = expected + more
-        unseen = [n for n, name in enumerate(names) if wanted[name] and not sums.values[:, n, 0].sum()]
-        if unseen:  # what waits for these is not in the sample: its lengths are taken as if all of the sample did
-            means[unseen] = weigh(inquiry, states, recipe, encoder, measure.context, all_of_them=True).means()[unseen]
+        sums, means = mean_lengths(inquiry, states, recipe, encoder, measure.context, expected + more)
     found = []
     for n, rubric in enumerate(job.all_rubrics):
         spent, name = seen.spent.get(rubric.name), rubric.name

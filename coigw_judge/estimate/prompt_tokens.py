@@ -5,6 +5,7 @@ records at work, when a record's requests are adjacent.
 Not known here: which requests records wait for (sampled_standing.py), how many there are in all.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -70,6 +71,23 @@ class Sums:
         sums = self.values.sum(axis=0) if drawn is None else np.tensordot(drawn, self.values, axes=1)
         counts = sums[:, :1]
         return np.asarray(np.divide(sums[:, 1:], counts, out=np.zeros_like(sums[:, 1:]), where=counts > 0))
+
+
+def mean_lengths(
+    inquiry: Inquiry, states: Sequence[State], recipe: Recipe, encoder: Encoder, context: int, asks: Counter[str]
+) -> tuple[Sums, np.ndarray[Any, np.dtype[np.float64]]]:
+    """Tokens of the sampled records' requests, and each rubric's means (Sums.means).
+
+    `asks` says how many requests of each are expected. Where none of a rubric's is in the sample, its lengths are taken
+    as if all of the sample waited for it.
+    """
+    sums = weigh(inquiry, states, recipe, encoder, context, all_of_them=False)
+    means = sums.means()
+    names = [rubric.name for rubric in inquiry.job.all_rubrics]
+    unseen = [n for n, name in enumerate(names) if asks[name] and not sums.values[:, n, 0].sum()]
+    if unseen:
+        means[unseen] = weigh(inquiry, states, recipe, encoder, context, all_of_them=True).means()[unseen]
+    return sums, means
 
 
 def weigh(
