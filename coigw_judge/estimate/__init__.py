@@ -1,8 +1,8 @@
-"""The dry run's arithmetic: what a run would ask, prefill, generate, take and leave behind; and how far off that was.
+"""The dry run's arithmetic: requests, tokens, time and bytes of a run; and afterwards how far off that was.
 
 sample.py            some records, spread over the whole input
-sampled_standing.py  who waits for which rubrics, from a scan and the store, or from the sample
-history.py           how likely each is asked, tries and lengths of replies, from facts of the same judge
+sampled_standing.py  which rubrics records wait for, from a scan and the store, or from the sample
+history.py           how likely each rubric is asked, tries and lengths of replies, from facts of the same judge
 prompt_tokens.py     tokens of each request, and how many of them an ideal prefix cache holds
 ask_order/           the cheapest order of rubrics
 speed.py             seconds and GPU hours, from rates that are given or were measured

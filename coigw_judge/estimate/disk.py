@@ -1,8 +1,8 @@
 """What a run leaves on disk, measured by encoding a sample of it, and whether there is room.
 
-Facts take what those in the store take; where there are none, facts about sampled records are encoded, their reasons
-and notes as long as the schema allows, cut out of the records' own texts so that they compress as Chinese prose does.
-Not known here: how many of what there will be.
+New facts are taken to be as large as those in the store. Where there are none, facts about sampled records are encoded,
+with reasons and notes as long as the schema allows. These are cut out of the records' own texts, so that they compress
+as Chinese prose does.
 """
 
 import io
@@ -33,11 +33,14 @@ _ENCODED = 300
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """A local disk: the bytes that the run needs there and those that are free. `paths`: what of it lies there."""
+    """A local disk."""
 
     paths: tuple[str, ...]
+    """The run's folders on it."""
     needed: float
+    """Bytes that the run writes there."""
     free: int
+    """Bytes."""
 
     @property
     def fits(self) -> bool:
@@ -59,7 +62,7 @@ def longest_reply(schema: Mapping[str, Any], text: str) -> Any:
 
 
 def fact_bytes(rubric: Rubric, schema: Mapping[str, Any], records: Sequence[Record]) -> tuple[float, float]:
-    """Bytes that a fact takes, and what decides of it, where every text is as long as the schema allows."""
+    """Bytes of a fact, and of its deciding columns alone, where every text is as long as the schema allows."""
     rows = [_fact(rubric, schema, record) for record in records[:_ENCODED]]
     if not rows:
         return 0.0, 0.0
@@ -155,4 +158,4 @@ def rooms(needed: Mapping[str, float]) -> list[Room]:
 def _existing(path: str) -> Path:
     """The path, or the nearest folder above it that is there."""
     place = Path(path)
-    return next(each for each in (place, *place.parents) if each.exists())
+    return next(folder for folder in (place, *place.parents) if folder.exists())

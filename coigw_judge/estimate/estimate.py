@@ -1,8 +1,7 @@
 """The figures of a plan: what each rubric would ask and take, and all of it together.
 
-Every number carries where it is from (`exact`, `sampled`, `facts`, `assumed`, `given`, `measured`); what is not known
+Every number says where it is from (`exact`, `sampled`, `facts`, `assumed`, `given`, `measured`); what is not known
 is None and never a guess.
-Not known here: how a figure comes about.
 """
 
 from collections.abc import Mapping
@@ -17,29 +16,44 @@ from coigw_judge.run_folder.manifest import PlannedFigures
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One rubric. Requests: `applies` = `known` + `spared` + `open`; `expected` of the open ones are likely made,
-    and `again` of second samples, `further` of those that decide beside the first. Tokens of all expected requests
-    over all their tries, None where not known."""
+    """One rubric: its requests, and the tokens of those that are likely made, over all their tries."""
 
     name: str
     then: bool
+    """Whether it is one of `then`."""
     applies: float
+    """Requests in all: `known` + `spared` + `open`."""
     known: float
+    """In the store."""
     failed: float
+    """Of those, without a score."""
     spared: float
+    """Not needed any more."""
     open: float
+    """Still to ask, at the most."""
     expected: float
+    """Of the open ones, those that are likely made."""
     again: float
+    """Second samples (samples.repeat) that are likely made."""
     further: float
+    """Further samples, which decide beside the first ones, that are likely made."""
     prompt: float | None
+    """Tokens; None where not known, as in the next two."""
     cached: float | None
+    """Of the prompt."""
     generated: float | None
     too_long: float | None
+    """Requests over the context; None where not known."""
     lengths_from: str
+    """sampled, facts, or empty."""
     replies_from: str
+    """facts, assumed, or empty."""
     ends: float
+    """The share of records that it ends, of those that reach it."""
     reached: int
+    """How many records that share is of."""
     facts: int
+    """How many facts the lengths of replies are of."""
 
     @property
     def requests(self) -> float:
@@ -49,58 +63,74 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEstimate:
-    """A whole plan. `counted`: `exact` (from the scan) or `sampled`. `prompt_low`, `prompt_high`: where the prompt
-    tokens lie in 95 of 100 samples (None: no error, or too few places to tell). Times in seconds; `seconds` is the
-    fill's, for the fewest and the most replicas; bytes by what takes them; `order` as ordering.as_json has it."""
+    """A whole plan. Its names are the keys of `plan --json`."""
 
     job: str
     model: str
     rows: float
     counted: str
+    """How rows and requests were counted: `exact` (by a scan) or `sampled`."""
     unreadable: float
     settled: float | None
+    """Rows that need no judge; None without a scan."""
     sampled: int
+    """Records of the sample."""
     places: int
+    """How many places they were read at."""
     whole: bool
+    """Whether the sample is the whole input."""
     long_records: int | None
+    """Sampled records over the context; None where not known."""
     long_text: str
     early_exit: bool
     records_seen: int
+    """Records with facts that shares are taken from (FactHistory, as the next three)."""
     complete: int
     passes: float
     near: int
     samples: Resampling
     reasons: Reasons
     block: int | None
+    """Tokens of a block of the KV cache; None without a tokenizer."""
     rubrics: tuple[Asked, ...]
     prompt_low: float | None
+    """Lower bound of the 95 % interval of prompt tokens; None: no sampling error, or too few places to tell."""
     prompt_high: float | None
+    """Upper bound."""
     replicas: tuple[int, int]
+    """The fewest and the most."""
     gpus_per_replica: float
     rate_from: str
+    """given, measured or unknown."""
     rate: Mapping[str, Any]
     startup: float | None
+    """Seconds of the judge's start, as measured."""
     seconds: tuple[float, float] | None
+    """Of the fill, with the fewest and the most replicas."""
     price_per_gpu_hour: float | None
     bytes: Mapping[str, float]
+    """By use: facts, scan, work, verdicts, folders."""
     fact_bytes_from: str
+    """facts or assumed."""
     rooms: tuple[Room, ...]
+    """The local disks of store and output."""
     notes: tuple[str, ...] = ()
     order: Mapping[str, Any] | None = None
+    """The order of asks (suggestion.as_json)."""
 
     @property
     def requests(self) -> float:
         """Requests that are likely made."""
-        return sum(each.requests for each in self.rubrics)
+        return sum(rubric.requests for rubric in self.rubrics)
 
     @property
     def at_most(self) -> float:
-        """Requests that are open at the most, second samples included; of further ones those that are likely."""
-        return sum(each.open + each.again + each.further for each in self.rubrics)
+        """The most requests that may be made, second samples included; of further samples the likely number."""
+        return sum(rubric.open + rubric.again + rubric.further for rubric in self.rubrics)
 
     def total(self, name: str) -> float | None:
         """The sum of a token column; None where a rubric that is asked has none."""
-        values = [getattr(each, name) for each in self.rubrics if each.requests]
+        values = [getattr(rubric, name) for rubric in self.rubrics if rubric.requests]
         return None if any(value is None for value in values) else float(sum(values))
 
     @property
@@ -115,8 +145,8 @@ class RunEstimate:
         if self.seconds is None or not self.gpus_per_replica:
             return None
         hours = [
-            n * self.gpus_per_replica * (each + (self.startup or 0.0)) / 3600
-            for n, each in zip(self.replicas, self.seconds, strict=True)
+            n * self.gpus_per_replica * (seconds + (self.startup or 0.0)) / 3600
+            for n, seconds in zip(self.replicas, self.seconds, strict=True)
         ]
         return hours[0], hours[1]
 
@@ -124,11 +154,11 @@ class RunEstimate:
         """All of it as plain values, with the totals."""
         totals = {"requests": self.requests, "requests_at_most": self.at_most, "prefilled": self.prefilled}
         totals |= {name: self.total(name) for name in ("prompt", "cached", "generated", "too_long")}
-        rubrics = [{**asdict(each), "requests": each.requests} for each in self.rubrics]
+        rubrics = [{**asdict(rubric), "requests": rubric.requests} for rubric in self.rubrics]
         return {**asdict(self), "rubrics": rubrics, "totals": totals, "gpu_hours": self.gpu_hours}
 
     def short(self) -> PlannedFigures:
-        """What a manifest keeps, to be held against what happened."""
+        """What a manifest keeps, to compare with what happened."""
         return PlannedFigures(
             requests=round(self.requests),
             requests_at_most=round(self.at_most),
@@ -138,7 +168,7 @@ class RunEstimate:
             seconds=None if self.seconds is None else round(self.seconds[1], 1),
             sampled=self.sampled,
             whole=self.whole,
-            replies_from={each.name: each.replies_from for each in self.rubrics if each.requests},
+            replies_from={rubric.name: rubric.replies_from for rubric in self.rubrics if rubric.requests},
             rate_from=self.rate_from,
         )
 

@@ -1,16 +1,16 @@
 """What the facts in a store say of the requests to come: lengths of replies, tries, and how often records end early.
 
-Facts of the same rubrics and the same judge are read for a span of homes, so that all of a record's are there; a
-billion facts are never read for an estimate. (Where loose parts are many, some are passed over, and with them a few
-facts of records that have others: such a record is walked as far as its facts go.)
+Facts of the same rubrics and the same judge are read for a span of homes, so that a record's facts are all read; a
+billion facts are never read for an estimate. (Where there are many loose parts, some are passed over. A record may
+then lack some facts, and is walked as far as its facts go.)
 A record is walked through the job's rubrics in order, under this job's gate: of the records that reached a rubric and
 have its fact, which share was decided by it? Such a share is conditional on having reached the rubric, whether the
 facts come from runs with early exit or without, and the chance to be asked a rubric is the product of those before it.
 That holds as long as the facts were asked in the job's order. Where many were not, the shares come from the records
 that were asked in full (Plan.exhaustive), if there are enough of them.
-How long replies are hangs on the job's `reasons` too, which no fact states: the facts of a run are taken to be asked
-with what their longest reason tells. (Full reasons that are all short are taken for short ones, and so not used.)
-Not known here: the input. Where facts come from other texts than those to be judged, the shares are theirs.
+The length of replies also depends on the job's `reasons`, which no fact states. A run's setting is taken from the
+longest reason of its facts. (Full reasons that are all short are taken for short ones, and so not used.)
+Where facts come from other texts than those to be judged, the shares are those of the other texts.
 """
 
 from collections import Counter
@@ -35,7 +35,7 @@ from coigw_judge.store.parts import Part, Store
 
 FACTS_READ = 60_000
 LEAST = 30
-"""Fewer records that were asked in full say nothing about an order."""
+"""The least number of records asked in full that rates may come from."""
 
 _FOOTERS = 16
 _LOOSE = 1 << 30
@@ -44,9 +44,10 @@ _SUMS = ("prompt_tokens", "cached_tokens", "generated_tokens", "attempt")
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Mean tokens and tries of one rubric's facts; tokens are over all tries. `facts`: of how many."""
+    """Means over one rubric's facts; tokens are over all tries of a request."""
 
     facts: int
+    """How many facts."""
     prompt: float
     cached: float
     generated: float
@@ -55,26 +56,30 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class FactHistory:
-    """What was found. `reached` and `ended`: of the records that have a rubric's fact, how many were decided by it.
-
-    `complete` records have all facts and were not ended, `passed` of those are kept or in review, and `near` lie so
-    near a threshold that the job asks them further samples; `further` are such samples of all complete
-    records, by rubric. `bytes_each` is what a fact takes on disk (None: no facts at all). `share`: what is known of the
-    records that are asked in full; `from_share`: the counts are theirs alone, because facts were asked in another order
-    than the job's.
-    """
+    """What the facts say, walked under this job's gate."""
 
     spent: Mapping[str, Spent] = field(default_factory=dict)
+    """By rubric."""
     records: int = 0
+    """Records with a fact."""
     reached: Mapping[str, int] = field(default_factory=dict)
+    """By rubric, the records that reached it and have its fact."""
     ended: Mapping[str, int] = field(default_factory=dict)
+    """Those of them that it decided."""
     complete: int = 0
+    """Records that have all facts and were not ended."""
     passed: int = 0
+    """Those of them that are kept or in review."""
     near: int = 0
+    """Those of them so near a threshold that the job asks further samples."""
     further: Mapping[str, int] = field(default_factory=dict)
+    """Further samples of all complete records, by rubric."""
     bytes_each: float | None = None
+    """Of a fact on disk; None where there are no facts."""
     share: AskedInFull = field(default_factory=AskedInFull)
+    """The records that are asked in full."""
     from_share: bool = False
+    """Whether the counts are of the share alone, because facts were asked in another order than the job's."""
 
     def ends(self, rubric: str) -> float:
         """The share of records that a rubric decides, of those that reach it; 0 where no fact says so."""
@@ -89,7 +94,7 @@ class FactHistory:
     def further_samples(self, plan: Plan, waiting: Sequence[str]) -> dict[str, float]:
         """How many further samples of each rubric are likely asked of a record that waits for some first samples.
 
-        Where no record is complete nobody knows how many lie near a threshold; then only `samples.count` is counted.
+        Where no record is complete, the number near a threshold is unknown; then only `samples.count` is counted.
         """
         then, samples = {rubric.name for rubric in plan.then}, plan.samples
         first = [name for name in waiting if name not in then]
@@ -105,17 +110,17 @@ class FactHistory:
         return {name: alive * self.further.get(name, 0) / self.complete + dropped for name in asked}
 
     def chances(self, plan: Plan, waiting: Sequence[str], kind: SampleKind = SampleKind.FIRST) -> list[float]:
-        """How likely each rubric that a record waits for is asked. The first one is, if it is not one of `then`."""
+        """How likely each rubric that a record waits for is asked; 1 for the first one, unless it is one of `then`."""
         then = {rubric.name for rubric in plan.then}
-        alive, found = 1.0, []
+        alive, chances = 1.0, []
         some_before = any(name not in then for name in waiting)
         for name in waiting:
             if name in then:
-                found.append(alive * self.passes if some_before else 1.0)
+                chances.append(alive * self.passes if some_before else 1.0)
                 continue
-            found.append(alive if plan.early_exit and kind.early_exit else 1.0)
+            chances.append(alive if plan.early_exit and kind.early_exit else 1.0)
             alive *= 1 - self.ends(name)
-        return found
+        return chances
 
 
 def look(
@@ -127,9 +132,9 @@ def look(
     most: int = FACTS_READ,
     share: AskedInFull | None = None,
 ) -> FactHistory:
-    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths of those asked for `reasons`.
+    """Read about `most` facts of (rubric, judge) pairs from a store's parts; lengths only of those with such `reasons`.
 
-    `share`: what a survey knows of the records that are asked in full, better than facts alone tell it.
+    `share`: the records that are asked in full, where a survey counted them; it knows more than the facts alone.
     """
     parts = _bounded(listed)
     if not parts:
@@ -168,7 +173,7 @@ def look(
 
 
 def _bounded(parts: Sequence[Part]) -> list[Part]:
-    """The compacted parts, and of loose ones, which can only be read whole, as many as hold _LOOSE bytes."""
+    """The compacted parts, and about _LOOSE bytes of loose ones, which can only be read whole."""
     loose = [part for part in parts if part.span is None]
     step = max(1, -(-sum(part.size for part in loose) // _LOOSE))
     return [*loose[::step], *(part for part in parts if part.span is not None)]
@@ -185,11 +190,11 @@ def _spent(plan: Plan, rows: Sequence[Mapping[str, Any]], reasons: Reasons) -> d
     for row in rows:
         if row["rubric"] in gives_none or _form(longest[row["rubric"], row["run"]]) == reasons:
             sums.setdefault(row["rubric"], Counter()).update({"facts": 1} | {name: row[name] or 0 for name in _SUMS})
-    found = {}
+    means_of_rubric = {}
     for name, total in sums.items():
         means = [total[column] / total["facts"] for column in _SUMS]
-        found[name] = Spent(total["facts"], means[0], means[1], means[2], 1 + means[3])
-    return found
+        means_of_rubric[name] = Spent(total["facts"], means[0], means[1], means[2], 1 + means[3])
+    return means_of_rubric
 
 
 def _form(longest: int) -> Reasons:
@@ -215,7 +220,7 @@ def _bytes_each(store: Store, parts: Sequence[Part]) -> float | None:
 
 
 class Walked(Counts):
-    """What came of asking records' rubrics again. `out_of_turn`: those whose facts were asked in another order."""
+    """Counts of records walked through the rubrics; as in FactHistory."""
 
     reached: Counter[str] = Field(default_factory=Counter)
     ended: Counter[str] = Field(default_factory=Counter)
@@ -224,6 +229,7 @@ class Walked(Counts):
     passed: int = 0
     near: int = 0
     out_of_turn: int = 0
+    """Records whose facts were asked in another order than the job's."""
 
 
 def _walk_all(plan: Plan, by_record: Mapping[bytes, Mapping[str, Scored | Unscored]]) -> Walked:
@@ -241,18 +247,18 @@ def _walk_share(plan: Plan, share: AskedInFull) -> Walked:
 
 
 def count_walk(plan: Plan, facts: Mapping[str, Scored | Unscored], counts: Walked, records: int = 1) -> None:
-    """Ask the rubrics of records with these facts again, in the job's order, as far as the facts go."""
+    """Walk records with these facts through the job's rubrics in order, as far as the facts go."""
     order = [rubric.name for rubric in plan.rubrics]
-    known = [name in facts for name in order]
-    if not any(known):
+    has_fact = [name in facts for name in order]
+    if not any(has_fact):
         return
-    last = max(n for n, there in enumerate(known) if there)
-    lacking = tuple(name for name, there in zip(order[:last], known, strict=False) if not there)
+    last = max(n for n, there in enumerate(has_fact) if there)
+    lacking = tuple(name for name, there in zip(order[:last], has_fact, strict=False) if not there)
     counts.out_of_turn += records * bool(lacking)
     shown: dict[str, Scored | Unscored | None] = {name: None for name in order if name not in lacking}
     for name in order[: last + 1]:
         if name in lacking:
-            continue  # what stands before a known one and is not known does not apply to this record
+            continue  # a rubric without a fact before one with a fact does not apply to this record
         shown[name] = facts[name]
         counts.reached[name] += records
         if plan.ends(Scorecard(shown, lacking)):

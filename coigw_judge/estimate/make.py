@@ -1,15 +1,14 @@
-"""What a run would ask, prefill, generate, take and leave behind; and afterwards, how far off that was.
+"""Makes the estimate of a run: its requests, tokens, time and bytes.
 
-    scan and store, or a sample  ->  who waits for which rubrics          (counts)
+    scan and store, or a sample  ->  which rubrics records wait for       (counts)
     facts of the same judge      ->  how likely each is asked, tries, length of replies
     sampled texts, tokenised     ->  tokens of each request, and how many of them are cached
     rates given or measured      ->  seconds, GPU hours
     encoded sample, facts        ->  bytes
 
-Where a scan is there, counts are exact and only tokens are sampled. Before one, both are: duplicates are not known
-then, and all that the sample says is scaled by the rows that each place stands for. Every number carries where it is
-from (`exact`, `sampled`, `facts`, `assumed`); what is not known is None and never a guess.
-Not known here: how a plan is printed, Ray, what an engine really does.
+After a scan, counts are exact and only tokens are sampled. Before one, both are sampled: duplicates are not known, and
+the sample's numbers are scaled by the rows that each place stands for. Every number says where it is from (`exact`,
+`sampled`, `facts`, `assumed`); what is not known is None and never a guess.
 """
 
 import json
@@ -44,16 +43,16 @@ RUN_SAMPLE = 400
 
 
 def make(inquiry: Inquiry) -> RunEstimate:
-    """Work it out. Raises FixStore for a store that cannot be read."""
+    """The estimate. Raises FixStore for a store that cannot be read."""
     job, plan, sample = inquiry.job, inquiry.planned.plan, inquiry.sample
     pairs, reasons = inquiry.planned.pairs, job.config.reasons
-    inquiry.seen = seen = look(inquiry.store, inquiry.parts, plan, pairs, reasons, share=inquiry.share)
+    inquiry.history = history = look(inquiry.store, inquiry.parts, plan, pairs, reasons, share=inquiry.share)
     measure, encoder, why_not = instruments(job)
     shown, long = as_shown(job, sample.records, measure)
-    found, counted = states_of(inquiry, shown)
+    states, counted = states_of(inquiry, shown)
     counts = counted if inquiry.counts is None else inquiry.counts
     recipe = make_recipe(job, plan, "", "", False)
-    rubrics, between = _rubrics(inquiry, counts, found, recipe, encoder, measure)
+    rubrics, between = _rubrics(inquiry, counts, states, recipe, encoder, measure)
     notes = [f"tokens are not counted here: {why_not}"] if why_not else []
     made = RunEstimate(
         job=job.config.name,
@@ -68,10 +67,10 @@ def make(inquiry: Inquiry) -> RunEstimate:
         long_records=long,
         long_text=job.config.long_text,
         early_exit=plan.early_exit,
-        records_seen=seen.records,
-        complete=seen.complete,
-        passes=seen.passes,
-        near=seen.near,
+        records_seen=history.records,
+        complete=history.complete,
+        passes=history.passes,
+        near=history.near,
         samples=plan.samples,
         reasons=job.config.reasons,
         block=None if encoder is None else engine_of(job.config.judge).cache_block(),
@@ -89,7 +88,7 @@ def make(inquiry: Inquiry) -> RunEstimate:
         fact_bytes_from="",
         rooms=(),
         notes=tuple(notes),
-        order=_order(inquiry, [state.shown for state in found], encoder) if inquiry.order else None,
+        order=_order(inquiry, [state.shown for state in states], encoder) if inquiry.order else None,
     )
     made = replace(made, seconds=_seconds(made, inquiry.rates))
     return _with_bytes(made, inquiry, recipe)
@@ -110,10 +109,10 @@ def _seconds(made: RunEstimate, rates: Rates) -> tuple[float, float] | None:
 
 
 def _order(inquiry: Inquiry, shown: Sequence[Record], encoder: Encoder | None) -> dict[str, Any] | None:
-    """The order of asks: a suggestion, or what is known without rates."""
-    job, seen = inquiry.job, inquiry.seen
-    measured = partial(lengths.measure, job, shown, seen.spent, inquiry.rates, encoder)
-    return suggestion.as_json(suggestion.ordering(inquiry.planned.plan, seen.share, measured))
+    """The order of asks, as JSON: a suggestion, or why there is none."""
+    job, history = inquiry.job, inquiry.history
+    measured = partial(lengths.measure, job, shown, history.spent, inquiry.rates, encoder)
+    return suggestion.as_json(suggestion.ordering(inquiry.planned.plan, history.share, measured))
 
 
 # Tokens
@@ -128,7 +127,7 @@ def _rubrics(
     measure: Yardstick | None,
 ) -> tuple[tuple[Asked, ...], tuple[float | None, float | None]]:
     """Every rubric's numbers, and the interval of all prompt tokens."""
-    job, seen = inquiry.job, inquiry.seen
+    job, history = inquiry.job, inquiry.history
     expected = _expected(inquiry, counts, SampleKind.FIRST, SampleKind.IN_FULL)
     again = _expected(inquiry, counts, SampleKind.REPEAT)
     further = further_asks(inquiry, counts)
@@ -136,24 +135,24 @@ def _rubrics(
     sums, means = None, None
     if encoder is not None and measure is not None:
         sums, means = mean_lengths(inquiry, states, recipe, encoder, measure.context, expected + more)
-    found = []
+    rubrics = []
     for n, rubric in enumerate(job.all_rubrics):
-        spent, name = seen.spent.get(rubric.name), rubric.name
+        spent, name = history.spent.get(rubric.name), rubric.name
         asks = counts.asks.get(name, RubricAsks())
         tries = spent.tries if spent else 1.0
         prompt = cached = long = None
         source = ""
         if means is not None:
-            each, hit, full, over = means[n].tolist()
+            length, hit, full, over = means[n].tolist()
             source = "sampled"
-            prompt = (expected[name] + more[name]) * each * tries
+            prompt = (expected[name] + more[name]) * length * tries
             cached = expected[name] * (hit + (tries - 1) * full) + more[name] * tries * full
             long = expected[name] * over
         elif spent and spent.prompt:
             source = "facts"
             prompt, cached = ((expected[name] + more[name]) * value for value in (spent.prompt, spent.cached))
         reply = _reply_tokens(inquiry, n, recipe, states, encoder)
-        found.append(
+        rubrics.append(
             Asked(
                 name=name,
                 then=rubric in job.then,
@@ -166,8 +165,8 @@ def _rubrics(
                 too_long=long,
                 lengths_from=source,
                 replies_from="facts" if spent else "" if reply is None else "assumed",
-                ends=seen.ends(name),
-                reached=seen.reached.get(name, 0),
+                ends=history.ends(name),
+                reached=history.reached.get(name, 0),
                 facts=spent.facts if spent else 0,
                 applies=float(asks.applies),
                 known=float(asks.in_store),
@@ -176,41 +175,41 @@ def _rubrics(
                 open=float(asks.open),
             )
         )
-    return tuple(found), interval(inquiry, sums, expected, found)
+    return tuple(rubrics), interval(inquiry, sums, expected, rubrics)
 
 
 def _expected(inquiry: Inquiry, counts: SurveyCounts, *kinds: SampleKind) -> Counter[str]:
     """How many requests of each rubric are likely made for these kinds of sample."""
-    found: Counter[str] = Counter()
+    expected: Counter[str] = Counter()
     for waits, count in counts.waiting.items():
         if waits.kind in kinds:
-            chances = inquiry.seen.chances(inquiry.planned.plan, waits.rubrics, waits.kind)
+            chances = inquiry.history.chances(inquiry.planned.plan, waits.rubrics, waits.kind)
             for name, chance in zip(waits.rubrics, chances, strict=True):
-                found[name] += count * chance  # type: ignore[assignment]
-    return found
+                expected[name] += count * chance  # type: ignore[assignment]
+    return expected
 
 
 def further_asks(inquiry: Inquiry, counts: SurveyCounts) -> Counter[str]:
-    """How many further samples of each rubric are likely asked: those that are open now, and those that come of first
-    samples that are."""
-    found: Counter[str] = Counter()
+    """How many further samples of each rubric are likely asked: those that are open now, and those to which open first
+    samples will lead."""
+    asks: Counter[str] = Counter()
     for waits, count in counts.waiting.items():
         likely: Mapping[str, float] = {}
         if waits.kind is SampleKind.FURTHER:
             likely = Counter(waits.rubrics)
         elif waits.kind.decides:
-            likely = inquiry.seen.further_samples(inquiry.planned.plan, waits.rubrics)
+            likely = inquiry.history.further_samples(inquiry.planned.plan, waits.rubrics)
         for name, samples in likely.items():
-            found[name] += count * samples  # type: ignore[assignment]
-    return found
+            asks[name] += count * samples  # type: ignore[assignment]
+    return asks
 
 
 def _reply_tokens(
     inquiry: Inquiry, number: int, recipe: Recipe, states: Sequence[State], encoder: Encoder | None
 ) -> float | None:
-    """Tokens generated for a request, over all its tries: as the facts say, else as long as the schema allows."""
+    """Tokens generated for a request, over all its tries: the facts' mean, else as many as the schema allows."""
     rubric = inquiry.job.all_rubrics[number]
-    spent = inquiry.seen.spent.get(rubric.name)
+    spent = inquiry.history.spent.get(rubric.name)
     if spent:
         return spent.generated
     if encoder is None or not states:
@@ -218,7 +217,7 @@ def _reply_tokens(
     judge = inquiry.job.config.judge
     chosen = states[:: max(1, len(states) // 20)]
     replies = [disk.longest_reply(recipe.schemas[rubric.name], state.shown.texts["answer"]) for state in chosen]
-    sizes = [encoder.count(json.dumps(each, ensure_ascii=False, separators=(",", ":"))) + 1 for each in replies]
+    sizes = [encoder.count(json.dumps(reply, ensure_ascii=False, separators=(",", ":"))) + 1 for reply in replies]
     return float(np.mean(sizes)) + (judge.thinking_tokens if judge.thinking else 0)
 
 
@@ -227,15 +226,17 @@ def _reply_tokens(
 
 def _with_bytes(made: RunEstimate, inquiry: Inquiry, recipe: Recipe) -> RunEstimate:
     """The estimate with what the run leaves on disk."""
-    job, sample, seen = inquiry.job, inquiry.sample, inquiry.seen
-    each = {r.name: disk.fact_bytes(r, recipe.schemas[r.name], sample.records) for r in job.all_rubrics}
-    facts = sum(a.requests * (each[a.name][0] if seen.bytes_each is None else seen.bytes_each) for a in made.rubrics)
-    held = sum((a.requests + a.known) * each[a.name][1] for a in made.rubrics)
+    job, sample, history = inquiry.job, inquiry.sample, inquiry.history
+    bytes_of = {r.name: disk.fact_bytes(r, recipe.schemas[r.name], sample.records) for r in job.all_rubrics}
+    facts = sum(
+        a.requests * (bytes_of[a.name][0] if history.bytes_each is None else history.bytes_each) for a in made.rubrics
+    )
+    held = sum((a.requests + a.known) * bytes_of[a.name][1] for a in made.rubrics)
     scan = made.rows * disk.scan_bytes(sample.records)
     kept = 1.0
     for rubric in job.rubrics:
-        kept *= 1 - seen.ends(rubric.name)
-    written = kept * seen.passes * made.rows if job.config.write else 0.0
+        kept *= 1 - history.ends(rubric.name)
+    written = kept * history.passes * made.rows if job.config.write else 0.0
     if "all" in job.config.write:
         written = made.rows
     needed = {
@@ -247,6 +248,6 @@ def _with_bytes(made: RunEstimate, inquiry: Inquiry, recipe: Recipe) -> RunEstim
     }
     store = needed["facts"] + needed["work"] + (needed["scan"] if inquiry.counts is None else 0.0)
     paths = {job.store: store, job.out: needed["verdicts"] + needed["folders"]}
-    source = "assumed" if seen.bytes_each is None else "facts"
+    source = "assumed" if history.bytes_each is None else "facts"
     local = {path: size for path, size in paths.items() if not is_uri(path)}
     return replace(made, bytes=needed, fact_bytes_from=source, rooms=tuple(disk.rooms(local)))

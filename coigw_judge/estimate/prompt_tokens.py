@@ -1,8 +1,7 @@
 """How many tokens a record's requests take, and how many of them an engine has to prefill.
 
-An ideal prefix cache (prefix_cache.py) says what is cached: that is what an engine gets whose KV cache holds the
-records at work, when a record's requests are adjacent.
-Not known here: which requests records wait for (sampled_standing.py), how many there are in all.
+An ideal prefix cache (judges/vllm/prefix_cache.py) says what is cached. An engine reaches that where its KV cache holds
+the records at work, and a record's requests are adjacent.
 """
 
 from collections import Counter
@@ -32,7 +31,7 @@ _LEAST_PLACES = 8
 
 
 def instruments(job: LoadedJob) -> tuple[Yardstick | None, Encoder | None, str]:
-    """The judge's context and its tokenizer, where they can be had without it; or why not."""
+    """The judge's context and its tokenizer, as far as they can be loaded without an engine; and why not."""
     try:
         measure = engine_of(job.config.judge).yardstick()
     except FixJudge as error:
@@ -48,26 +47,28 @@ def as_shown(job: LoadedJob, records: list[Record], measure: Yardstick | None) -
     if job.config.long_text == "head_tail":
         policy = head_tail(job, measure)
         shown = [fit(record.texts, policy, measure.tokens) for record in records]
-        found = [replace(record, texts=each.texts) for record, each in zip(records, shown, strict=True)]
-        return found, sum(bool(each.left_out) for each in shown)
+        cut = [replace(record, texts=text.texts) for record, text in zip(records, shown, strict=True)]
+        return cut, sum(bool(text.left_out) for text in shown)
     rooms = [(rubric, measure.context - reserve(job, rubric, measure)) for rubric in job.all_rubrics]
     texts = [record.texts for record in records]
     return records, sum(
-        any(too_long(each, r.fields, room, measure.tokens) for r, room in rooms if each.keys() >= set(r.reads))
-        for each in texts
+        any(too_long(text, r.fields, room, measure.tokens) for r, room in rooms if text.keys() >= set(r.reads))
+        for text in texts
     )
 
 
 @dataclass(slots=True)
 class Sums:
-    """Weighted sums per place and rubric: requests, prompt tokens, cached ones, those cached when asked once more,
-    and requests too long to be sent."""
+    """Weighted sums per place and rubric."""
 
     values: np.ndarray[Any, np.dtype[np.float64]]
+    """By place, rubric and quantity: requests, prompt tokens, cached ones, those cached when the request is asked once
+    more, and requests too long to be sent."""
     names: tuple[str, ...]
+    """Of the rubrics."""
 
     def means(self, drawn: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Per rubric the mean of each but the first, over all places or as often as `drawn` says."""
+        """Per rubric the means of the other quantities per request; `drawn`: how often a place counts (None: once)."""
         sums = self.values.sum(axis=0) if drawn is None else np.tensordot(drawn, self.values, axes=1)
         counts = sums[:, :1]
         return np.asarray(np.divide(sums[:, 1:], counts, out=np.zeros_like(sums[:, 1:]), where=counts > 0))
@@ -78,15 +79,15 @@ def mean_lengths(
 ) -> tuple[Sums, np.ndarray[Any, np.dtype[np.float64]]]:
     """Tokens of the sampled records' requests, and each rubric's means (Sums.means).
 
-    `asks` says how many requests of each are expected. Where none of a rubric's is in the sample, its lengths are taken
-    as if all of the sample waited for it.
+    `asks`: how many requests of each rubric are expected. Where no sampled record waits for a rubric, it is measured on
+    all sampled records to which it applies.
     """
-    sums = weigh(inquiry, states, recipe, encoder, context, all_of_them=False)
+    sums = weigh(inquiry, states, recipe, encoder, context, every_applicable=False)
     means = sums.means()
     names = [rubric.name for rubric in inquiry.job.all_rubrics]
     unseen = [n for n, name in enumerate(names) if asks[name] and not sums.values[:, n, 0].sum()]
     if unseen:
-        means[unseen] = weigh(inquiry, states, recipe, encoder, context, all_of_them=True).means()[unseen]
+        means[unseen] = weigh(inquiry, states, recipe, encoder, context, every_applicable=True).means()[unseen]
     return sums, means
 
 
@@ -97,9 +98,12 @@ def weigh(
     encoder: Encoder,
     context: int,
     *,
-    all_of_them: bool,
+    every_applicable: bool,
 ) -> Sums:
-    """Encode what sampled records would be asked, in that order, into an ideal prefix cache."""
+    """Encode the requests of sampled records, in the order of asking, into an ideal prefix cache.
+
+    `every_applicable`: all rubrics that apply to a record, not only those that it waits for.
+    """
     job, plan = inquiry.job, inquiry.planned.plan
     rubrics = {rubric.name: (n, rubric) for n, rubric in enumerate(job.all_rubrics)}
     places = sorted({state.place for state in states})
@@ -108,8 +112,8 @@ def weigh(
     cache = PrefixCache(block) if block else None
     thinking = job.config.judge.thinking_tokens if job.config.judge.thinking else 0
     for state in states:
-        names = state.applicable if all_of_them else state.waits.rubrics
-        chances = inquiry.seen.chances(plan, names, state.waits.kind)
+        names = state.applicable if every_applicable else state.waits.rubrics
+        chances = inquiry.history.chances(plan, names, state.waits.kind)
         for name, chance in zip(names, chances, strict=True):
             n, rubric = rubrics[name]
             prompt = recipe.templates[name].render(state.shown.texts, plan.guidance(rubric, state.genre))
@@ -124,19 +128,19 @@ def weigh(
 
 
 def interval(
-    inquiry: Inquiry, sums: Sums | None, expected: Mapping[str, float], found: Sequence[Asked]
+    inquiry: Inquiry, sums: Sums | None, expected: Mapping[str, float], rubrics: Sequence[Asked]
 ) -> tuple[float | None, float | None]:
-    """95 of 100 totals of prompt tokens, places drawn anew: rows of one place are alike and are drawn together."""
+    """The 95 % interval of all prompt tokens, by bootstrap over places: rows of one place are alike."""
     if sums is None or inquiry.sample.whole or len(sums.values) < _LEAST_PLACES:
         return None, None
     draws = np.random.default_rng(0).multinomial(
         len(sums.values), [1 / len(sums.values)] * len(sums.values), size=_DRAWS
     )
-    tries = np.array([spent.tries if (spent := inquiry.seen.spent.get(name)) else 1.0 for name in sums.names])
+    tries = np.array([spent.tries if (spent := inquiry.history.spent.get(name)) else 1.0 for name in sums.names])
     if inquiry.counts is None:
         totals = np.tensordot(draws, sums.values[:, :, 1], axes=1) @ tries
     else:
-        wanted = np.array([each.requests for each in found]) * tries
+        wanted = np.array([rubric.requests for rubric in rubrics]) * tries
         totals = np.array([sums.means(drawn)[:, 0] @ wanted for drawn in draws])
     low, high = np.percentile(totals, [2.5, 97.5])
     return float(low), float(high)

@@ -3,9 +3,8 @@
 A few rows are read at each of many places (a byte of JSONL, a row group of Parquet), so that a crawl of any size
 costs some seconds. Where a scan is there the rows of every split are known, and a place stands for its share of them;
 before a scan, places are spread over the bytes of the files, and how many rows a byte holds is measured at each.
-What cannot be entered in the middle (compressed files, CSV) is read from its beginning, HEAD rows at the most.
-Rows of one place are neighbours and alike: a statement's error is to be found by drawing places, not rows.
-Not known here: rubrics, tokens, the store.
+A file in which no reader can start in the middle (compressed files, CSV) is read from its beginning, at most HEAD rows.
+Rows of one place are neighbours and alike: to find the error of an estimate, draw places anew, not rows.
 """
 
 import codecs
@@ -37,19 +36,21 @@ _PROBE = 1 << 20
 
 @dataclass(slots=True)
 class InputSample:
-    """Sampled records with their raw rows, the place each was found at, and how many input rows each stands for.
-
-    `rows` is how many rows there are in all (an estimate before a scan), `unreadable` how many of them are no records.
-    `whole`: every row was read, and there is no error.
-    """
+    """Sampled records. The first four lists run in parallel."""
 
     records: list[Record] = field(default_factory=list)
     raws: list[dict[str, Any]] = field(default_factory=list)
+    """The input's rows, as they were read."""
     places: list[int] = field(default_factory=list)
+    """The number of the place of each record."""
     weights: list[float] = field(default_factory=list)
+    """How many rows of the input each record stands for."""
     rows: float = 0.0
+    """Rows of the input; an estimate before a scan."""
     unreadable: float = 0.0
+    """How many of them are unreadable."""
     whole: bool = False
+    """Whether every row was read, so that there is no sampling error."""
 
     def add(self, place: int, weight: float, row: Row, columns: dict[str, str]) -> None:
         """Take a row that stands for `weight` rows."""
@@ -73,16 +74,16 @@ def of_scan(scan: Scan, columns: dict[str, str], most: int) -> InputSample:
                 sample.add(number, 1.0, row, columns)
         return sample
     ends = np.cumsum(scan.rows)
-    places, each = _places(most)
+    places, rows_each = _places(most)
     of_split: dict[int, list[tuple[int, float, list[Row]]]] = {}
     for place in range(places):
         at = int((place + 0.5) / places * scan.rows_in)
         number = int(np.searchsorted(ends, at, side="right"))
         share = (at - int(ends[number] - scan.rows[number])) / scan.rows[number]
-        found = _rows_at(scan.splits[number], share, each + 1)
-        if found:
-            rows = [row for _, row in found[:each]]
-            of_split.setdefault(number, []).append((place, _density(scan.splits[number], found), rows))
+        rows_there = _rows_at(scan.splits[number], share, rows_each + 1)
+        if rows_there:
+            rows = [row for _, row in rows_there[:rows_each]]
+            of_split.setdefault(number, []).append((place, _density(scan.splits[number], rows_there), rows))
     total = sum(len(there) for there in of_split.values())
     for there in of_split.values():
         stands_for = scan.rows_in * len(there) / total
@@ -96,11 +97,11 @@ def of_scan(scan: Scan, columns: dict[str, str], most: int) -> InputSample:
     return sample
 
 
-def _density(piece: Split, found: list[tuple[int, Row]]) -> float:
-    """Rows per byte among neighbours, for a piece that is entered by bytes; of others 1, they are entered by rows."""
-    if len(found) < 2 or not _enterable(piece):
+def _density(piece: Split, rows: list[tuple[int, Row]]) -> float:
+    """Rows per byte among neighbours, where a reader starts at a byte; else 1, for there it starts at a row."""
+    if len(rows) < 2 or not _enterable(piece):
         return 1.0
-    return (len(found) - 1) / max(1, found[-1][0] - found[0][0])
+    return (len(rows) - 1) / max(1, rows[-1][0] - rows[0][0])
 
 
 def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: int | None) -> InputSample:
@@ -108,16 +109,16 @@ def of_files(files: Sequence[File], columns: dict[str, str], most: int, limit: i
     sample = InputSample()
     sizes = np.array([max(1, file.size) for file in files], np.float64)
     ends = np.cumsum(sizes)
-    places, each = _places(most)
+    places, rows_each = _places(most)
     for place in range(places):
         at = (place + 0.5) / places * float(ends[-1])
         number = int(np.searchsorted(ends, at, side="right"))
         share = (at - float(ends[number] - sizes[number])) / float(sizes[number])
-        density, found = _measured(files[number], share, each)
+        density, rows_there = _measured(files[number], share, rows_each)
         stands_for = density * float(ends[-1]) / places
-        sample.rows += stands_for if found else 0.0
-        for row in found:
-            sample.add(place, stands_for / len(found), row, columns)
+        sample.rows += stands_for if rows_there else 0.0
+        for row in rows_there:
+            sample.add(place, stands_for / len(rows_there), row, columns)
     _head.cache_clear()  # a file may be another one when it is sampled again
     if limit is not None and limit < sample.rows:
         part = limit / sample.rows
@@ -143,12 +144,12 @@ def _measured(file: File, share: float, take: int) -> tuple[float, list[Row]]:
         with open_parquet(file.path, file.name) as parquet:
             count = 0 if isinstance(parquet, Unreadable) else int(parquet.metadata.num_rows)
         return count / max(1, file.size), [row for _, row in _rows_at(piece, inside, take)]
-    found = _rows_at(piece, inside, take + 1)
-    if not found:
+    rows_there = _rows_at(piece, inside, take + 1)
+    if not rows_there:
         return 0.0, []
-    rows = [row for _, row in found[:take]]
+    rows = [row for _, row in rows_there[:take]]
     if _enterable(piece):
-        return (_density(piece, found) if len(found) > 1 else 1 / max(1, file.size)), rows
+        return (_density(piece, rows_there) if len(rows_there) > 1 else 1 / max(1, file.size)), rows
     head = _head(piece)
     if len(head) < HEAD:
         return len(head) / max(1, file.size), rows
@@ -166,8 +167,8 @@ def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
         return list(islice(read_split(piece), skip, skip + take))
     if _enterable(piece):
         start = piece.start + int(share * (piece.stop - piece.start))
-        found = list(islice(read_split(replace(piece, start=start)), take))
-        return found or list(islice(read_split(piece), take))
+        rows = list(islice(read_split(replace(piece, start=start)), take))
+        return rows or list(islice(read_split(piece), take))
     head = _head(piece)
     first = max(0, min(int(share * len(head)), len(head) - take))
     return list(head[first : first + take])
@@ -175,7 +176,7 @@ def _rows_at(piece: Split, share: float, take: int) -> list[tuple[int, Row]]:
 
 @lru_cache(maxsize=1)
 def _head(piece: Split) -> tuple[tuple[int, Row], ...]:
-    """The first rows of a piece that cannot be entered in the middle; places come in order, so it is read once."""
+    """The first rows of a piece that is read from its beginning; places come in order, so it is read once."""
     return tuple(islice(read_split(piece), HEAD))
 
 
@@ -203,7 +204,7 @@ def _row_group(piece: Split, share: float, take: int) -> tuple[Split, int]:
 
 
 def _csv_bytes(row: Row) -> float:
-    """What a row takes in a CSV file, but for quotes."""
+    """Bytes of a row in a CSV file, without quotes."""
     values = row.values() if isinstance(row, dict) else [row.reason]
     return sum(len(str(value).encode("utf-8", "replace")) + 1 for value in values)
 

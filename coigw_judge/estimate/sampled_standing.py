@@ -1,7 +1,4 @@
-"""Where sampled records stand: what each of them still waits for, by the facts that the store has of it.
-
-Not known here: tokens, where the sample was drawn.
-"""
+"""Where sampled records stand: what each of them still waits for, by the facts that the store has of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,44 +21,53 @@ from coigw_judge.store.fact import DECIDING_COLUMNS, earliest, of_pairs, outcome
 from coigw_judge.store.parts import Part, Store
 
 _LOOKED_UP = 1 << 30
-"""Bytes of facts up to which a run looks its sampled records up in the store; the dry run does always."""
+"""The most bytes of facts among which a run looks up its sampled records; the dry run always looks them up."""
 
 Facts = dict[bytes, Scored | Unscored]
 
 
 @dataclass(slots=True, kw_only=True)
 class Inquiry:
-    """What an estimate is made from. `counts` None: the sample tells them, because there is no scan.
-
-    `parts` are the store's, listed once. `share`: what the survey knows of the records that are asked in full (None:
-    there was none). `order`: whether the order of asks is looked into, which a run does afterwards.
-    """
+    """What an estimate is made from."""
 
     job: LoadedJob
     store: Store
     parts: Sequence[Part]
+    """The store's, listed once."""
     planned: Planned
     sample: InputSample
     counts: SurveyCounts | None
+    """The survey's; None without a scan: then the sample gives them."""
     rates: Rates
     gpus: float
+    """Of each replica."""
     settled: float | None = None
+    """Rows that need no judge; None without a scan."""
     retry: bool = False
+    """Whether requests that got no score before are asked again."""
     look_up: bool = True
-    seen: FactHistory = field(default_factory=FactHistory)
+    """Whether the sampled records' facts are looked up in the store."""
+    history: FactHistory = field(default_factory=FactHistory)
+    """What the store's facts say; `make` reads it."""
     order: bool = False
+    """Whether to look for a cheaper order of asks; a run does so afterwards."""
     share: AskedInFull | None = None
+    """The records that are asked in full; None without a survey."""
 
 
 @dataclass(slots=True)
 class State:
-    """A sampled record: its texts as shown, its genre, and the first samples that it waits for, in order."""
+    """Where a sampled record stands."""
 
     shown: Record
+    """The record as the judge would see it."""
     genre: str | None
     waits: Waits
+    """The first samples that it waits for, in order."""
     applicable: tuple[str, ...]
+    """The rubrics that apply to it."""
     place: int
+    """As in InputSample, and so is the weight."""
     weight: float
 
 
@@ -95,30 +101,30 @@ def states_of(inquiry: Inquiry, shown: list[Record]) -> tuple[list[State], Surve
 
 
 def _facts_of(inquiry: Inquiry, subjects: Sequence[Subject]) -> Facts:
-    """What the store knows of the sampled records."""
+    """The store's facts of the sampled records."""
     plan = inquiry.planned.plan
-    if not inquiry.seen.records or not inquiry.look_up:
+    if not inquiry.history.records or not inquiry.look_up:
         return {}
-    found = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
-    if plan.genre_first() and found:  # only now the other rubrics' requests are known
-        found |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, found).values()})
-    if plan.samples.most > 1 and found:  # only now it is known which records are due further samples
-        found |= _look_up(inquiry, {need.key for subject in subjects for need in plan.reached(subject, found).due})
-    return {key: fact for key, fact in found.items() if not (inquiry.retry and isinstance(fact, Unscored))}
+    facts = _look_up(inquiry, {key for subject in subjects for key in plan.first_keys(subject)})
+    if plan.genre_first() and facts:  # only now the other rubrics' requests are known
+        facts |= _look_up(inquiry, {key for subject in subjects for key in plan.keys(subject, facts).values()})
+    if plan.samples.most > 1 and facts:  # only now it is known which records are due further samples
+        facts |= _look_up(inquiry, {need.key for subject in subjects for need in plan.reached(subject, facts).due})
+    return {key: fact for key, fact in facts.items() if not (inquiry.retry and isinstance(fact, Unscored))}
 
 
 def _look_up(inquiry: Inquiry, keys: set[bytes]) -> Facts:
-    """The facts under some keys, part by part: what is held is a part's columns."""
+    """The facts under some keys, read part by part: in memory are the columns of one part."""
     store, wanted = inquiry.store, pa.array(sorted(keys), pa.binary(16))
     pairs = frozenset(f"{rubric}/{judge}" for rubric, judge in inquiry.planned.pairs)
-    found = []
+    tables = []
     for part in inquiry.parts:
         try:
             table = of_pairs(store.read_part(part, DECIDING_COLUMNS, pairs), pairs)
         except FileNotFoundError:
             continue  # replaced since the listing; what it held counts as open
-        found.append(table.filter(pc.is_in(table["key"], value_set=wanted)))
-    return outcomes(earliest(pa.concat_tables(found).combine_chunks())) if found else {}
+        tables.append(table.filter(pc.is_in(table["key"], value_set=wanted)))
+    return outcomes(earliest(pa.concat_tables(tables).combine_chunks())) if tables else {}
 
 
 def may_look_up(parts: Sequence[Part]) -> bool:

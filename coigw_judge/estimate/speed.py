@@ -2,11 +2,9 @@
 
 A given rate is what one replica prefills and what it decodes, in tokens per second; the two are added up. A run
 measures only their sum, so its rate is requests' tokens (prefilled and generated) per second and replica, and it holds
-for jobs of about the same mix. There is no table of rates per GPU here: without either, time is not known.
+for jobs of about the same mix. There is no table of rates per GPU here: without either rate, time is not estimated.
 
     <store>/rates/<run>.json      what one fill took, by judge fingerprint
-
-Not known here: where tokens are counted, what a GPU costs but for the price that the user gives.
 """
 
 import json
@@ -22,23 +20,30 @@ from coigw_judge.store.parts import Store
 
 _RUNS = 50
 LEAST_SECONDS = 30.0
-"""A fill shorter than this mostly measures its own start and end; it is used where there is none better, and said."""
+"""A shorter fill mostly measures its own start and end; it is used where there is no longer one, and the plan warns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One fill: `seconds` without the judge's start, which took `startup`; `prefilled` tokens were not cached."""
+    """What one fill took."""
 
     run: str
     judge: str
+    """The judge's fingerprint."""
     device: str
+    """The cluster's accelerators or processors, for people."""
     replicas: int
     gpus: float
+    """Of each replica."""
     seconds: float
+    """Without the judge's start."""
     startup: float
+    """Seconds of the judge's start."""
     requests: int
     prefilled: int
+    """Prompt tokens that were not cached."""
     generated: int
+    """Tokens."""
 
     @property
     def tokens_per_second(self) -> float:
@@ -53,7 +58,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What time rests on: `given` by the user, else `measured`, else nothing."""
+    """The rates that time is estimated from: `given` by the user, else `measured`, else none."""
 
     given: EstimateConfig
     measured: Measured | None = None
@@ -66,17 +71,17 @@ class Rates:
         return "unknown" if self.measured is None else "measured"
 
     def seconds(self, requests: float, prefilled: float | None, generated: float | None) -> float | None:
-        """Seconds that one replica takes, without its start. None where that is not known."""
+        """Seconds that one replica takes, without its start; None without a rate, or without the tokens it needs."""
         if not requests:
             return 0.0
-        known = prefilled is not None and generated is not None
+        counted = prefilled is not None and generated is not None
         if self.given.prefill is not None and self.given.decode is not None:
             if prefilled is None or generated is None:
                 return None
             return prefilled / self.given.prefill + generated / self.given.decode
         if self.measured is None:
             return None
-        if known and self.measured.tokens_per_second:
+        if counted and self.measured.tokens_per_second:
             return ((prefilled or 0.0) + (generated or 0.0)) / self.measured.tokens_per_second
         return requests / self.measured.requests_per_second
 
@@ -84,18 +89,18 @@ class Rates:
 def parse_rate(text: str) -> dict[str, float]:
     """`prefill=12000,decode=2500` as numbers. Raises FixJob."""
     wrong = f"--rate {text}: write prefill=TOKENS,decode=TOKENS, each per second and replica"
-    found: dict[str, float] = {}
+    rates: dict[str, float] = {}
     for piece in text.split(","):
         name, equals, number = piece.strip().partition("=")
-        if name not in ("prefill", "decode") or not equals or name in found:
+        if name not in ("prefill", "decode") or not equals or name in rates:
             raise FixJob(wrong)
         try:
-            found[name] = float(number.replace("_", ""))
+            rates[name] = float(number.replace("_", ""))
         except ValueError as error:
             raise FixJob(wrong) from error
-    if len(found) != 2:
+    if len(rates) != 2:
         raise FixJob(wrong)
-    return found
+    return rates
 
 
 def keep(store: Store, measured: Measured) -> None:
@@ -106,7 +111,7 @@ def keep(store: Store, measured: Measured) -> None:
 
 def recall(store: Store, judge: str, gpus: float) -> Measured | None:
     """The best measured fill of a judge on replicas of so many GPUs: the largest of the last ones."""
-    found = []
+    fills = []
     newest = sorted(list_files(store.filesystem, store.path("rates"), ".json"), key=_moment, reverse=True)
     for path in newest[:_RUNS]:
         try:
@@ -117,8 +122,8 @@ def recall(store: Store, judge: str, gpus: float) -> Measured | None:
         except (ValueError, TypeError) as error:
             raise FixStore(f"{path}: is no measured rate ({error}); delete it, the next fill measures again") from error
         if measured.judge == judge and measured.gpus == gpus:
-            found.append(measured)
-    return max(found, key=lambda each: each.requests, default=None)
+            fills.append(measured)
+    return max(fills, key=lambda fill: fill.requests, default=None)
 
 
 def _moment(path: str) -> str:
@@ -130,7 +135,7 @@ def of_fill(
     run: str, judge: str, device: str, gpus: float, config: JudgeConfig, seconds: Mapping[str, float],
     tally: FillTally,
 ) -> Measured | None:  # fmt: skip
-    """What a fill that is over took; None where it tells nothing: nothing was asked, or replicas came and went."""
+    """What a finished fill took; None where that gives no rate: nothing was asked, or the pool's size varied."""
     made, tokens = tally.made, tally.tokens
     if not made or seconds.get("fill", 0.0) <= 0 or not isinstance(config.replicas, int):
         return None

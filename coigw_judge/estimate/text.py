@@ -1,7 +1,4 @@
-"""A plan as a person reads it: tables with units, and behind each number where it is from.
-
-Not known here: how anything was estimated.
-"""
+"""A plan as a person reads it: tables with units, and behind each number where it is from."""
 
 from collections.abc import Iterator
 
@@ -59,27 +56,27 @@ def _head(made: RunEstimate) -> Iterator[str]:
 
 def _requests(made: RunEstimate) -> Iterator[str]:
     titles = ("rubric", "applies to", "in store", "failed", "open at most", "spared so far", "early exit", "to ask")
-    rows = [[each.name, *map(number, _request_numbers(each))] for each in made.rubrics]
+    rows = [[rubric.name, *map(number, _request_numbers(rubric))] for rubric in made.rubrics]
     sums = [sum(values) for values in zip(*map(_request_numbers, made.rubrics), strict=True)]
     yield from aligned([titles, *rows, ["in all", *map(number, sums)]], indent="")
     yield from _on_early_exit(made)
-    again = sum(each.again for each in made.rubrics)
+    again = sum(rubric.again for rubric in made.rubrics)
     if again:
         yield f"  second samples (samples.repeat): {number(again)} requests, within `to ask`"
     yield from _on_samples(made)
 
 
-def _request_numbers(each: Asked) -> tuple[float, ...]:
-    saved = each.expected - each.open
-    return each.applies, each.known, each.failed, each.open, each.spared, saved, each.requests
+def _request_numbers(rubric: Asked) -> tuple[float, ...]:
+    saved = rubric.expected - rubric.open
+    return rubric.applies, rubric.known, rubric.failed, rubric.open, rubric.spared, saved, rubric.requests
 
 
 def _on_samples(made: RunEstimate) -> Iterator[str]:
-    """What is said of further samples."""
+    """How many further samples are asked, and what that is estimated from."""
     samples = made.samples
     if samples.most == 1:
         return
-    further = sum(each.further for each in made.rubrics)
+    further = sum(rubric.further for rubric in made.rubrics)
     yield f"  further samples (samples): {number(further)} requests, within `to ask`"
     if samples.borderline <= samples.count:
         return
@@ -91,19 +88,19 @@ def _on_samples(made: RunEstimate) -> Iterator[str]:
 
 
 def _on_early_exit(made: RunEstimate) -> Iterator[str]:
-    """What the column `early exit` rests on."""
-    then = [each for each in made.rubrics if each.then]
+    """What the column `early exit` is estimated from."""
+    then = [rubric for rubric in made.rubrics if rubric.then]
     if made.early_exit:
-        known = [each for each in made.rubrics if each.reached and not each.then]
-        if known:
-            said = ", ".join(f"{each.name} {each.ends:.0%} of {each.reached:,}" for each in known)
+        with_facts = [rubric for rubric in made.rubrics if rubric.reached and not rubric.then]
+        if with_facts:
+            said = ", ".join(f"{rubric.name} {rubric.ends:.0%} of {rubric.reached:,}" for rubric in with_facts)
             yield f"  early exit: from facts of this judge, under this gate, each rubric ends: {said}"
             yield "  (of the records that reached it; where facts are of other texts than these, the shares are theirs)"
-        missing = [each.name for each in made.rubrics if not each.reached and not each.then and each.open]
+        missing = [rubric.name for rubric in made.rubrics if not rubric.reached and not rubric.then and rubric.open]
         if missing:
             yield f"  early exit: no facts yet of {', '.join(missing)}, so nothing is assumed to be saved by them"
     if then:
-        names = ", ".join(each.name for each in then)
+        names = ", ".join(rubric.name for rubric in then)
         if made.complete:
             said = f"{made.passes:.0%} of {made.complete:,} records that no rubric ended are kept or in review"
         else:
@@ -118,16 +115,16 @@ def _tokens(made: RunEstimate) -> Iterator[str]:
         yield "tokens: none, everything is in the store"
         return
     titles = ("rubric", "prompt each", "cached each", "reply each", "prompt tokens", "prefilled", "generated")
-    rows = [[each.name, *_token_cells(each)] for each in made.rubrics if each.requests]
+    rows = [[rubric.name, *_token_cells(rubric)] for rubric in made.rubrics if rubric.requests]
     total = [number(made.total("prompt")), number(made.prefilled), number(made.total("generated"))]
     yield from aligned([titles, *rows, ["in all", "", "", "", *total]], indent="")
     yield from _on_tokens(made)
 
 
-def _token_cells(each: Asked) -> list[str]:
-    per = [None if v is None else v / each.requests for v in (each.prompt, each.cached, each.generated)]
-    prefilled = None if each.prompt is None or each.cached is None else each.prompt - each.cached
-    return [*map(number, per), number(each.prompt), number(prefilled), number(each.generated)]
+def _token_cells(rubric: Asked) -> list[str]:
+    per = [None if v is None else v / rubric.requests for v in (rubric.prompt, rubric.cached, rubric.generated)]
+    prefilled = None if rubric.prompt is None or rubric.cached is None else rubric.prompt - rubric.cached
+    return [*map(number, per), number(rubric.prompt), number(prefilled), number(rubric.generated)]
 
 
 def _on_tokens(made: RunEstimate) -> Iterator[str]:
@@ -138,7 +135,7 @@ def _on_tokens(made: RunEstimate) -> Iterator[str]:
             f"  prompt tokens: {number(prompt)} without a cache, {number(prompt - cached)} with the shared prefix "
             f"({cached / prompt:.0%} cached{block})"
         )
-        if any(each.lengths_from == "facts" for each in made.rubrics):
+        if any(rubric.lengths_from == "facts" for rubric in made.rubrics):
             yield "  lengths and hits are the means of facts in the store"
         else:
             yield "  (cached is what an engine gets that holds the records at work; a full KV cache gets less)"
@@ -161,9 +158,9 @@ def _on_tokens(made: RunEstimate) -> Iterator[str]:
 
 
 def _on_replies(made: RunEstimate) -> Iterator[str]:
-    asked = [each for each in made.rubrics if each.requests]
-    facts = [f"{each.name} {each.facts:,}" for each in asked if each.replies_from == "facts"]
-    assumed = [each.name for each in asked if each.replies_from == "assumed"]
+    asked = [rubric for rubric in made.rubrics if rubric.requests]
+    facts = [f"{rubric.name} {rubric.facts:,}" for rubric in asked if rubric.replies_from == "facts"]
+    assumed = [rubric.name for rubric in asked if rubric.replies_from == "assumed"]
     if facts:
         how = f"means of facts of this judge (reasons: {made.reasons}), tries included"
         yield f"  generated tokens: {how}: {', '.join(facts)}"
@@ -171,7 +168,7 @@ def _on_replies(made: RunEstimate) -> Iterator[str]:
         limit = REASON_CHARS[made.reasons]
         how = f"every reason takes its {limit} characters (reasons: {made.reasons})" if limit else "no reasons"
         yield f"  generated tokens: ASSUMED for {', '.join(assumed)}: {how}, every note its limit; so rather too much"
-    unknown = [each.name for each in asked if each.generated is None]
+    unknown = [rubric.name for rubric in asked if rubric.generated is None]
     if unknown:
         yield f"  generated tokens: not known for {', '.join(unknown)}: no facts yet, no tokenizer here"
 
@@ -187,16 +184,16 @@ def _time(made: RunEstimate) -> Iterator[str]:
             "`--rate prefill=TOKENS,decode=TOKENS` (per second and replica)"
         )
         return
-    fewest, all_of_them = (clock(each) for each in made.seconds)
+    fewest, all_of_them = (clock(value) for value in made.seconds)
     said = all_of_them if least == most else f"{all_of_them} with {most}, {fewest} with {least}"
     start = f", and {clock(made.startup)} to start" if made.startup is not None else "; the judge's start not counted"
     yield f"{where}: {said} (h:mm:ss){start}"
     yield f"  {_on_rate(made)}"
     if made.gpu_hours is not None:
         hours = sorted(set(made.gpu_hours))
-        yield f"  GPU hours: {' to '.join(f'{each:,.2f}' for each in hours)}"
+        yield f"  GPU hours: {' to '.join(f'{value:,.2f}' for value in hours)}"
         if made.price_per_gpu_hour is not None:
-            costs = " to ".join(f"{each * made.price_per_gpu_hour:,.2f}" for each in hours)
+            costs = " to ".join(f"{value * made.price_per_gpu_hour:,.2f}" for value in hours)
             yield f"  price: {costs} at {made.price_per_gpu_hour:g} per GPU hour, as given"
 
 

@@ -229,7 +229,7 @@ def test_further_samples_are_foreseen_by_the_share_that_was_near_and_that_gets_t
     }
     all_of_them = replace(several, samples=Resampling(count=2, borderline=3, dropped=True), early_exit=False)
     assert sum(seen.further_samples(all_of_them, ["a", "b"]).values()) > 2 * (1 - alive)
-    inquiry: Any = SimpleNamespace(seen=seen, planned=SimpleNamespace(plan=several))
+    inquiry: Any = SimpleNamespace(history=seen, planned=SimpleNamespace(plan=several))
     for first, in_full in ((9, 0), (0, 9), (5, 4)):
         waiting = {Waits(SampleKind.FIRST, ("a", "b")): first, Waits(SampleKind.IN_FULL, ("a", "b")): in_full}
         counts = SurveyCounts(waiting=Counter({**waiting, Waits(SampleKind.FURTHER, ("b", "b")): 1}))

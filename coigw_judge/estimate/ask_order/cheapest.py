@@ -1,14 +1,14 @@
 """A cheaper order of asks, from records that were asked in full.
 
 Early exit stops a record at the first ask after which nothing can pass, so an order costs, per record, the tokens of
-the asks up to there. What an ask costs and whom it ends both depend on the asks before it: they have shown fields, and
-a rubric may end a record only together with others (a sum). So an order is searched for step by step: from the listed
-one, a rubric is moved, or two change places, as long as that takes fewer tokens.
+the asks up to there. The cost of an ask and the records that it ends both depend on the asks before it: their fields
+are cached, and a rubric may end a record only together with others (a sum). So the search goes step by step: starting
+from the listed order, a rubric is moved, or two change places, as long as that takes fewer tokens.
 
-An order that is chosen on some records looks better on them than it is. So its saving is measured on others: each
-half of the records in the order that the other half chooses. Where that may be no saving at all, nothing is
-suggested.
-Taken as given: mean lengths (a record's length is taken to say nothing of its scores), and an engine that keeps a
+An order looks better on the records that it was chosen on than it is. So the saving is measured by cross-validation:
+each half of the records is asked in the order that the other half chooses. Where the interval includes no saving,
+nothing is suggested.
+Two assumptions: a record's length says nothing about its scores, so mean lengths suffice; and the engine keeps a
 record's prefix from ask to ask.
 """
 
@@ -30,7 +30,7 @@ _SURE = 2.58
 """Standard errors of a 99 % interval. (Searching among orders finds savings by chance in more than 1 of 100 cases.)"""
 
 _MOST_CARDS = 500
-"""Scorecards that are looked at: some seconds. Of more a random choice is taken."""
+"""The most scorecards that are used, which takes some seconds; of more, a random choice is taken."""
 
 _ALIKE = 1e-9
 """Orders whose costs differ by less than this share are equally good, and the listed one stays."""
@@ -40,55 +40,66 @@ Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RubricRate:
-    """A rubric asked first (after `genre`, where that comes first): the share of the records to which it applies and
-    that are open then that it ends, and its tokens."""
+    """A rubric, if it were asked first (after `genre`, where that comes first)."""
 
     rubric: str
     fields: int
+    """How many fields it reads."""
     ends: float
+    """The share of records that it ends, of the open ones to which it applies."""
     tokens: float
+    """Per such record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suggestion:
-    """`suggested` is empty where nothing is; `why` says why: few, lacking, listed (it is the cheapest), unsure.
-
-    Tokens are means per record of the sample; `saving` and its interval, shares of the listed order's, are what orders
-    save on records that they were not chosen by. `first_listed` and `first_fewest`: prefilled tokens of a record that
-    ends at the first ask.
-    """
+    """The order of asks that is suggested, or why none is. Its names are the keys of a manifest's `order`."""
 
     listed: tuple[str, ...]
+    """The job's order."""
     suggested: tuple[str, ...] = ()
+    """Empty where none is."""
     why: str = ""
+    """Why none is suggested: few or lacking (records asked in full), listed (it is the cheapest), unsure."""
     records: int = 0
+    """Records asked in full."""
     lacking: int = 0
+    """Records of that share that lack some facts."""
     tokens_listed: float | None = None
+    """Mean tokens per record in the listed order."""
     tokens_suggested: float | None = None
+    """The same in the cheapest order."""
     saving: float | None = None
+    """The share of tokens that orders save on records that they were not chosen by."""
     low: float | None = None
+    """Lower bound of its 99 % interval."""
     high: float | None = None
+    """Upper bound."""
     rates: tuple[RubricRate, ...] = ()
     fewest: tuple[str, ...] = ()
+    """The order with the fewest fields first."""
     first_listed: float | None = None
+    """Prefilled tokens of a record that ends at the first ask of the listed order."""
     first_fewest: float | None = None
+    """The same with the fewest fields first."""
     unit: str = "tokens"
+    """As in Lengths, and so are the next three."""
     weight: float = 1.0
     weight_from: str = "assumed"
     replies_from: str = ""
 
 
 class _Records:
-    """Records that were asked in full: their scorecards, how many have each (`counts`), and what asking them costs."""
+    """Records that were asked in full, by scorecard: how many have each (`counts`), and what asking them costs."""
 
-    def __init__(self, plan: Plan, found: AskedInFull, lengths: Lengths) -> None:
+    def __init__(self, plan: Plan, share: AskedInFull, lengths: Lengths) -> None:
         self._plan, self._lengths = plan, lengths
         self.names = tuple(rubric.name for rubric in plan.rubrics)
         self.first, self._free, self._last = tied(plan.rubrics, plan.gate, plan.floor)
-        some = np.random.default_rng(0).permutation(len(found.cards))[:_MOST_CARDS].tolist()
-        self._cards = [found.cards[n][0] for n in some]
+        some = np.random.default_rng(0).permutation(len(share.cards))[:_MOST_CARDS].tolist()
+        self._cards = [share.cards[n][0] for n in some]
         self._kinds = [frozenset(card.facts) for card in self._cards]
-        self.counts = np.array([found.cards[n][1] for n in some], np.int64)
+        self.counts = np.array([share.cards[n][1] for n in some], np.int64)
         self._open: dict[frozenset[str], np.ndarray[Any, Any]] = {}
         self._costs: dict[tuple[str, frozenset[str]], Numbers] = {}
 
@@ -97,7 +108,7 @@ class _Records:
         if asked not in self._open:
             before = self.open_after(asked - {max(asked)}) if asked else np.ones(len(self._cards), bool)
             ends = (
-                not is_open or self._plan.ends(_known(card, asked))
+                not is_open or self._plan.ends(_as_asked(card, asked))
                 for card, is_open in zip(self._cards, before, strict=True)
             )
             self._open[asked] = ~np.fromiter(ends, bool, len(self._cards))
@@ -107,8 +118,8 @@ class _Records:
         """Per card the tokens of asking a rubric after these; 0 where it is not asked."""
         if (name, asked) not in self._costs:
             costs = {kind: self._lengths.cost(name, asked & kind) for kind in set(self._kinds) if name in kind}
-            each = np.array([costs.get(kind, 0.0) for kind in self._kinds])
-            self._costs[name, asked] = each * self.open_after(asked)
+            of_card = np.array([costs.get(kind, 0.0) for kind in self._kinds])
+            self._costs[name, asked] = of_card * self.open_after(asked)
         return self._costs[name, asked]
 
     def tokens(self, order: Sequence[str]) -> Numbers:
@@ -140,13 +151,13 @@ def _changed(order: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
         yield from (tuple(moved), tuple(swapped))
 
 
-def _known(card: Scorecard, asked: frozenset[str]) -> Scorecard:
+def _as_asked(card: Scorecard, asked: frozenset[str]) -> Scorecard:
     return Scorecard({n: fact if n in asked else None for n, fact in card.facts.items()}, card.not_applicable)
 
 
-def suggest(plan: Plan, found: AskedInFull, lengths: Lengths) -> Suggestion:
-    """A cheaper order for these records than the plan's own, where there surely is one."""
-    records = _Records(plan, found, lengths)
+def suggest(plan: Plan, share: AskedInFull, lengths: Lengths) -> Suggestion:
+    """A cheaper order for these records than the plan's own, where the saving is significant."""
+    records = _Records(plan, share, lengths)
     per_record = records.counts / records.counts.sum()
     best = records.order(records.counts)
     before = float(per_record @ records.tokens(records.names))
@@ -158,8 +169,8 @@ def suggest(plan: Plan, found: AskedInFull, lengths: Lengths) -> Suggestion:
         listed=records.names,
         suggested=best if not why else (),
         why=why,
-        records=found.records,
-        lacking=found.lacking,
+        records=share.records,
+        lacking=share.lacking,
         tokens_listed=before,
         tokens_suggested=before if same else after,
         saving=0.0 if same else saving,
@@ -174,8 +185,7 @@ def suggest(plan: Plan, found: AskedInFull, lengths: Lengths) -> Suggestion:
 
 
 def _saving(records: _Records) -> tuple[float, float, float]:
-    """The share of the listed order's tokens that chosen orders save on records that they were not chosen by, and its
-    99 % interval."""
+    """The cross-validated saving, as a share of the listed order's tokens, and its 99 % interval."""
     of_record = np.repeat(np.arange(len(records.counts)), records.counts)
     np.random.default_rng(0).shuffle(of_record)
     listed = records.tokens(records.names)

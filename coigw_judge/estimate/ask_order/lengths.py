@@ -1,9 +1,9 @@
-"""How long requests and replies are on average, piece by piece, so that any order of asks can be added up.
+"""Mean lengths of the pieces of requests and of replies, from which the cost of any order of asks is added up.
 
 Prompts are measured on sampled records: by the model's tokenizer where it can be had here, else in characters, scaled
 by what the prompts of facts took in tokens. Replies are the means of facts. The common system text is left out: an
-engine has it cached from the first record on. So are whole blocks of the KV cache, which make every ask a bit dearer.
-Not known here: how many records end where (order.py).
+engine has it cached from the first record on. Whole blocks of the KV cache are not counted either; they make every ask
+a bit dearer.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -19,27 +19,30 @@ from coigw_judge.prompting.tokens import Encoder
 from coigw_judge.records.record import FieldName, Record
 
 _MEASURED = 400
-"""Records whose texts are measured: their mean moves little beyond."""
+"""How many records' texts are measured; more would change the mean little."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
-    """Mean tokens. `shown`: per rubric its fields in the prompt's order; `tasks`: what follows them; `replies`.
-
-    `weight`: how many prefilled tokens take the time of a generated one. `unit`, `weight_from` and `replies_from` say
-    what that is: tokens, `scaled` or characters; given or assumed; facts or nothing.
-    """
+    """Mean lengths by rubric, in `unit`."""
 
     shown: Mapping[str, Sequence[tuple[FieldName, float]]]
+    """The rubric's fields, in the prompt's order."""
     tasks: Mapping[str, float]
+    """The part of the prompt after the fields."""
     replies: Mapping[str, float] = field(default_factory=dict)
+    """Empty where some rubric has no facts."""
     weight: float = 1.0
+    """How many prefilled tokens take the time of a generated one."""
     unit: str = "tokens"
+    """tokens, scaled (characters, scaled to tokens by facts) or characters."""
     weight_from: str = "assumed"
+    """given or assumed."""
     replies_from: str = ""
+    """facts, or empty."""
 
     def prefill(self, name: str, before: Collection[str] = ()) -> float:
-        """Tokens that a rubric's request adds to what was shown before: fields beyond the shared ones, and its task."""
+        """Tokens that a rubric's request prefills after others: its fields beyond the shared prefix, and its task."""
         mine = self.shown[name]
         shared = max((_common(mine, self.shown[other]) for other in before), default=0)
         return self.tasks[name] + sum(length for _, length in mine[shared:])
@@ -78,27 +81,27 @@ def measure(
     unit, scale = ("tokens", 1.0) if encoder else _scaled(whole, spent)
     given = rates.given.prefill is not None and rates.given.decode is not None
     replies = {rubric.name: spent[rubric.name].generated for rubric in job.rubrics if rubric.name in spent}
-    known = len(replies) == len(job.rubrics)
+    all_replies = len(replies) == len(job.rubrics)
     return Lengths(
-        shown={name: [(f, n * scale) for f, n in each] for name, each in shown.items()},
+        shown={name: [(f, n * scale) for f, n in fields_shown] for name, fields_shown in shown.items()},
         tasks={name: n * scale for name, n in tasks.items()},
-        replies=replies if known else {},
+        replies=replies if all_replies else {},
         weight=(rates.given.prefill or 1.0) / (rates.given.decode or 1.0) if given else 1.0,
         unit=unit,
         weight_from="given" if given else "assumed",
-        replies_from="facts" if known else "",
+        replies_from="facts" if all_replies else "",
     )
 
 
 def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found) if found else 0.0
+    numbers = list(values)
+    return sum(numbers) / len(numbers) if numbers else 0.0
 
 
 def _scaled(chars: Mapping[str, float], spent: Mapping[str, Spent]) -> tuple[str, float]:
     """Tokens per character, by the facts' own prompts of these rubrics."""
-    known = [name for name in chars if name in spent and spent[name].prompt and chars[name]]
-    if not known:
+    measured = [name for name in chars if name in spent and spent[name].prompt and chars[name]]
+    if not measured:
         return "characters", 1.0
-    taken = sum(spent[name].prompt / spent[name].tries for name in known)
-    return "scaled", taken / sum(chars[name] for name in known)
+    taken = sum(spent[name].prompt / spent[name].tries for name in measured)
+    return "scaled", taken / sum(chars[name] for name in measured)

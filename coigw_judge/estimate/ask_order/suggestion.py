@@ -1,6 +1,6 @@
-"""What is said of the order of asks: a suggestion where the store knows enough, else what can be known without rates.
+"""The order of asks for manifest and plan: a suggestion, or why there is none.
 
-Not known here: how the cheapest order is found (order.py), how lengths are measured (lengths.py).
+cheapest.py searches for the order, lengths.py measures.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,20 +18,20 @@ from coigw_judge.standing.asked_in_full import AskedInFull, names
 Measured = Callable[[], Lengths | None]
 
 
-def ordering(plan: Plan, found: AskedInFull, measured: Measured) -> Suggestion | None:
-    """What is known of the order; None where it makes no difference: nothing is spared, or one rubric alone can end.
+def ordering(plan: Plan, share: AskedInFull, measured: Measured) -> Suggestion | None:
+    """The suggestion; None where the order makes no difference: no early exit, or only one rubric can end records.
 
-    `measured` gives lengths; None where there is nothing to measure.
+    `share`: the records that were asked in full. `measured` gives lengths; None where there is nothing to measure.
     """
     _, free, _ = tied(plan.rubrics, plan.gate, plan.floor)
     if not plan.early_exit or len(free) < 2:
         return None
     lengths = measured()
-    if asked_in_full.enough(found, LEAST):
-        return None if lengths is None else _with_fewest(plan, suggest(plan, found, lengths), lengths)
-    why = "few" if asked_in_full.whole(found) else "lacking"
+    if asked_in_full.enough(share, LEAST):
+        return None if lengths is None else _with_fewest(plan, suggest(plan, share, lengths), lengths)
+    why = "few" if asked_in_full.whole(share) else "lacking"
     listed = tuple(rubric.name for rubric in plan.rubrics)
-    made = Suggestion(listed=listed, why=why, records=found.records, lacking=found.lacking)
+    made = Suggestion(listed=listed, why=why, records=share.records, lacking=share.lacking)
     return _with_fewest(plan, made, lengths)
 
 
@@ -55,14 +55,14 @@ def as_json(made: Suggestion | None) -> dict[str, Any] | None:
     """As plain values, for a manifest and for `plan --json`; tokens to a tenth, shares to a ten-thousandth."""
     if made is None:
         return None
-    found = asdict(made)
+    values = asdict(made)
     for name in ("tokens_listed", "tokens_suggested", "first_listed", "first_fewest"):
-        found[name] = None if found[name] is None else round(found[name], 1)
+        values[name] = None if values[name] is None else round(values[name], 1)
     for name in ("saving", "low", "high"):
-        found[name] = None if found[name] is None else round(found[name], 4)
-    for rate in found["rates"]:
+        values[name] = None if values[name] is None else round(values[name], 4)
+    for rate in values["rates"]:
         rate |= {"ends": round(rate["ends"], 4), "tokens": round(rate["tokens"], 1)}
-    return found
+    return values
 
 
 _UNITS = {
@@ -72,59 +72,59 @@ _UNITS = {
 }
 
 
-def lines(found: Mapping[str, Any] | None) -> Iterator[str]:
-    """What `as_json` holds, for people; nothing where the order makes no difference."""
-    if found is None:
+def lines(order: Mapping[str, Any] | None) -> Iterator[str]:
+    """What `as_json` gives, as lines for people; none where the order makes no difference."""
+    if order is None:
         return
-    unit = "characters" if found["unit"] == "characters" else "tokens"
-    count = f"{found['records']:,} records that were asked in full"
-    if found["why"] == "few":
+    unit = "characters" if order["unit"] == "characters" else "tokens"
+    count = f"{order['records']:,} records that were asked in full"
+    if order["why"] == "few":
         yield (
             f"order of asks: no rates yet: {count} (samples.exhaustive), and {LEAST} are needed to say how often each "
             "rubric ends a record"
         )
-        yield from _fewest(found, unit)
+        yield from _fewest(order, unit)
         return
-    if found["why"] == "lacking":
+    if order["why"] == "lacking":
         yield (
-            f"order of asks: no rates: {count}, but of {found['lacking']:,} others of that share only a part is known; "
+            f"order of asks: no rates: {count}, but of {order['lacking']:,} others of that share only a part is known; "
             "run the job, and they are asked too"
         )
-        yield from _fewest(found, unit)
+        yield from _fewest(order, unit)
         return
-    yield from _rated(found, unit, count)
+    yield from _rated(order, unit, count)
 
 
-def _rated(found: Mapping[str, Any], unit: str, count: str) -> Iterator[str]:
-    before, after = f"{found['tokens_listed']:,.0f}", f"{found['tokens_suggested']:,.0f}"
-    between = f"{found['low']:.0%} to {found['high']:.0%} with 99 % confidence"
-    if found["why"] == "listed":
+def _rated(order: Mapping[str, Any], unit: str, count: str) -> Iterator[str]:
+    before, after = f"{order['tokens_listed']:,.0f}", f"{order['tokens_suggested']:,.0f}"
+    between = f"{order['low']:.0%} to {order['high']:.0%} with 99 % confidence"
+    if order["why"] == "listed":
         yield f"order of asks: the listed one is the cheapest known, {before} {unit} per record, by {count}"
-    elif found["why"] == "unsure":
+    elif order["why"] == "unsure":
         yield (
             f"order of asks: none is surely cheaper than the listed one ({before} {unit} per record) by {count}: what "
-            f"looks best on some of them ({after} on all) saves {found['saving']:.0%} on the others ({between})"
+            f"looks best on some of them ({after} on all) saves {order['saving']:.0%} on the others ({between})"
         )
     else:
         yield (
             f"order of asks: another one takes {after} {unit} per record and the listed one {before}, by {count}; on "
-            f"records that it was not chosen by it saves {found['saving']:.0%} ({between})"
+            f"records that it was not chosen by it saves {order['saving']:.0%} ({between})"
         )
-        yield f"  rubrics: {names(found['suggested'])}"
-    ends = ", ".join(f"{rate['rubric']} {rate['ends']:.0%} for {rate['tokens']:,.0f}" for rate in found["rates"])
+        yield f"  rubrics: {names(order['suggested'])}"
+    ends = ", ".join(f"{rate['rubric']} {rate['ends']:.0%} for {rate['tokens']:,.0f}" for rate in order["rates"])
     yield f"  asked first each ends: {ends} {unit}"
-    replies = "and replies as facts have them" if found["replies_from"] else "and no replies, of which no facts tell"
-    how = "as rates were given" if found["weight_from"] == "given" else "taken as dear as a prefilled one"
-    yield f"  ({_UNITS[found['unit']]}, {replies}; a generated token counts {found['weight']:.3g}, {how})"
+    replies = "and replies as facts have them" if order["replies_from"] else "and no replies, of which no facts tell"
+    how = "as rates were given" if order["weight_from"] == "given" else "taken as dear as a prefilled one"
+    yield f"  ({_UNITS[order['unit']]}, {replies}; a generated token counts {order['weight']:.3g}, {how})"
 
 
-def _fewest(found: Mapping[str, Any], unit: str) -> Iterator[str]:
+def _fewest(order: Mapping[str, Any], unit: str) -> Iterator[str]:
     """The listed order beside the one with the fewest fields first."""
-    if found["first_listed"] is None:
+    if order["first_listed"] is None:
         return
-    first = f"a record that ends at the first ask prefills {found['first_listed']:,.0f} {unit} as listed"
-    if found["fewest"] == found["listed"] or found["first_fewest"] >= found["first_listed"]:
+    first = f"a record that ends at the first ask prefills {order['first_listed']:,.0f} {unit} as listed"
+    if order["fewest"] == order["listed"] or order["first_fewest"] >= order["first_listed"]:
         yield f"  {first}; no first ask with fewer fields takes less"
         return
-    yield f"  {first}, and {found['first_fewest']:,.0f} with the fewest fields first (order: fewest_fields):"
-    yield f"  rubrics: {names(found['fewest'])}"
+    yield f"  {first}, and {order['first_fewest']:,.0f} with the fewest fields first (order: fewest_fields):"
+    yield f"  rubrics: {names(order['fewest'])}"
