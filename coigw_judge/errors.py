@@ -54,7 +54,7 @@ class CountsDiffer(CoigwError):
     """Rows in and rows out differ. The output is not to be trusted."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean X?)`` for the closest known word, or an empty string."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return `` (did you mean X?)`` for the closest of some words, or an empty string."""
+    close = difflib.get_close_matches(word, list(words), n=1, cutoff=0.6)
     return f" (did you mean {close[0]}?)" if close else ""

@@ -45,7 +45,7 @@ def load(options: argparse.Namespace) -> LoadedJob:
     from coigw_judge.run.stages import check_paths
 
     if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))  # a judge of one's own is found here, as `python -m` would find it
+        sys.path.append(str(Path.cwd()))  # a judge class of the user's own may lie here, as for `python -m`
     job = load_job(
         options.job, options.set, input_paths=options.input, out=options.out, store=options.store, limit=options.limit
     )

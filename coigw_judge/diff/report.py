@@ -13,7 +13,7 @@ from coigw_judge.run_folder.folder import Kind, Run
 from coigw_judge.run_folder.manifest import Manifest
 
 _WEIGHTY = ("rubrics.", "requests.", "judge.", "gate.", "rows_in", "input.")
-"""What is told first of what differs."""
+"""Differences that are listed first."""
 _KINDS: tuple[Kind, ...] = ("score", "check", "choice")
 
 

@@ -163,9 +163,9 @@ def _noise(report: Mapping[str, Any]) -> list[str]:
     return lines + _sizes(report["unchanged"], report["noise"])
 
 
-def _share(found: Mapping[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{found['share']:.2%} (95%: {low:.2%} to {high:.2%})"
+def _share(rate: Mapping[str, Any]) -> str:
+    low, high = rate["interval"]
+    return f"{rate['share']:.2%} (95%: {low:.2%} to {high:.2%})"
 
 
 def _sizes(group: Mapping[str, Any], noise: Mapping[str, Any]) -> list[str]:
@@ -195,10 +195,10 @@ def _scores(title: str, scores: Sequence[Mapping[str, Any]]) -> list[str]:
     return [title, *_table(rows)] if rows[1:] else []
 
 
-def _answers(title: str, found: Sequence[Mapping[str, Any]], shares: Sequence[str]) -> list[str]:
+def _answers(title: str, items: Sequence[Mapping[str, Any]], shares: Sequence[str]) -> list[str]:
     """Checks or choices: how many changed."""
     rows = [["", "pairs", *(share.replace("_", " ") for share in shares)]]
-    for item in found:
+    for item in items:
         if item["n"]:
             rows.append([item["name"], f"{item['n']:,}", *(f"{item[share]:.1%}" for share in shares)])
     return [title, *_table(rows)] if rows[1:] else []
@@ -209,22 +209,22 @@ def _signed(number: float, digits: int) -> str:
     return f"{round(number, digits) + 0.0:+.{digits}f}"
 
 
-def _yields(found: Mapping[str, Any]) -> list[str]:
-    rows = [[found["by"], "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]]
-    for row in found["groups"][:_MOST_GROUPS]:
+def _yields(table: Mapping[str, Any]) -> list[str]:
+    rows = [[table["by"], "judged A", "kept A", "yield A", "judged B", "kept B", "yield B", "points"]]
+    for row in table["groups"][:_MOST_GROUPS]:
         rows.append(["(none)" if row["value"] is None else row["value"], *_yield(row)])
-    rows.append(["all", *_yield(found["all"])])
+    rows.append(["all", *_yield(table["all"])])
     lines = ["Yield: kept of kept, review and dropped, over all rows of each run", *_table(rows)]
-    more = len(found["groups"]) - _MOST_GROUPS
+    more = len(table["groups"]) - _MOST_GROUPS
     return [*lines, f"  and {more:,} smaller groups; --json has all"] if more > 0 else lines
 
 
 def _yield(row: Mapping[str, Any]) -> list[str]:
-    found = []
+    shown = []
     for side in ("a", "b"):
         share = row[side]["yield"]
-        found += [f"{row[side]['judged']:,}", f"{row[side]['kept']:,}", "-" if share is None else f"{share:.1%}"]
-    return [*found, "-" if row["change"] is None else _signed(100 * row["change"], 1)]
+        shown += [f"{row[side]['judged']:,}", f"{row[side]['kept']:,}", "-" if share is None else f"{share:.1%}"]
+    return [*shown, "-" if row["change"] is None else _signed(100 * row["change"], 1)]
 
 
 def _table(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:

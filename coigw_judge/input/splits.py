@@ -1,7 +1,7 @@
 """From bytes to rows with positions: Parquet by row group, JSONL by byte range, CSV and compressed files whole.
 
 A row's position is its number in a Parquet or CSV file and its byte offset in (decompressed) JSONL: both are
-known to whoever reads a piece of the file, without reading what stands before. `row_id` is the path as the job
+known to the reader of a piece of the file, without reading what stands before. `row_id` is the path as the job
 writes it and the position, so it is unique and stable. A broken line or a torn tail is one unreadable row.
 CSV is not split by byte range: a quoted field may hold line breaks, so only a reader from the start knows
 where a row begins. Nor is UTF-16, in which a line's end is not one byte.

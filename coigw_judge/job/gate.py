@@ -73,15 +73,15 @@ def bound_gate(config: GateConfig, rubrics: Sequence[Rubric], path: Path, severa
     return gate
 
 
-def spelt_out(names: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """The known items that are named, each once: a rubric names all of its items."""
-    named = (item for name in names for item in known if item == name or item.startswith(f"{name}."))
+def spelt_out(names: Iterable[str], items: Iterable[str]) -> tuple[str, ...]:
+    """The items that `names` mean, each once: a rubric's name means all of its items."""
+    named = (item for name in names for item in items if item == name or item.startswith(f"{name}."))
     return tuple(dict.fromkeys(named))
 
 
-def _check_names(names: Iterable[str], known: Iterable[str], key: str, path: Path) -> None:
+def _check_names(names: Iterable[str], items: Iterable[str], key: str, path: Path) -> None:
     for name in names:
-        if not spelt_out([name], known):
-            rubrics = {item.partition(".")[0] for item in known}
-            hint, all_known = nearest(name, [*known, *rubrics]), ", ".join(known) or "none"
+        if not spelt_out([name], items):
+            rubrics = {item.partition(".")[0] for item in items}
+            hint, all_known = nearest(name, [*items, *rubrics]), ", ".join(items) or "none"
             raise FixJob(f"{path}: {key}: {name} is not asked by this job{hint}; known: {all_known}")

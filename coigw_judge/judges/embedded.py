@@ -2,7 +2,7 @@
 
 It takes the very road of the real judge, from the tokenizer through the chat template into vLLM's own
 Qwen3-MoE code, in seconds and on two CPU cores. What it says means nothing: its config.json carries
-`"coigw_judge_meaningless": true`, so that whoever reads a score can tell (`is_meaningless`).
+`"coigw_judge_meaningless": true`, so that a reader of its scores is warned (`is_meaningless`).
 All is made here: a byte-level BPE tokenizer like Qwen's, trained on generated words (never on the project's
 rubrics); Qwen3's control tokens and turns; weights under the tensor names of the published checkpoints.
 The same versions of numpy, tokenizers and safetensors give the same bytes. A folder stands complete or not at all.

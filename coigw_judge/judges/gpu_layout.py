@@ -60,7 +60,7 @@ class Layout:
         return 1 if self.experts else self.tensor * self.data * self.context
 
     def arguments(self) -> dict[str, Any]:
-        """What vLLM's engine is told by name.
+        """The arguments of vLLM's engine.
 
         Its workers are processes of the actor ("mp") and so see the GPUs that Ray gave to it: left to choose, vLLM
         starts Ray actors of its own where the job runs inside a placement group. Data parallel ranks are processes of
@@ -194,7 +194,7 @@ def check_shape(config: JudgeConfig, described: Mapping[str, Any]) -> None:
 
 
 def why_not(shape: ModelShape, layout: Layout, uneven_experts: bool = False) -> str:
-    """Why a model cannot be cut that way, or an empty string. `uneven_experts`: vLLM is told how to take them."""
+    """Why a model cannot be cut that way, or an empty string. `uneven_experts`: vLLM has the argument for them."""
     return next(_troubles(shape, layout, uneven_experts), "")
 
 

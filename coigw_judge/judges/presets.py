@@ -101,7 +101,7 @@ def preset_for(config: JudgeConfig) -> Preset:
 
 
 def template_arguments(config: JudgeConfig) -> dict[str, Any]:
-    """What the chat template is told."""
+    """The variables of the chat template."""
     switch = preset_for(config).thinking_switch
     return {"enable_thinking": config.thinking} if switch == "argument" else {}
 

@@ -55,7 +55,7 @@ class Ask:
 
     @property
     def seed(self) -> int:
-        """Of what is drawn: the same for a sample and attempt, whoever asks."""
+        """The seed of sampling, the same for a sample and attempt in every run."""
         return seed(self.sample, self.attempt)
 
 

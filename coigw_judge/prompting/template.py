@@ -6,7 +6,7 @@ Then come the task, {{rubric}}, {{genre}} and {{reply}}.
 
 Under the layout `isolated` a rubric's task stands behind the fields, and no rubric sees another's text. Under `panel`
 the tasks of all of a job's rubrics stand in the system text, which every request of a run shares, and behind the fields
-a line names the one that counts: least to prefill, but whoever edits one rubric changes every request.
+a line names the one that counts: least to prefill, but an edit of one rubric changes every request.
 
 A record's text stands between delimiters that carry 64 bits of a cryptographic hash of that very text: a
 text cannot contain its own hash, so it cannot close its own block. That guards against instructions in

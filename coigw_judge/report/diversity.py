@@ -62,14 +62,14 @@ class Diversity:
             found[each["category"] if known else _NO_CATEGORY][each["decision"]][each["step"]] += each["count_all"]
 
 
-def tables(found: Diversity) -> list[Table]:
+def tables(diversity: Diversity) -> list[Table]:
     """A table per measure: all rows, then by category, the largest first; [] where nothing was measured."""
     rows: Counter[str] = Counter()
-    for by_category in found.counts.values():
+    for by_category in diversity.counts.values():
         for category, sides in by_category.items():
             rows[category] += sum(places.total() for places in sides.values())
     order = sorted(rows, key=lambda category: (-rows[category], category))
-    return [_table(name, by_category, order) for name, by_category in found.counts.items() if by_category]
+    return [_table(name, by_category, order) for name, by_category in diversity.counts.items() if by_category]
 
 
 def _table(name: str, by_category: Mapping[str, Mapping[str, Places]], order: Sequence[str]) -> Table:

@@ -135,13 +135,13 @@ def _bins(values: Sequence[float]) -> tuple[float, float, int]:
     return low, width, int((high - low) / width) + 1
 
 
-def _stack(each: Counter[str], at: int, step: float, most: int, rows: int, low: float, width: float) -> list[Rect]:
+def _stack(counts: Counter[str], at: int, step: float, most: int, rows: int, low: float, width: float) -> list[Rect]:
     rects, top = [], float(BASE)
     for kind in STACK:
-        if each[kind]:
-            height = each[kind] / most * (BASE - 6)
+        if counts[kind]:
+            height = counts[kind] / most * (BASE - 6)
             top -= height
-            title = f"{_number(low + at * width)}: {each[kind]:,} {kind} ({each[kind] / rows:.1%})"
+            title = f"{_number(low + at * width)}: {counts[kind]:,} {kind} ({counts[kind] / rows:.1%})"
             rects.append(Rect(at * step + step * 0.08, top, step * 0.84, height, kind, title))
     return rects
 

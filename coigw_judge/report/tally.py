@@ -111,22 +111,22 @@ def length_names() -> list[str]:
     return [*(f"{low:,}-{high - 1:,}" for low, high in pairwise(LENGTHS)), f"{LENGTHS[-1]:,}+"]
 
 
-def _count(found: Tally, batch: pa.Table, columns: Mapping[str, str], expected: bool) -> None:
-    found.decisions.update(_values(batch["decision"]))
+def _count(tally: Tally, batch: pa.Table, columns: Mapping[str, str], expected: bool) -> None:
+    tally.decisions.update(_values(batch["decision"]))
     decided = batch.filter(pc.is_in(batch["decision"], value_set=pa.array(_DECIDED)))
-    for name, counter in found.scores.items():
+    for name, counter in tally.scores.items():
         _count_scores(counter, decided, name, expected)
-    _count_scores(found.totals, decided, "total", False)
-    found.diversity.add(decided)
-    for name, yes in found.checks.items():
+    _count_scores(tally.totals, decided, "total", False)
+    tally.diversity.add(decided)
+    for name, yes in tally.checks.items():
         yes.update({value: n for value, n in _values(batch[name]).items() if value is not None})
     for column, title in columns.items():
         keys = _month(batch[column]) if title == "month" else batch[column].cast(pa.string())
-        _count_groups(found.groups[title], batch, keys.fill_null(NONE))
+        _count_groups(tally.groups[title], batch, keys.fill_null(NONE))
     with_length = batch.filter(pc.is_valid(batch["chars"]))
     bins = np.searchsorted(np.array(LENGTHS), with_length["chars"].to_numpy(), side="right") - 1
     names = pa.array(length_names()).take(pa.array(bins))
-    _count_groups(found.lengths, with_length, pa.chunked_array([names]))
+    _count_groups(tally.lengths, with_length, pa.chunked_array([names]))
 
 
 def _values(column: pa.ChunkedArray) -> Counter[Any]:
@@ -136,8 +136,8 @@ def _values(column: pa.ChunkedArray) -> Counter[Any]:
 def _count_scores(counter: Counter[tuple[float, str]], rows: pa.Table, name: str, expected: bool) -> None:
     # Expected scores and their sums have six digits: told apart they would be as many as there are rows.
     score = pc.round(pa.array(scores_of(rows, name, expected), from_pandas=True), 2)
-    found = pa.table({"score": score, "decision": rows["decision"]}).drop_null()
-    grouped = found.group_by(["score", "decision"]).aggregate([([], "count_all")])
+    scores = pa.table({"score": score, "decision": rows["decision"]}).drop_null()
+    grouped = scores.group_by(["score", "decision"]).aggregate([([], "count_all")])
     for entry in grouped.to_pylist():
         counter[entry["score"], entry["decision"]] += entry["count_all"]
 
@@ -154,11 +154,11 @@ def _month(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.utf8_slice_codeunits(column.cast(pa.string()), 0, 7)
 
 
-def _fold(found: Tally, title: str, most: int) -> None:
-    """Keep what is told apart bounded: the rarest values go together once there are too many."""
-    groups = found.groups[title]
+def _fold(tally: Tally, title: str, most: int) -> None:
+    """Keep the number of groups bounded: the rarest values are counted together once there are too many."""
+    groups = tally.groups[title]
     if len(groups) <= 2 * most:
         return
-    rest = found.folded.setdefault(title, GroupTally())
+    rest = tally.folded.setdefault(title, GroupTally())
     for key in sorted(groups, key=lambda key: -groups[key].rows)[most:]:
         rest.merge(groups.pop(key))

@@ -165,11 +165,11 @@ class Screens:
             if share and share >= value:
                 yield Finding("repetition", f"{share:.0%} of the text stood in it before, such as {_short(shown)}")
 
-    def _lengths(self, genre: str | None, answer: str, found: Characters) -> Iterator[Finding]:
+    def _lengths(self, genre: str | None, answer: str, characters: Characters) -> Iterator[Finding]:
         least, most = self._on("min_chars", genre), self._on("max_chars", genre)
         if least is None and most is None:
             return
-        size = found.visible if len(answer) <= LOOKED_AT else sum(map(len, answer.split()))
+        size = characters.visible if len(answer) <= LOOKED_AT else sum(map(len, answer.split()))
         if least is not None and size < least:
             yield Finding("min_chars", f"{size} characters < {least:g}")
         if most is not None and size > most:

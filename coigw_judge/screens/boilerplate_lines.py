@@ -28,7 +28,7 @@ PHRASES: dict[str, re.Pattern[str] | None] = {
 
 
 def _stems() -> dict[str, tuple[str, ...]]:
-    """Two characters that several phrases share, so that most texts are told from a few look-ups."""
+    """Pairs of characters that several phrases share, so that a few look-ups settle most texts."""
     left, stems = set(PHRASES), {}
     while left:
         pairs = Counter(pair for phrase in left for pair in {phrase[n : n + 2] for n in range(len(phrase) - 1)})
@@ -48,9 +48,9 @@ CONTACT_WORDS = ("电话", "手机", "热线", "QQ", "qq", "邮箱", "网址", "
 _PAIRS = PairFinder([*_STEMS, *(word[:2] for word in CONTACT_WORDS)])
 
 
-def boilerplate(text: str, found: Characters) -> tuple[int, int, str]:
+def boilerplate(text: str, characters: Characters) -> tuple[int, int, str]:
     """How many lines advertise or come from the site, of how many that are not blank; and the first such line."""
-    places = _PAIRS.places(found.codes)
+    places = _PAIRS.places(characters.codes)
     stems = {text[place : place + 2] for place in places}
     phrases = [phrase for stem in stems for phrase in _STEMS.get(stem, ()) if phrase in text]
     contact = any(text.startswith(CONTACT_WORDS, place) for place in places)

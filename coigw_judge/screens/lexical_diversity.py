@@ -21,25 +21,25 @@ def words(text: str) -> list[str]:
     return [word for word in rjieba.cut(text) if word[0].isalnum()]
 
 
-def ttr(found: Sequence[str]) -> float | None:
+def ttr(words_of_text: Sequence[str]) -> float | None:
     """Different words by words; None where there are none."""
-    return len(set(found)) / len(found) if found else None
+    return len(set(words_of_text)) / len(words_of_text) if words_of_text else None
 
 
-def mattr(found: Sequence[str], window: int = WINDOW) -> float | None:
+def mattr(words_of_text: Sequence[str], window: int = WINDOW) -> float | None:
     """The mean type-token ratio of all windows; None where the text is shorter than one.
 
     A word counts as new in every window that holds it and not an earlier one of its kind: those that begin after the
     last such word, so one pass is enough.
     """
-    last_start = len(found) - window
+    last_start = len(words_of_text) - window
     if last_start < 0:
         return None
     before: dict[str, int] = {}
     earlier = []
-    for at, word in enumerate(found):
+    for at, word in enumerate(words_of_text):
         earlier.append(before.get(word, -1))
         before[word] = at
-    places = np.arange(len(found))
+    places = np.arange(len(words_of_text))
     starts = np.minimum(places, last_start) - np.maximum(earlier, places - window)
     return int(starts[starts > 0].sum()) / ((last_start + 1) * window)

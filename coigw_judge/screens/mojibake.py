@@ -31,38 +31,38 @@ _PRIVATE_SHARE = 0.1
 _CONTROL_SHARE = 0.2
 
 
-def damage(text: str, found: Characters) -> tuple[float, str]:
+def damage(text: str, characters: Characters) -> tuple[float, str]:
     """The share of a text's characters that are damaged, and what some of it looks like."""
-    total = found.visible
+    total = characters.visible
     if not total:
         return 0.0, ""
-    runs = [*_runs(text, found)]
-    private = found.counts[PRIVATE] if found.counts[PRIVATE] > _PRIVATE_SHARE * total else 0
-    control = int(((found.kinds == BROKEN) & (found.codes < 0x80)).sum()) if found.counts[BROKEN] else 0
-    broken = found.counts[BROKEN] + private - (control if control < _CONTROL_SHARE * total else 0)
+    runs = [*_runs(text, characters)]
+    private = characters.counts[PRIVATE] if characters.counts[PRIVATE] > _PRIVATE_SHARE * total else 0
+    control = int(((characters.kinds == BROKEN) & (characters.codes < 0x80)).sum()) if characters.counts[BROKEN] else 0
+    broken = characters.counts[BROKEN] + private - (control if control < _CONTROL_SHARE * total else 0)
     count = broken + sum(size for size, _ in runs)
     share = min(1.0, count / total)
     if not count or (count < _FEWEST and share < _FEW):
         return 0.0, ""
     kinds = (BROKEN, PRIVATE) if private else (BROKEN,)
-    shown = runs[0][1] if runs else _first_broken(found, kinds)
+    shown = runs[0][1] if runs else _first_broken(characters, kinds)
     return share, shown
 
 
-def _runs(text: str, found: Characters) -> list[tuple[int, str]]:
+def _runs(text: str, characters: Characters) -> list[tuple[int, str]]:
     """Wrongly decoded runs: their sizes, and the first of each kind as it looks."""
     runs: list[tuple[int, str]] = []
     low, high = _LATIN1_LETTERS
-    if int(((found.codes >= low) & (found.codes <= high)).sum()) >= _FEWEST:
+    if int(((characters.codes >= low) & (characters.codes <= high)).sum()) >= _FEWEST:
         runs += _sum(_UTF8_AS_LATIN1.findall(text))
         if not runs:
             runs += _sum([run for run in _GBK_AS_LATIN1.findall(text) if len(set(run)) >= 4])
     if "锟斤拷锟" in text:
         runs += _sum(_KUN_JIN_KAO.findall(text))
-    if sum(map(text.count, _UTF8_AS_GBK)) * 200 > found.visible:
+    if sum(map(text.count, _UTF8_AS_GBK)) * 200 > characters.visible:
         at = min(text.find(mark) for mark in _UTF8_AS_GBK if mark in text)
-        runs.append((found.visible, text[max(0, at - 6) : at + 6]))
-    if found.visible >= 20 and 10 * text.count("?") > 3 * found.visible:
+        runs.append((characters.visible, text[max(0, at - 6) : at + 6]))
+    if characters.visible >= 20 and 10 * text.count("?") > 3 * characters.visible:
         runs += _sum(_LOST.findall(text))
     return runs
 
@@ -71,6 +71,6 @@ def _sum(runs: list[str]) -> list[tuple[int, str]]:
     return [(sum(map(len, runs)), "".join(runs[:6])[:12])] if runs else []
 
 
-def _first_broken(found: Characters, kinds: tuple[int, ...]) -> str:
-    at = next(n for n, kind in enumerate(found.kinds.tolist()) if kind in kinds)
-    return f"U+{int(found.codes[at]):04X}"
+def _first_broken(characters: Characters, kinds: tuple[int, ...]) -> str:
+    at = next(n for n, kind in enumerate(characters.kinds.tolist()) if kind in kinds)
+    return f"U+{int(characters.codes[at]):04X}"

@@ -18,10 +18,10 @@ RUN = 10
 MULTIPLIER = 0x9E3779B97F4A7C15
 
 
-def repeated(text: str, found: Characters) -> tuple[float, str]:
+def repeated(text: str, characters: Characters) -> tuple[float, str]:
     """The share of a text that stood before in it, and some of what did."""
     line_share, line = _repeated_lines(text)
-    run_share, run = _repeated_runs(found)
+    run_share, run = _repeated_runs(characters)
     return (line_share, line) if line_share >= run_share else (run_share, run)
 
 
@@ -40,8 +40,8 @@ def _repeated_lines(text: str) -> tuple[float, str]:
     return (again / total, first) if again else (0.0, "")
 
 
-def _repeated_runs(found: Characters) -> tuple[float, str]:
-    codes = found.codes[found.kinds != BLANK] if found.counts[BLANK] else found.codes
+def _repeated_runs(characters: Characters) -> tuple[float, str]:
+    codes = characters.codes[characters.kinds != BLANK] if characters.counts[BLANK] else characters.codes
     windows = len(codes) - RUN + 1
     if windows < 2:
         return 0.0, ""

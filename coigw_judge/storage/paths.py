@@ -71,7 +71,7 @@ def open_filesystem(path: str, *, tries: int = TRIES) -> tuple[fs.FileSystem, st
 def check_reach(path: str, key: str, kind: type[CoigwError] = FixStore) -> None:
     """Look whether a URI can be reached at all, with one request or two. Raises `kind`, naming `key`.
 
-    Whoever may only use a part of a bucket may not look at the bucket itself; then what is below decides.
+    A user with rights to a part of a bucket may not look at the bucket itself; then the path below it decides.
     """
     if not is_uri(path):
         return

@@ -1,16 +1,17 @@
 """Any OpenAI-compatible servers as a judge, so that a first real job needs no GPU and a large one can use a fleet.
 
 One request per ask: messages (chat_form.py), or token ids where the job names the tokenizer of a vLLM server's model
-(token_id_form.py). Which of the two is the job's to say, not found out from the server: a fingerprint must not hang on
-what happens to listen at an address. Which server, and when, is for servers.py; how fast for rates.py.
+(token_id_form.py). The job says which of the two, and the server is not asked: a fingerprint must not depend on what
+happens to listen at an address. servers.py chooses the server, rate_limits.py says how fast.
 
-Whose fault is a failure? 429 and 503 are a server's limit: the ask waits, however long, as long as any server answers.
-400 and its kin condemn this request alone. 401, 402, 403, 404 and redirects are mistakes in the job as long as no
-server has ever answered; later they are a server's trouble. Timeouts, other 5xx, broken connections and pages that are
-no completion may be either's: the ask goes on, elsewhere where it can, and only when servers prove to work beside it
-(an answer to another request, or to a trifle) it becomes Unscored. So an outage costs time and no rows.
-The key comes from the environment, goes to the named servers alone (redirects are not followed), and is taken out of
-whatever they say. Proxies are httpx's: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
+What a failure means: 429 and 503 are a server's limit, and the ask waits, however long, as long as any server answers.
+400 and the like are the fault of this request alone. 401, 402, 403, 404 and redirects are mistakes in the job as long
+as no server has ever answered; later they are a server's trouble. Timeouts, other 5xx, broken connections and pages
+that are no completion may be the request's fault or the server's: the ask is tried again, on another server if there is
+one. It becomes Unscored only when a server proves to work meanwhile (by an answer to another request, or to a probe).
+So an outage costs time and no rows.
+The key comes from the environment, goes to the named servers alone (redirects are not followed), and is removed from
+their answers. Proxies are httpx's: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY.
 A declared rate is shared out evenly among the replicas.
 """
 

@@ -88,12 +88,12 @@ def _described(url: str, content: bytes, model: str) -> ProbedServer:
     return ProbedServer(url, vllm=True, owner=owner, context=context if isinstance(context, int) else None)
 
 
-def _require_vllm(found: Sequence[ProbedServer]) -> None:
-    for each in found:
-        if not each.vllm and not each.trouble:
-            owner = f"its models are owned by {each.owner!r}" if each.owner else "its /models does not say vllm"
+def _require_vllm(servers: Sequence[ProbedServer]) -> None:
+    for server in servers:
+        if not server.vllm and not server.trouble:
+            owner = f"its models are owned by {server.owner!r}" if server.owner else "its /models does not say vllm"
             raise FixJudge(
-                f"judge.tokenizer: token ids are for vLLM servers, and {each.url} is none ({owner}); leave "
+                f"judge.tokenizer: token ids are for vLLM servers, and {server.url} is none ({owner}); leave "
                 "judge.tokenizer out, or ask the vLLM server directly and not through another"
             )
 

@@ -1,7 +1,7 @@
 """vLLM's engine as a judge: the only room that knows vllm.
 
 engine.py           what is asked of it before it is started (Engine)
-arguments.py        what it is told by name
+arguments.py        the engine's arguments
 judge.py            the judge: requests and replies
 ranks.py            data parallel ranks
 cpu_cores.py        which processors an engine on CPUs gets

@@ -1,4 +1,4 @@
-"""What vLLM's engine is told by name, and what of that is known before it is started.
+"""The arguments of vLLM's engine, and what can be checked of them before it is started.
 
 A job's `judge.engine_args` go on top of the preset's, and those on top of ours. Nothing here imports vllm but
 `check_engine_arguments`, which costs its 16 seconds.

@@ -1,16 +1,16 @@
-"""What a score is on average over all that the judge could have said there, from the probabilities of its tokens.
+"""The expected score: the mean over all values that the judge could have written, by the probabilities of its tokens.
 
-A judge that writes 8 may have been sure of it, or have held 7 for nearly as likely; the sampled score does not tell.
-The expected score is the sum of v * P(v) over the scale's values, P being the probabilities of the tokens at the
-score's place, taken anew over what the grammar admits there.
-Where that place is, a reading of the reply as strict JSON says (behind the thinking, if there is any), never a search
-for a digit: reasons may hold `"score":8` too. A token may be a value (`8`, `10`), a value and what follows it (`8}`),
+A judge that writes 8 may have been sure of it, or nearly as likely have written 7; the sampled score does not show it.
+The expected score is the sum of v * P(v) over the scale's values. P are the probabilities of the tokens at the score's
+place, normalised over what the grammar admits there.
+The place is found by reading the reply as strict JSON (behind the thinking, if there is any), never by a search for a
+digit: reasons may hold `"score":8` too. A token may be a value (`8`, `10`), a value and what follows it (`8}`),
 or the beginning of several values (`1` of 1 and 10). What follows a beginning is read from the next token where that
-beginning was sampled; else a probe asks for it, the same request continued by one token, as soon as more than LEAST of
-the probability hangs on it. Less than that is left out.
-There is no value, and a cause instead (Missing), where a token holds the number's first byte and what stands before
-it, or might have: the probabilities after it are then not those of the number's beginnings.
-All is said on condition of the reply up to the number: of the reason that the judge gave, above all.
+beginning was sampled. Else, where the beginning has more than LEAST of the probability, a probe asks for it: the same
+request, continued by one token. A beginning with less is left out.
+There is no value, and a cause instead (Missing), where a token holds the number's first byte together with what stands
+before it, or might have: the probabilities after it are then not those of the number's beginnings.
+All probabilities are given the reply up to the number, so above all given the reason that the judge wrote.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from coigw_judge.judges.protocol import Missing
 from coigw_judge.judges.vllm.token_text import Spelling, number_places
 
 LEAST = 0.01
-"""Probability that may hang on beginnings that are not followed up. On a scale of 0 to 10 it moves the expected score
-by less than 0.1."""
+"""The most probability of a beginning that is not followed up. On a scale of 0 to 10 it moves the expected score by
+less than 0.1."""
 
 CUT_OFF = 0.001
 """Probability, as a share of what the grammar admits, that may lie on tokens which are not listed."""

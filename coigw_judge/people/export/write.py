@@ -83,42 +83,42 @@ def write(run: Run, chosen: Chosen, options: ExportOptions) -> Exported:
     """Write the chosen rows. Raises FixRubric, FixSource or FixStore where a rubric, the input or a place fails."""
     rubrics: tuple[Rubric, ...] = verdict_rows.rubrics_of(run) if options.to == "label-studio" else ()
     best = sum(gate_of(run).tops.values())
-    done = Exported()
+    exported = Exported()
 
-    def as_text(found: ChosenRow) -> bytes:
-        done.fields.update(found.record.texts)
-        about = _about(found, chosen, options, run)
+    def as_text(row: ChosenRow) -> bytes:
+        exported.fields.update(row.record.texts)
+        about = _about(row, chosen, options, run)
         if options.to == "label-studio":
-            told = label_studio.task(found.record, found.verdict, rubrics, about, best=best, blind=options.blind)
-            return json_line(told)
-        return json_line(_plain_row(found, about, options.blind))
+            task = label_studio.task(row.record, row.verdict, rubrics, about, best=best, blind=options.blind)
+            return json_line(task)
+        return json_line(_plain_row(row, about, options.blind))
 
-    found = _found(run, chosen, done, _columns(run, options))
-    _stream(found, as_text, options, done)
+    rows = _chosen_rows(run, chosen, exported, _columns(run, options))
+    _stream(rows, as_text, options, exported)
     if options.to == "label-studio":
-        _write(f"{_stem(options.out)}.xml", label_studio.config(rubrics, done.fields, blind=options.blind).encode())
-    return done
+        _write(f"{_stem(options.out)}.xml", label_studio.config(rubrics, exported.fields, blind=options.blind).encode())
+    return exported
 
 
 def write_accepted(run: Run, chosen: Chosen, joined: Joined, out: str, accept_at: float | None) -> Exported:
     """The final corpus: of the chosen rows those that people accept, with the input's own columns and nothing else."""
     votes = {record.row_id: record.accepted(accept_at=accept_at) for record in joined.records}
     accepted = {row_id for row_id, vote in votes.items() if vote is not None and vote[0]}
-    done = Exported()
+    exported = Exported()
     names = chosen.rows["row_id"].to_pylist()
     for name in names:
         vote = votes.get(name)
-        done.left_out["that people did not label"] += vote is None
-        done.left_out["that people do not accept"] += vote is not None and not vote[0]
+        exported.left_out["that people did not label"] += vote is None
+        exported.left_out["that people do not accept"] += vote is not None and not vote[0]
     kept = chosen.rows.filter(pa.array([name in accepted for name in names], pa.bool_()))
-    found = _found(run, Chosen(kept, {}), done, ["row_id", "record", "file", "position"])
-    _stream(found, lambda each: json_line(dict(each.raw)), ExportOptions("jsonl", out), done)
-    return done
+    rows = _chosen_rows(run, Chosen(kept, {}), exported, ["row_id", "record", "file", "position"])
+    _stream(rows, lambda row: json_line(dict(row.raw)), ExportOptions("jsonl", out), exported)
+    return exported
 
 
-def special_column(run: Run, told: str) -> tuple[str, str]:
+def special_column(run: Run, option: str) -> tuple[str, str]:
     """`COLUMN=VALUE`, or a column of truths alone. Raises FixJob where the run has no such column."""
-    column, _, value = told.partition("=")
+    column, _, value = option.partition("=")
     if column not in run.columns:
         raise FixJob(
             f"--split reviewers: the verdicts of {run.folder} have no {column}, which says whether a record needs "
@@ -138,7 +138,7 @@ def files_of(run: Run) -> tuple[list[File], Mapping[str, str]]:
     return list_input_files(patterns, Path(run.manifest.job_file).parent, job.input.encoding), job.input.columns
 
 
-def _found(run: Run, chosen: Chosen, done: Exported, columns: Sequence[str]) -> Iterator[ChosenRow]:
+def _chosen_rows(run: Run, chosen: Chosen, exported: Exported, columns: Sequence[str]) -> Iterator[ChosenRow]:
     """The chosen rows with their texts, in input order."""
     files, own = files_of(run)
     places = list(zip(chosen.rows["file"].to_pylist(), chosen.rows["position"].to_pylist(), strict=True))
@@ -152,7 +152,7 @@ def _found(run: Run, chosen: Chosen, done: Exported, columns: Sequence[str]) -> 
             verdict = verdicts[row["row_id"]]
             record = _record(content, own, verdict.get("record"))
             if isinstance(record, str):
-                done.left_out[f"that {_LEFT_OUT[record]}"] += 1
+                exported.left_out[f"that {_LEFT_OUT[record]}"] += 1
             elif isinstance(content, dict):
                 yield ChosenRow(row, verdict, content, record)
 
@@ -183,15 +183,15 @@ def _columns(run: Run, options: ExportOptions) -> list[str]:
 # Writing
 
 
-def _about(found: ChosenRow, chosen: Chosen, options: ExportOptions, run: Run) -> dict[str, Any]:
+def _about(row: ChosenRow, chosen: Chosen, options: ExportOptions, run: Run) -> dict[str, Any]:
     """What a row carries beside its texts. A blind row's weight stands in the sample alone: it tells the decision."""
     about: dict[str, Any] = {}
     if chosen.sample is not None:
         about["sample"] = chosen.sample
         if not options.blind:
-            about["weight"] = found.chosen["weight"]
+            about["weight"] = row.chosen["weight"]
     if options.special is not None:
-        about["reviewers"] = _reviewers(found.verdict, options.special)
+        about["reviewers"] = _reviewers(row.verdict, options.special)
     if not options.blind:
         about["judge_model"] = run.manifest.judge.model
     return about
@@ -203,16 +203,16 @@ def _reviewers(verdict: Mapping[str, Any], special: tuple[str, str]) -> int:
     return REVIEWERS[shown == special[1]]
 
 
-def _plain_row(found: ChosenRow, about: Mapping[str, Any], blind: bool) -> dict[str, Any]:
+def _plain_row(row: ChosenRow, about: Mapping[str, Any], blind: bool) -> dict[str, Any]:
     """The input's own columns, and ours beside them; ours step aside where the input has one of that name."""
-    ours: dict[str, Any] = {"row_id": found.verdict["row_id"], "blind": blind, **about}
+    ours: dict[str, Any] = {"row_id": row.verdict["row_id"], "blind": blind, **about}
     if not blind:
-        ours["judge"] = dict(found.verdict)
-    return {**found.raw, **{name if name not in found.raw else f"verdict_{name}": ours[name] for name in ours}}
+        ours["judge"] = dict(row.verdict)
+    return {**row.raw, **{name if name not in row.raw else f"verdict_{name}": ours[name] for name in ours}}
 
 
 def _stream(
-    found: Iterable[ChosenRow], as_text: Callable[[ChosenRow], bytes], options: ExportOptions, done: Exported
+    rows: Iterable[ChosenRow], as_text: Callable[[ChosenRow], bytes], options: ExportOptions, exported: Exported
 ) -> None:
     """Write every row to its file; one file, or one per number of reviewers."""
     many = [] if options.special is None else list(REVIEWERS)
@@ -223,16 +223,16 @@ def _stream(
         for count, path in paths.items():
             filesystem, inner = open_filesystem(path)
             files[count] = stack.enter_context(open_atomic(filesystem, inner))
-            done.files[path] = 0
-        for each in found:
-            count = 0 if options.special is None else _reviewers(each.verdict, options.special)
-            done.unsaid += options.special is not None and each.verdict[options.special[0]] is None
-            before = (b"[\n" if not done.files[paths[count]] else b",\n") if array else b""
-            files[count].write(before + (as_text(each).rstrip(b"\n") if array else as_text(each)))
-            done.files[paths[count]] += 1
+            exported.files[path] = 0
+        for row in rows:
+            count = 0 if options.special is None else _reviewers(row.verdict, options.special)
+            exported.unsaid += options.special is not None and row.verdict[options.special[0]] is None
+            before = (b"[\n" if not exported.files[paths[count]] else b",\n") if array else b""
+            files[count].write(before + (as_text(row).rstrip(b"\n") if array else as_text(row)))
+            exported.files[paths[count]] += 1
         for count, path in paths.items():
             if array:
-                files[count].write(b"\n]\n" if done.files[path] else b"[]\n")
+                files[count].write(b"\n]\n" if exported.files[path] else b"[]\n")
 
 
 def _stem(path: str) -> str:

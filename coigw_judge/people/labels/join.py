@@ -162,8 +162,8 @@ def sample_weights(run: Run, name: str) -> dict[str, float]:
     return dict(zip(table["row_id"].to_pylist(), table["weight"].to_pylist(), strict=True))
 
 
-def unknown_items(joined: Joined, known: Iterable[str]) -> dict[str, str]:
+def unknown_items(joined: Joined, items: Iterable[str]) -> dict[str, str]:
     """Items that people labelled and the run does not have, with the nearest that it has."""
-    have = {*known, OVERALL}
+    judged = {*items, OVERALL}
     given = {item for record in joined.records for item in record.people}
-    return {item: nearest(item, have).strip() for item in sorted(given - have)}
+    return {item: nearest(item, judged).strip() for item in sorted(given - judged)}
