@@ -41,16 +41,18 @@ _CODES = np.array([DECISIONS.index(name) for name in JUDGED])
 
 @dataclass(frozen=True, slots=True)
 class JoinedRows:
-    """Rows of A and of B that are one, as row numbers side by side; the first `by_id` of them joined on id.
-
-    `changed` says of each whether its texts differ, `repeated` how many rows of A and of B share their id.
-    """
+    """Pairs of rows of A and B. The arrays run in parallel."""
 
     a: Codes
+    """Row numbers in A."""
     b: Codes
+    """Row numbers in B."""
     changed: np.ndarray[Any, np.dtype[np.bool_]]
+    """Whether the texts differ."""
     by_id: int
+    """How many pairs were joined on id; they come first."""
     repeated: tuple[int, int]
+    """How many rows of A, and of B, share their id with another."""
 
 
 def join(a: pa.Table, b: pa.Table, *, by_id: bool, texts_known: bool) -> JoinedRows:

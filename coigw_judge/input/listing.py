@@ -33,36 +33,42 @@ Row = dict[str, Any] | Unreadable
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An input file: where it is, how the job calls it, what it holds. `trouble`: why nothing of it can be read."""
+    """An input file."""
 
     path: str
+    """Where it is, resolved."""
     name: str
+    """Its path as the job writes it; the first part of a row_id."""
     format: str
     compression: str | None
     size: int
+    """In bytes."""
     mtime_ns: int
     encoding: str = UTF_8
+    """Of a text file without a byte order mark."""
     trouble: str = ""
+    """Why nothing of it can be read; empty where it can."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A piece of a file that one task reads: bytes [start, stop) of JSONL, row groups [start, stop) of Parquet.
-
-    `first` is the number of its first row, where rows are numbered (Parquet). A file that cannot be read as a whole
-    is one split with `trouble`, and that is its one row. `size` is about how many bytes of the file it is.
-    """
+    """A piece of a file that one task reads; path, name, format, compression and encoding as in File."""
 
     path: str
     name: str
     format: str
     compression: str | None
     start: int
+    """The first byte of JSONL, the first row group of Parquet."""
     stop: int
+    """The byte or row group after the last."""
     first: int = 0
+    """The number of its first row, where rows are numbered (Parquet)."""
     encoding: str = UTF_8
     trouble: str = ""
+    """Why the file cannot be read: then it is one split with one row, which is unreadable."""
     size: int = 0
+    """About how many bytes of the file it is."""
 
     def as_dict(self) -> dict[str, Any]:
         """The split as plain values, to travel between processes."""

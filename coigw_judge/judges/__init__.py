@@ -1,6 +1,6 @@
 """Judges: who answers requests. `Judge.ask(Ask) -> Reply` is all that the rest of the package knows of them.
 
-protocol.py    Judge, Reply, Identity; and Engine: what is asked of a kind of judge before one is started
+protocol.py    Judge, Reply, Identity; and Engine: what a kind of judge answers before one is started
 config.py      `judge` of a job
 engines.py     from `judge.engine` to its Engine
 read_reply.py  a Reply as an outcome

@@ -41,11 +41,12 @@ ELSEWHERE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """One replica's parallel sizes. `experts`: whether experts are dealt whole (vLLM's enable_expert_parallel)."""
+    """One replica's parallel sizes, as in vLLM's arguments."""
 
     tensor: int = 1
     data: int = 1
     experts: bool = False
+    """Whether GPUs hold whole experts instead of parts of each (enable_expert_parallel)."""
     pipeline: int = 1
     context: int = 1
 
@@ -85,11 +86,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """What a model's config.json says of its sizes; 0 or None where it does not.
-
-    `dense` are the widths of layers that are not cut as experts are: dense layers, shared experts. `block` is what
-    FP8 scales cover, columns and rows.
-    """
+    """A model's sizes by its config.json; 0 or None where it does not give them."""
 
     heads: int
     kv_heads: int
@@ -97,9 +94,13 @@ class ModelShape:
     hidden: int
     layers: int
     dense: tuple[int, ...]
+    """Widths of layers that are not experts: dense layers, shared experts."""
     experts: int
+    """How many."""
     expert_size: int
+    """The width of one."""
     block: tuple[int, int] | None
+    """Columns and rows that one FP8 scale covers."""
 
 
 def layout_of(config: JudgeConfig) -> Layout:

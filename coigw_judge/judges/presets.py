@@ -26,13 +26,17 @@ _QWEN3_THINKING: Mapping[str, float] = MappingProxyType({"temperature": 0.6, "to
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One family of models. `thinking_switch`: `argument` (enable_thinking), or what the model always does."""
+    """One family of models."""
 
     matches: str
+    """A pattern that finds its models' names."""
     thinking_switch: Literal["argument", "always", "never"] = "never"
+    """`argument`: the chat template takes enable_thinking; else what the model does in any case."""
     reasoning_parser: str | None = None
+    """vLLM's name for it."""
     tensor_parallel: int = 1
     engine_args: Mapping[str, Any] = field(default_factory=dict)
+    """For vLLM, below the job's own."""
 
 
 _QWEN3_ARGS: Mapping[str, Any] = MappingProxyType({"max_model_len": 40960})

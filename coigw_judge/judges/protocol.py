@@ -36,22 +36,23 @@ TURN_TOKENS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What came back for one ask. `cause` is set where the judge knows that there is no score to read.
-
-    Tokens: `prompt_tokens` of which `cached_tokens` were not prefilled again; `generated_tokens` with thinking.
-    `shareable_tokens` are those that an ideal prefix cache would have had (prefix_cache.py); None: not known.
-    """
+    """What came back for one ask."""
 
     text: str = ""
     finish_reason: str | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    """Of the prompt, those that were not prefilled again."""
     generated_tokens: int = 0
+    """With thinking."""
     shareable_tokens: int | None = None
+    """Of the prompt, those that an ideal prefix cache would hold (judges/vllm/prefix_cache.py); None: not known."""
     cause: Cause | None = None
+    """Why there is no score to read, where the judge knows that."""
     detail: str = ""
+    """A sentence on the cause."""
     flags: tuple[str, ...] = ()
-    """What the fact must say of how this was asked, beside what the caller knows."""
+    """Flags for the fact, such as that the text was changed for the server."""
     expected: Mapping[str, float | None] = field(default_factory=dict)
     """Expected scores by dimension, where the ask wants them (judges/vllm/expected_scores.py)."""
     expected_missing: Mapping[str, Missing] = field(default_factory=dict)
@@ -94,26 +95,29 @@ class Measures(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Yardstick:
-    """How long a judge's requests may be, without starting it: `context` tokens, `frame` of them for the turns."""
+    """How long a judge's requests may be, without starting it."""
 
     context: int
+    """Tokens of prompt and reply."""
     frame: int
+    """Of those, the tokens that the chat template adds."""
     tokens: Callable[[str], int]
+    """How many tokens a text takes, at the most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who a judge is. `fingerprint` covers model, tokenizer, template arguments, sampling and retry policy.
-
-    `meaningless`: its scores say nothing (the embedded judge). `revision`: a hub commit, or a digest of a
-    local model's files, or what the job declares of an endpoint.
-    """
+    """Which judge gave an answer."""
 
     engine: str
+    """judge.engine of the job."""
     model: str
     revision: str | None
+    """A hub commit, a digest of a local model's files, or what the job declares of an endpoint."""
     fingerprint: str
+    """Covers model, tokenizer, template arguments, sampling and retry policy."""
     meaningless: bool = False
+    """Whether its scores say nothing (the embedded judge)."""
 
 
 @dataclass(frozen=True)

@@ -69,19 +69,21 @@ class GroupTally:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of a run.
-
-    `scores`: per dimension rows by (score as the gate sees it, decision); `totals` likewise for the sum; `checks`: per
-    check [yes, no]; `groups`: per column its values; `folded`: values of a column that were too many to tell apart.
-    """
+    """Counts of a run."""
 
     decisions: Counter[str] = field(default_factory=Counter)
     scores: dict[str, Counter[tuple[float, str]]] = field(default_factory=dict)
+    """Per dimension, rows by score (as the gate sees it) and decision."""
     totals: Counter[tuple[float, str]] = field(default_factory=Counter)
+    """Rows by sum and decision."""
     checks: dict[str, Counter[bool]] = field(default_factory=dict)
+    """Per check, rows by answer."""
     groups: dict[str, dict[str, GroupTally]] = field(default_factory=dict)
+    """Per column, its values."""
     folded: dict[str, GroupTally] = field(default_factory=dict)
+    """Per column, its rarest values together, where there are too many."""
     lengths: dict[str, GroupTally] = field(default_factory=dict)
+    """By bin of LENGTHS."""
     diversity: Diversity = field(default_factory=Diversity)
 
 

@@ -106,12 +106,14 @@ class Genres(Counts):
 
 
 class Tokens(Counts):
-    """Tokens of the requests that the run made. `extra_`: of further samples."""
+    """Tokens of the requests that the run made, over all their tries."""
 
     prompt: int = 0
     prompt_cached: int = 0
+    """Of the prompt, from the prefix cache."""
     generated: int = 0
     extra_prompt: int = 0
+    """Of all three, the part of further samples."""
     extra_cached: int = 0
     extra_generated: int = 0
 
@@ -128,20 +130,24 @@ class Cache(_Part):
 
 
 class PlannedFigures(_Part):
-    """What was planned before the fill, None where it was not known. Time in seconds."""
+    """What was planned before the fill; None where it was not known."""
 
     requests: int
+    """Those that were likely made."""
     requests_at_most: int
     prompt_tokens: int | None
     cached_tokens: int | None
     generated_tokens: int | None
     seconds: float | None
+    """Of the fill, with the most replicas."""
     sampled: int
-    """Records that the plan looked at; `whole`: which were all."""
+    """Records of the plan's sample."""
     whole: bool
+    """Whether that was the whole input."""
     replies_from: dict[str, str]
-    """By rubric where the lengths of its replies are from."""
+    """By rubric, where the lengths of its replies are from: facts, assumed, or empty."""
     rate_from: str
+    """Where the rate is from: given, measured or unknown."""
 
 
 class Manifest(_Part):
@@ -154,7 +160,7 @@ class Manifest(_Part):
     store: str = ""
     rows_in: int = 0
     decisions: dict[Annotated[Decided, SkipValidation], int] = {}
-    """Rows by what they ended as."""
+    """Rows by decision."""
     gate_reasons: Named[Annotated[GateReason, SkipValidation]] = Field(default_factory=Counter)
     """Rows of which the judge's scores fell short of the gate."""
     asks: Asks = Asks()
@@ -194,7 +200,7 @@ class Manifest(_Part):
     estimate_error: dict[str, float] = {}
     """By what share more was made than planned."""
     order: dict[str, Any] | None = None
-    """What is known of the cheapest order of rubrics (estimate/ask_order)."""
+    """The suggested order of asks (estimate/ask_order)."""
 
     def planned_and_made(self) -> list[tuple[str, float | None, float | None]]:
         """What was planned, under its name, beside what became of it; empty where nothing was planned."""

@@ -91,20 +91,23 @@ class Troubled:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A finished scan: totals, and where its rows are. `kinds` counts records by the fields they have.
-
-    `screens` has for every screen that hit how many rows it `dropped` (a row counts once, for the first) and `flagged`.
-    """
+    """A finished scan: totals, and where its rows are."""
 
     digest: str
+    """What it depends on (scan_digest); the name of its folder in the store."""
     splits: tuple[Split, ...]
     rows: tuple[int, ...]
+    """Per split, the rows that were scanned."""
     files: int
+    """How many files of the store hold its rows."""
     kinds: dict[str, int]
+    """Records by the fields they have, joined by `+`."""
     unreadable: int
     screened: int
+    """Rows that screens drop."""
     duplicates: int
     screens: dict[str, dict[str, int]]
+    """By screen, the rows `dropped` (each counts once, for the first screen) and `flagged`."""
     troubled: tuple[Troubled, ...] = ()
 
     @property
@@ -280,7 +283,7 @@ def finish(
     gathered: list[dict[str, int]],
     duplicates: int,
 ) -> Scan:
-    """Write what is known of a scan. `counts` are scan_splits', in any order; `gathered` are gather's, one per file."""
+    """Write the totals of a scan. `counts`: of scan_splits, in any order; `gathered`: of gather, one per file."""
     ordered = sorted(counts, key=lambda count: int(count["number"]))
     kinds: Counter[str] = Counter()
     for count in ordered:

@@ -1,6 +1,6 @@
 """Judges behind an HTTP address: any number of servers that speak OpenAI's protocol.
 
-engine.py         what is asked of it before a request is sent (Engine)
+engine.py         its Engine (judges/protocol.py): answers before a request is sent
 judge.py          one request, sent and tried again
 servers.py        which server gets it, and which are set aside
 rate_limits.py    requests and tokens a minute

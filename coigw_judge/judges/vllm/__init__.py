@@ -1,6 +1,6 @@
 """vLLM's engine as a judge: the only room that knows vllm.
 
-engine.py           what is asked of it before it is started (Engine)
+engine.py           its Engine (judges/protocol.py): answers before it is started
 arguments.py        the engine's arguments
 judge.py            the judge: requests and replies
 ranks.py            data parallel ranks

@@ -37,17 +37,24 @@ _ANNOTATORS = ("annotator", "annotators", "completed_by")
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One value by one person. `value`: a number, or one of VERDICTS; a yes/no item's is 1 or 0."""
+    """One value by one person."""
 
     row: str | None
+    """The record's row_id, where the file has one."""
     id: str | None
+    """The record's id, where the file has one."""
     annotator: str
     item: str
+    """`rubric.item`, or OVERALL."""
     value: float | str
+    """A number, or one of VERDICTS; 1 or 0 for a yes/no item."""
     round: int = 1
     weight: float | None = None
+    """How many rows the record stands for, where it was drawn in a sample."""
     blind: bool | None = None
+    """Whether the annotator saw nothing of the judge's; None: not said."""
     sample: str | None = None
+    """The name of the sample it was drawn in."""
 
 
 @dataclass(frozen=True, slots=True)
