@@ -32,7 +32,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class AtBest:
+class BestCase:
     """What records can come to, whatever thresholds of scores the gate has."""
 
     scores: Floats
@@ -44,7 +44,7 @@ class AtBest:
     """Whether nothing that the gate looks at is unknown, or it does not matter as the record is lost."""
 
 
-def at_best(gate: Gate, columns: Columns) -> AtBest:
+def at_best(gate: Gate, columns: Columns) -> BestCase:
     """What the gate reads in these records. The gate must be bound (`over` names its dimensions)."""
     over, rows = gate.over or (), columns.rows
     rubrics = tuple(dict.fromkeys(rubric_of(item) for item in (*over, *gate.require)))
@@ -64,7 +64,7 @@ def at_best(gate: Gate, columns: Columns) -> AtBest:
         own[n] = [one.value is not None for one in assessment.scores]
         instead[n] = [math.nan if one.met == "does not apply" else one.best for one in assessment.scores]
         lost[n], known[n] = assessment.lost, assessment.lost or not assessment.unknown
-    return AtBest(np.where(own[pattern], scores, instead[pattern]), lost[pattern], known[pattern])
+    return BestCase(np.where(own[pattern], scores, instead[pattern]), lost[pattern], known[pattern])
 
 
 def _matrix(columns: Sequence[Floats | Bools], rows: int) -> Floats:

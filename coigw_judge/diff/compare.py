@@ -18,7 +18,7 @@ from coigw_judge.diff import report, tally
 from coigw_judge.diff import rows as run_rows
 from coigw_judge.diff.tally import SIDES, Counts
 from coigw_judge.errors import FixJob
-from coigw_judge.run_folder.folder import Kind, Run, check_group, open_run
+from coigw_judge.run_folder.folder import ItemKind, Run, check_group, open_run
 
 IDS_BOUND = 10_000
 """The most ids per kind of flip that a report holds; all of them go to a file, if one is wanted."""
@@ -78,12 +78,12 @@ def _open_sink(path: Path) -> IO[str]:
 
 
 def _pieces(
-    runs: tuple[Run, Run], by: str, items: Mapping[str, Kind], folder: Path, buckets: int, by_id: bool
+    runs: tuple[Run, Run], by: str, items: Mapping[str, ItemKind], folder: Path, buckets: int, by_id: bool
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """The rows of both runs, bucket by bucket. A run's own scores are read too, for its noise."""
     batches = []
     for run in runs:
-        own: dict[str, Kind] = dict.fromkeys(run.items("score"), "score")
+        own: dict[str, ItemKind] = dict.fromkeys(run.items("score"), "score")
         batches.append(run_rows.read(run, by, {**own, **items}))
     if buckets == 1:
         yield pa.concat_tables(batches[0]), pa.concat_tables(batches[1])

@@ -9,15 +9,15 @@ import pyarrow as pa
 from coigw_judge.decide.decisions import DECISIONS, Decided
 from coigw_judge.diff.tally import GROUPS, JUDGED, MILLION, SIDES, Counts
 from coigw_judge.errors import FixStore
-from coigw_judge.run_folder.folder import Kind, Run
+from coigw_judge.run_folder.folder import ItemKind, Run
 from coigw_judge.run_folder.manifest import Manifest
 
 _WEIGHTY = ("rubrics.", "requests.", "judge.", "gate.", "rows_in", "input.")
 """Differences that are listed first."""
-_KINDS: tuple[Kind, ...] = ("score", "check", "choice")
+_KINDS: tuple[ItemKind, ...] = ("score", "check", "choice")
 
 
-def common_items(runs: tuple[Run, Run]) -> dict[str, Kind]:
+def common_items(runs: tuple[Run, Run]) -> dict[str, ItemKind]:
     """The scores, checks and choices that both runs have, in the order of A's columns."""
     return {name: kind for kind in _KINDS for name in runs[0].items(kind) if name in runs[1].items(kind)}
 
@@ -78,7 +78,7 @@ def _about(run: Run) -> dict[str, Any]:
     }
 
 
-def _items_of_one(run: Run, common: Mapping[str, Kind]) -> list[str]:
+def _items_of_one(run: Run, common: Mapping[str, ItemKind]) -> list[str]:
     return [name for kind in _KINDS for name in run.items(kind) if name not in common]
 
 
@@ -130,7 +130,7 @@ def _transitions(counts: Counts) -> dict[str, dict[str, int]]:
     return {before: cells for before, row in table.items() if (cells := _nonzero(row))}
 
 
-def _group(counts: Counts, group: str, kinds: Sequence[pa.Table], items: Mapping[str, Kind]) -> dict[str, Any]:
+def _group(counts: Counts, group: str, kinds: Sequence[pa.Table], items: Mapping[str, ItemKind]) -> dict[str, Any]:
     """Flips and shifts of the records whose texts are the same, or of those whose texts are not."""
     cells = {(a, b): counts["pairs", group, a, b] for a in JUDGED for b in JUDGED}
     flipped = {pair: n for pair, n in cells.items() if pair[0] != pair[1]}

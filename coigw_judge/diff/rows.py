@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 
 from coigw_judge.decide.decisions import DECISIONS
 from coigw_judge.errors import FixStore
-from coigw_judge.run_folder.folder import Kind, Run, open_verdicts, unreadable
+from coigw_judge.run_folder.folder import ItemKind, Run, open_verdicts, unreadable
 from coigw_judge.storage.hash_ranges import bucket_of
 
 MAX_BUCKETS = 256
@@ -28,7 +28,7 @@ _SCORES = pa.map_(pa.string(), pa.float64())
 _TYPES = {"score": pa.float64(), "check": pa.bool_(), "choice": pa.string()}
 
 
-def read(run: Run, by: str, items: dict[str, Kind]) -> Iterator[pa.Table]:
+def read(run: Run, by: str, items: dict[str, ItemKind]) -> Iterator[pa.Table]:
     """A run's rows in batches. Columns: row_id, id, record, by, decision and repeat_decision (as their place in
     DECISIONS, -1 where null), repeat_scores, and `items`. What the run lacks is null. Raises FixStore.
     """
@@ -44,7 +44,7 @@ def read(run: Run, by: str, items: dict[str, Kind]) -> Iterator[pa.Table]:
                 raise unreadable(path, error) from error
 
 
-def _normal(batch: pa.Table, path: str, by: str, items: dict[str, Kind]) -> pa.Table:
+def _normal(batch: pa.Table, path: str, by: str, items: dict[str, ItemKind]) -> pa.Table:
     def column(name: str, of: pa.DataType) -> pa.ChunkedArray:
         if name not in batch.column_names:
             return pa.chunked_array([pa.nulls(batch.num_rows, of)])

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from coigw_judge.decide.decisions import DECISIONS
-from coigw_judge.run_folder.folder import Kind
+from coigw_judge.run_folder.folder import ItemKind
 
 JUDGED = ("kept", "review", "dropped")
 GROUPS = ("unchanged", "changed")
@@ -95,7 +95,7 @@ def _codes(a: pa.ChunkedArray, b: pa.ChunkedArray) -> tuple[Codes, Codes, int]:
     return codes[: len(a)], codes[len(a) :], len(coded.dictionary)
 
 
-def count(a: pa.Table, b: pa.Table, joined: JoinedRows, items: Mapping[str, Kind]) -> Counts:
+def count(a: pa.Table, b: pa.Table, joined: JoinedRows, items: Mapping[str, ItemKind]) -> Counts:
     """All counts of a pair of tables. `items` are the scores, checks and choices that both have."""
     counts: Counts = Counter()
     for run, table, rows, repeated in (("a", a, joined.a, joined.repeated[0]), ("b", b, joined.b, joined.repeated[1])):
@@ -131,7 +131,7 @@ def _count_by(counts: Counts, run: str, table: pa.Table) -> None:
 
 
 def _count_pairs(
-    counts: Counts, group: str, a: pa.Table, b: pa.Table, left: Codes, right: Codes, items: Mapping[str, Kind]
+    counts: Counts, group: str, a: pa.Table, b: pa.Table, left: Codes, right: Codes, items: Mapping[str, ItemKind]
 ) -> None:
     counts["texts", group] += len(left)
     wide = _numbers(a["decision"])[left] * len(DECISIONS) + _numbers(b["decision"])[right]

@@ -40,7 +40,7 @@ ELSEWHERE = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class GpuLayout:
     """One replica's parallel sizes, as in vLLM's arguments."""
 
     tensor: int = 1
@@ -103,7 +103,7 @@ class ModelShape:
     """Columns and rows that one FP8 scale covers."""
 
 
-def layout_of(config: JudgeConfig) -> Layout:
+def layout_of(config: JudgeConfig) -> GpuLayout:
     """Parallel sizes, from a judge's keys, engine_args, preset. Raises FixJob where no actor can hold that."""
     arguments = config.engine_args
     for name in ELSEWHERE:
@@ -112,7 +112,7 @@ def layout_of(config: JudgeConfig) -> Layout:
     for name in ("distributed_executor_backend", "data_parallel_backend"):
         if arguments.get(name) in ("ray", "external_launcher"):
             raise FixJob(f"judge.engine_args.{name}: {arguments[name]}: {_ONE_NODE}; leave it out")
-    return Layout(
+    return GpuLayout(
         tensor=_size(arguments, "tensor_parallel_size", tensor_parallel(config)),
         data=_size(arguments, "data_parallel_size", config.data_parallel or 1),
         experts=bool(arguments.get("enable_expert_parallel", config.expert_parallel)),
@@ -131,7 +131,7 @@ def _size(arguments: Mapping[str, Any], name: str, otherwise: int) -> int:
     return size
 
 
-def stated_gpus(config: JudgeConfig, layout: Layout) -> float | None:
+def stated_gpus(config: JudgeConfig, layout: GpuLayout) -> float | None:
     """GPUs that the job sets aside for a replica; None where it does not say. Raises FixJob.
 
     Less than one for several engines on one GPU, or more to have a node for itself.
@@ -194,12 +194,12 @@ def check_shape(config: JudgeConfig, described: Mapping[str, Any]) -> None:
         raise FixJob(f"judge.tensor_parallel: {config.model} cannot run with {layout}: {why}; {_advice(shape, layout)}")
 
 
-def why_not(shape: ModelShape, layout: Layout, uneven_experts: bool = False) -> str:
+def why_not(shape: ModelShape, layout: GpuLayout, uneven_experts: bool = False) -> str:
     """Why a model cannot be cut that way, or an empty string. `uneven_experts`: vLLM has the argument for them."""
     return next(_troubles(shape, layout, uneven_experts), "")
 
 
-def _troubles(shape: ModelShape, layout: Layout, uneven_experts: bool) -> Iterator[str]:
+def _troubles(shape: ModelShape, layout: GpuLayout, uneven_experts: bool) -> Iterator[str]:
     tensor, cuts = layout.tensor, layout.cuts
     if shape.heads % tensor:
         yield f"its {shape.heads} attention heads cannot be dealt over {tensor} GPUs"
@@ -231,19 +231,19 @@ def _uneven(what: str, size: int, parts: int, block: tuple[int, int] | None) -> 
         )
 
 
-def _advice(shape: ModelShape, layout: Layout) -> str:
+def _advice(shape: ModelShape, layout: GpuLayout) -> str:
     """What fits as many GPUs, the layouts nearest to the wanted one first; and what fits fewer."""
     fits = [other for other in layouts(layout.gpus, bool(shape.experts)) if not why_not(shape, other)]
     fits.sort(key=lambda other: (abs(other.tensor - layout.tensor), other.experts))
-    fewer = [n for n in range(layout.gpus, 0, -1) if layout.gpus % n == 0 and not why_not(shape, Layout(tensor=n))]
+    fewer = [n for n in range(layout.gpus, 0, -1) if layout.gpus % n == 0 and not why_not(shape, GpuLayout(tensor=n))]
     advice = [f"`{fit}`" for fit in fits[:2]]
     if fewer and fewer[0] < layout.gpus:
         advice.append(f"`tensor_parallel: {fewer[0]}` with {layout.gpus // fewer[0]} times the replicas")
     return f"what fits {layout.gpus} GPUs: {', or '.join(advice)}"
 
 
-def layouts(gpus: int, has_experts: bool) -> list[Layout]:
+def layouts(gpus: int, has_experts: bool) -> list[GpuLayout]:
     """All ways to lay one replica on that many GPUs by tensor, data and expert parallel."""
     sizes = [tensor for tensor in range(gpus, 0, -1) if gpus % tensor == 0]
     kinds = (False, True) if has_experts and gpus > 1 else (False,)
-    return [Layout(tensor=tensor, data=gpus // tensor, experts=experts) for tensor in sizes for experts in kinds]
+    return [GpuLayout(tensor=tensor, data=gpus // tensor, experts=experts) for tensor in sizes for experts in kinds]

@@ -6,7 +6,7 @@ from typing import Any
 
 from coigw_judge.errors import FixJob, FixJudge
 from coigw_judge.hashing import fingerprint
-from coigw_judge.judges.gpu_layout import Layout, stated_gpus
+from coigw_judge.judges.gpu_layout import GpuLayout, stated_gpus
 from coigw_judge.judges.protocol import TURN_TOKENS, Engine, Identity, Judge, Yardstick
 
 
@@ -38,7 +38,7 @@ class OwnClassEngine(Engine):
     def gpus_per_replica(self) -> float:
         """What the job says, be it by its parallel sizes. Raises FixJob."""
         config = self.config
-        layout = Layout(
+        layout = GpuLayout(
             tensor=config.tensor_parallel or 1, data=config.data_parallel or 1, experts=config.expert_parallel
         )
         stated = stated_gpus(config, layout)

@@ -17,14 +17,14 @@ from coigw_judge.report.tables import Remark, Table, ends, line, notes
 
 
 @dataclass(frozen=True, slots=True)
-class Golden:
+class GoldenTable:
     """Golden records, and what is to be said of them."""
 
     table: Table
     notes: tuple[Remark, ...]
 
 
-def golden(drift: Drift) -> Golden:
+def golden(drift: Drift) -> GoldenTable:
     """How far each item moved on the golden records."""
     reach = max([2 * drift.bound, *(abs(end) for item in drift.items for end in ends(item.shift) if end is not None)])
     axis = Axis(-reach, reach) if reach else Axis(-1, 1)
@@ -46,7 +46,7 @@ def golden(drift: Drift) -> Golden:
     sentences += [f"{WARNING}ALARM {item.item}: {item.alarm}" for item in drift.items if item.alarm] or ["No alarm."]
     if any(item.noise is None for item in drift.items):
         sentences.append(quality_text.NO_NOISE)
-    return Golden(table, notes(sentences))
+    return GoldenTable(table, notes(sentences))
 
 
 def leaks(writers: Writers) -> tuple[Table, ...]:

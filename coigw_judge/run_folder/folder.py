@@ -11,7 +11,7 @@ from coigw_judge.errors import FixJob, FixStore, nearest
 from coigw_judge.run_folder.manifest import Manifest, read
 from coigw_judge.storage.paths import list_files, open_filesystem
 
-Kind = Literal["score", "check", "choice"]
+ItemKind = Literal["score", "check", "choice"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Run:
     has_ids: bool
     """Whether any row bears an id."""
 
-    def items(self, kind: Kind) -> list[str]:
+    def items(self, kind: ItemKind) -> list[str]:
         """The scores, checks or choices (`rubric.item`) that the verdicts hold."""
         return [name for name, of in self.columns.items() if "." in name and _kind(of) == kind]
 
@@ -83,7 +83,7 @@ def _may_have_ids(metadata: pq.FileMetaData) -> bool:
     return False
 
 
-def _kind(of: pa.DataType) -> Kind | None:
+def _kind(of: pa.DataType) -> ItemKind | None:
     if pa.types.is_boolean(of):
         return "check"
     if pa.types.is_floating(of) or pa.types.is_integer(of):

@@ -18,8 +18,8 @@ from coigw_judge.storage import hash_ranges
 from coigw_judge.storage.hash_ranges import Span
 from coigw_judge.store.parts import PART_NAME, Part, Store, foreign
 
-Kind = Literal["torn", "foreign", "lost", "leftover", "doubled"]
-SERIOUS: tuple[Kind, ...] = ("torn", "foreign", "lost")
+FaultKind = Literal["torn", "foreign", "lost", "leftover", "doubled"]
+SERIOUS: tuple[FaultKind, ...] = ("torn", "foreign", "lost")
 """Kinds that keep facts from being read; the others only take room."""
 
 _KEYS_PER_PASS = 50_000_000
@@ -29,7 +29,7 @@ _KEYS_PER_PASS = 50_000_000
 class StoreFault:
     """Something in a store that should not be so, and what to do about it."""
 
-    kind: Kind
+    kind: FaultKind
     path: str
     text: str
 

@@ -11,7 +11,7 @@ from coigw_judge.errors import FixJob
 from coigw_judge.judges import gpu_layout
 from coigw_judge.judges.config import JudgeConfig
 from coigw_judge.judges.engines import engine_of
-from coigw_judge.judges.gpu_layout import Layout, check_shape, layouts, shape_of, why_not
+from coigw_judge.judges.gpu_layout import GpuLayout, check_shape, layouts, shape_of, why_not
 from coigw_judge.judges.vllm.arguments import NEUTRAL_ARGS, engine_arguments
 from coigw_judge.judges.vllm.engine import VllmEngine
 
@@ -119,7 +119,7 @@ def test_vllm_runs_its_workers_as_processes_of_the_actor() -> None:
 def test_vllm_has_all_arguments_that_are_named_here() -> None:
     arg_utils = pytest.importorskip("vllm.engine.arg_utils")
     known = set(arg_utils.AsyncEngineArgs.__dataclass_fields__)
-    named = Layout(tensor=2, data=2, experts=True).arguments().keys() | set(gpu_layout.ELSEWHERE)
+    named = GpuLayout(tensor=2, data=2, experts=True).arguments().keys() | set(gpu_layout.ELSEWHERE)
     assert named | {gpu_layout.PIPELINE, gpu_layout.CONTEXT, "moe_backend"} <= known
 
 
@@ -161,7 +161,7 @@ def test_vllm_has_all_arguments_that_are_named_here() -> None:
     ids=str,
 )
 def test_how_a_model_can_be_cut(described: dict[str, Any], keys: dict[str, Any], fits: bool) -> None:
-    assert (not why_not(shape_of(described), Layout(**keys))) == fits
+    assert (not why_not(shape_of(described), GpuLayout(**keys))) == fits
 
 
 def test_the_refusal_has_the_numbers_and_names_what_fits() -> None:

@@ -15,10 +15,10 @@ from coigw_judge.estimate.history import LEAST
 from coigw_judge.standing import asked_in_full
 from coigw_judge.standing.asked_in_full import AskedInFull, names
 
-Measured = Callable[[], Lengths | None]
+MeasureLengths = Callable[[], Lengths | None]
 
 
-def ordering(plan: Plan, share: AskedInFull, measured: Measured) -> Suggestion | None:
+def ordering(plan: Plan, share: AskedInFull, measured: MeasureLengths) -> Suggestion | None:
     """The suggestion; None where the order makes no difference: no early exit, or only one rubric can end records.
 
     `share`: the records that were asked in full. `measured` gives lengths; None where there is nothing to measure.

@@ -61,7 +61,7 @@ class Probe:
     pattern: str
 
 
-Asks = Callable[[Probe], Awaitable[Chances | None]]
+AskProbe = Callable[[Probe], Awaitable[Chances | None]]
 """Answers a probe; None where that failed."""
 
 
@@ -73,7 +73,7 @@ class ExpectedScores:
     missing: Mapping[str, Missing]
 
 
-async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spelling, ask: Asks) -> ExpectedScores:
+async def expected_scores(drawn: Drawn, schema: Mapping[str, Any], spelling: Spelling, ask: AskProbe) -> ExpectedScores:
     """The expected score of every dimension in a reply to `schema` (Rubric.reply_schema). Never raises of itself."""
     scales = _scales(schema)
     text, starts = spelling.laid_out(drawn.ids)
@@ -156,7 +156,7 @@ class _Number:
         self._spelling = spelling
         self._settled: defaultdict[str, float] = defaultdict(float)
 
-    async def expected(self, drawn: Drawn, text: str, starts: Sequence[int], begin: int, ask: Asks) -> float:
+    async def expected(self, drawn: Drawn, text: str, starts: Sequence[int], begin: int, ask: AskProbe) -> float:
         """The expected value of the number whose first character is at `begin`. Raises _Lacks."""
         first = bisect_right(starts, begin) - 1
         if starts[first] != begin or self._is_crossed(drawn, text, starts, begin, first):
