@@ -292,5 +292,9 @@ def test_a_range_of_replicas_grows_with_the_queue_and_shrinks_with_it(
     given = records(tmp_path / "given")
     answered = sorted(sum("ended" in line for line in lines) for lines in given.values())
     assert sum(answered) == len(rows)
-    assert len(answered) == 3 and answered[0] >= 2 * BLOCK_ROWS, f"new replicas get work: {answered}"
+    # On a busy machine a replica that waits for its next block may be let go, and another one started for it.
+    assert len(answered) >= 3 and answered[-3] >= 2 * BLOCK_ROWS, f"new replicas get work: {answered}"
+    asked = [[line for line in lines if "ended" in line] for lines in given.values()]
+    spans = [(min(line["begun"] for line in lines), max(line["ended"] for line in lines)) for lines in asked if lines]
+    assert max(sum(first <= at <= last for first, last in spans) for at, _ in spans) == 3, "three at once, never more"
     assert [line["alone"] for lines in given.values() for line in lines if "alone" in line] == [True]
