@@ -2,6 +2,7 @@
 
 import resource
 import time
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -36,7 +37,10 @@ def test_a_driver_that_waits_for_blocks_looks_seldom():
 
 def test_no_process_of_a_local_cluster_looks_for_lines_that_nobody_wants():
     session = ray.init(ignore_reinit_error=True).address_info["session_dir"]  # another test's cluster may be about
-    lines = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
-    running = [line for line in lines if session in line]
+    running = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile, or is a zombie
+            running.append(" ".join(process.cmdline()))
+    running = [line for line in running if session in line]
     assert any("raylet" in line for line in running)
     assert not any("log_monitor.py" in line for line in running)
