@@ -8,21 +8,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from chaos import triplets as triplets
 
 from coigw_judge.cli.main import main
-
-
-def triplets(count: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": f"t{n}",
-            "query": f"写第{n}件旧物",
-            "thought": f"先想第{n}种旧物",
-            "answer": f"第{n}只表走得慢",
-            "genre": "散文",
-        }
-        for n in range(count)
-    ]
 
 
 def asks(folder: Path) -> list[str]:

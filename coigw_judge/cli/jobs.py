@@ -6,12 +6,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from coigw_judge import logs
 from coigw_judge.cli.options import DIFFERENT, OK, add_job_options, load
 from coigw_judge.job.job import LoadedJob
 from coigw_judge.run import summary
 from coigw_judge.run_folder.manifest import Manifest
+
+if TYPE_CHECKING:
+    from coigw_judge.run.state import Stage
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -88,12 +92,19 @@ def whole_run(job: LoadedJob, options: argparse.Namespace) -> tuple[Manifest, st
     from coigw_judge.run import stages
 
     with cluster():
-        level = logs.level_name(options.log_level)
-        stage = stages.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
-        _say(_scanned(stage))
-        if stage.scan.rows_in:
-            stages.fill(stage, _say)
-        return stages.select(stage, options.format, filled=True)
+        return stages.select(_filled(job, options), options.format, filled=True)
+
+
+def _filled(job: LoadedJob, options: argparse.Namespace) -> "Stage":
+    """Scan and fill."""
+    from coigw_judge.run import stages
+
+    level = logs.level_name(options.log_level)
+    stage = stages.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
+    _say(_scanned(stage))
+    if stage.scan.rows_in:
+        stages.fill(stage, _say)
+    return stage
 
 
 def _scan(options: argparse.Namespace) -> int:
@@ -105,13 +116,11 @@ def _scan(options: argparse.Namespace) -> int:
     return OK
 
 
-def _scanned(stage: "object") -> str:
+def _scanned(stage: "Stage") -> str:
     from coigw_judge.run.manifest import screen_hits
-    from coigw_judge.run.state import Stage
     from coigw_judge.run.summary import screen_lines
     from coigw_judge.scan import input_checks
 
-    assert isinstance(stage, Stage)
     scan = stage.scan
     if not scan.rows_in:
         return f"{stage.job.config.name}: the input holds no rows; there is nothing to judge"
@@ -124,15 +133,10 @@ def _scanned(stage: "object") -> str:
 
 def _fill(options: argparse.Namespace) -> int:
     from coigw_judge.pipeline.cluster import cluster
-    from coigw_judge.run import stages
 
     job = load(options)
     with cluster():
-        level = logs.level_name(options.log_level)
-        stage = stages.begin(job, for_fill=True, retry_unscored=options.retry_unscored, log_level=level)
-        _say(_scanned(stage))
-        if stage.scan.rows_in:
-            stages.fill(stage, _say)
+        stage = _filled(job, options)
     print(f"{stage.tally.made:,} asks made; facts are in {job.store}")
     return OK
 
